@@ -1,0 +1,1 @@
+"""Self-supervised encoders of human skeleton motion."""

@@ -1,0 +1,125 @@
+"""What a body is: joints, bones, parts and graph of a layout, read from ``layouts/<name>.yaml``.
+
+>>> body = layout("ntu25")
+>>> len(body.joints), body.joints[body.center], int(body.degree.sum())
+(25, 'spine_shoulder', 48)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib.resources import files
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from skelssl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """V joints and how they hang together. All indices are 0-based."""
+
+    name: str
+    joints: tuple[str, ...]  # V names; a suffix _left or _right makes a pair
+    parents: tuple[int, ...]  # (V,) parent of each joint; the centre is its own parent
+    center: int
+    parts: Mapping[str, tuple[int, ...]]
+
+    def index(self, joint: str) -> int:
+        """Index of a joint by its name."""
+        return self.joints.index(joint)
+
+    @property
+    def bones(self) -> tuple[tuple[int, int], ...]:
+        """(child, parent) pairs, the centre's self pair left out."""
+        return tuple((child, parent) for child, parent in enumerate(self.parents) if child != parent)
+
+    @cached_property
+    def flip(self) -> NDArray[np.int64]:
+        """(V,) permutation that swaps left and right."""
+        swap = {"_left": "_right", "_right": "_left"}
+        order = [self.index(name.removesuffix(s) + swap[s]) if (s := _side(name)) else v
+                 for v, name in enumerate(self.joints)]  # fmt: skip
+        return np.array(order, dtype=np.int64)
+
+    @cached_property
+    def edges(self) -> NDArray[np.bool_]:
+        """(V, V) symmetric, without self loops."""
+        edges = np.zeros((len(self.joints),) * 2, dtype=bool)
+        for child, parent in self.bones:
+            edges[child, parent] = edges[parent, child] = True
+        return edges
+
+    @cached_property
+    def degree(self) -> NDArray[np.int64]:
+        """(V,) degree centrality: neighbours of each joint, self loop not counted."""
+        return self.edges.sum(0)
+
+    def adjacency(self, strategy: str = "spatial", max_hop: int = 1) -> NDArray[np.float64]:
+        """Graph partitions (K, V, V); entry [k, source, target].
+
+        ``spatial``: ST-GCN's three partitions by distance to the centre, columns normalised over the whole graph
+        (Yan et al., AAAI 2018). Distances are known up to ``max_hop`` only, and farther nodes are all "infinitely"
+        far, hence equally far: their edges fall into partition 1 in both directions. Released checkpoints need it.
+        ``directed``: 2s-AGCN's identity, inward and outward edges, each column-normalised (Shi et al., CVPR 2019).
+        """
+        if strategy == "spatial":
+            return self._spatial(max_hop)
+        if strategy == "directed":
+            inward = np.zeros(self.edges.shape)
+            for child, parent in self.bones:
+                inward[parent, child] = 1
+            return np.stack([np.eye(len(self.joints)), _by_column(inward), _by_column(inward.T)])
+        raise UserError(f"adjacency strategy: found {strategy!r}, expected spatial or directed")
+
+    def _spatial(self, max_hop: int) -> NDArray[np.float64]:
+        eye = np.eye(len(self.joints), dtype=bool)
+        hops, reach = np.full(self.edges.shape, np.inf), eye
+        for hop in range(max_hop + 1):
+            hops[reach & np.isinf(hops)] = hop
+            reach = reach | (reach.astype(int) @ self.edges.astype(int) > 0)
+        base = _by_column((hops <= max_hop).astype(float))
+        # [source, target]: is the source as far from the centre as the target, farther, or nearer?
+        source, target = hops[self.center][:, None], hops[self.center][None, :]
+        partitions = []
+        for hop in range(max_hop + 1):
+            at_hop = np.where(hops == hop, base, 0.0)
+            same, farther = at_hop * (source == target), at_hop * (source > target)
+            partitions += [same] if hop == 0 else [same + farther, at_hop * (source < target)]
+        return np.stack(partitions)
+
+
+def _side(name: str) -> str | None:
+    return next((s for s in ("_left", "_right") if name.endswith(s)), None)
+
+
+def _by_column(a: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = a.sum(0)
+    return a / np.where(total > 0, total, 1)
+
+
+def layouts() -> list[str]:
+    """Names of the layouts in the package."""
+    folder = files("skelssl") / "layouts"
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+@lru_cache
+def layout(name: str) -> Layout:
+    """The layout called ``name``; raises UserError for one that is not known."""
+    if name not in layouts():
+        raise UserError(f"layout: found {name!r}, expected one of {', '.join(layouts())}")
+    data = yaml.safe_load((files("skelssl") / "layouts" / f"{name}.yaml").read_text("utf-8"))
+    joints = tuple(data["joints"])
+    at = {joint: v for v, joint in enumerate(joints)}
+    return Layout(
+        name=data["name"],
+        joints=joints,
+        parents=tuple(at[data["bones"].get(joint, joint)] for joint in joints),
+        center=at[data["center"]],
+        parts={part: tuple(at[j] for j in members) for part, members in data["parts"].items()},
+    )
