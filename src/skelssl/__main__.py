@@ -1,0 +1,3 @@
+from skelssl.entry import main
+
+main()

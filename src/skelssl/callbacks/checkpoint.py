@@ -1,0 +1,37 @@
+"""``last.ckpt``: everything a killed run needs to go on bit for bit."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+LAST = Path("checkpoints") / "last.ckpt"
+
+
+class LastCheckpoint(L.Callback):
+    """Writes ``<run>/checkpoints/last.ckpt`` after every n-th epoch, the last one, and, if asked, every n-th step."""
+
+    def __init__(self, *, every_n_epochs: int = 1, every_n_steps: int | None = None) -> None:
+        self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+            self.save(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        done = trainer.current_epoch + 1
+        if done % self.every_n_epochs == 0 or done == trainer.max_epochs:
+            self.save(trainer)
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Writes beside the old file, syncs and renames, so that a kill leaves one whole checkpoint."""
+        path = Path(trainer.default_root_dir) / LAST
+        temporary = path.with_suffix(".tmp")
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)

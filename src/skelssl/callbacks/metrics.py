@@ -1,0 +1,65 @@
+"""``metrics.csv``: one row per logging event, appended; a resumed run drops the rows past its checkpoint."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+
+from skelssl.data.files import atomic_file
+
+FIRST = ("epoch", "step")
+
+
+class MetricsCSV(Logger):
+    """Wide table: epoch, step, then one column per metric in the order of first appearance."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.columns: list[str] = list(FIRST)
+        if path.exists():
+            with open(path, newline="", encoding="utf-8") as file:
+                self.columns = next(csv.reader(file), self.columns)
+
+    @property
+    def name(self) -> str:
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """``config.yaml`` holds them."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        row = {**metrics, "epoch": int(metrics.get("epoch", 0)), "step": step}
+        new = [key for key in row if key not in self.columns]
+        if new or not self.path.exists():
+            self.columns += new
+            self._rewrite(read_rows(self.path))
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self.columns).writerow(row)
+
+    def drop_after(self, step: int) -> None:
+        """Forgets rows of steps that the checkpoint has not seen (``step`` counts finished optimiser steps)."""
+        self._rewrite([row for row in read_rows(self.path) if int(row["step"]) < step])
+
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+        with atomic_file(self.path, "w") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows as text; a last line cut by a kill is left out."""
+    if not path.exists():
+        return []
+    text = path.read_text("utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    return [row for row in csv.DictReader(whole.splitlines()) if None not in row.values()]

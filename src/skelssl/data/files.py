@@ -1,0 +1,117 @@
+"""Writing files so that no kill, full disk or second process leaves half of one behind."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from skelssl.errors import UserError
+
+
+@contextmanager
+def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Opens a temporary file beside ``path`` and renames it there once the block has ended well."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        file = open(temporary, mode, encoding=None if "b" in mode else "utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}), expected a folder with write permission"
+        ) from error
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes ``value`` as indented JSON, atomically; a value JSON cannot hold is an error."""
+    with atomic_file(path, "w") as file:
+        json.dump(value, file, indent=2, allow_nan=False)
+        file.write("\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file; raises UserError where it is absent or malformed."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise UserError(f"{path}: found malformed JSON ({error}), expected a file written by skelssl") from error
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yields a temporary folder that becomes ``folder`` once the block has ended well; a stale one is replaced."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}), expected a writable data_root") from error
+    try:
+        yield temporary
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds an exclusive lock among the processes of one machine (and of a shared disk that supports flock)."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "w")  # noqa: SIM115
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}), expected a writable data_root") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+HEADER = 128
+
+
+class NpyWriter:
+    """Appends rows to a ``.npy`` file whose length is known only at the end, without holding them in memory."""
+
+    def __init__(self, path: Path, dtype: str, row: tuple[int, ...]) -> None:
+        self.path, self.dtype, self.row, self.rows = path, np.dtype(dtype), row, 0
+        self.file = open(path, "wb")  # noqa: SIM115
+        self.file.write(b"\0" * HEADER)
+
+    def append(self, rows: np.ndarray[Any, Any]) -> bytes:
+        """Appends (n, *row) and returns the bytes written, for hashing."""
+        block = np.ascontiguousarray(rows, self.dtype).tobytes()
+        self.file.write(block)
+        self.rows += len(rows)
+        return block
+
+    def close(self) -> None:
+        """Writes the header and syncs the file."""
+        head = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.rows, *self.row)}
+        text = repr(head).encode("latin1")
+        text += b" " * (HEADER - 10 - 1 - len(text)) + b"\n"
+        self.file.seek(0)
+        self.file.write(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()

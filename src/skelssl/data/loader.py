@@ -1,0 +1,90 @@
+"""Batches in an order that depends on (seed, epoch) alone, and that can start in the middle of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelssl.data.batch import Batch
+from skelssl.data.store import RecipeStore
+
+
+class EpochOrder:
+    """A permutation of the rows per epoch; Lightning calls ``set_epoch``."""
+
+    def __init__(self, rows: NDArray[np.int64], seed: int) -> None:
+        self.rows, self.seed, self.epoch = rows, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __call__(self) -> NDArray[np.int64]:
+        return np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
+
+
+class TrainLoader:
+    """Shuffled batches of one rank; one thread gathers the next batches while the current one is used.
+
+    ``batch`` is the global size; rank r of W takes every W-th clip of each global batch. A last batch smaller than
+    ``min_batch`` is left out. ``state_dict`` holds the position, so that a run killed in mid-epoch goes on with the
+    very next batch.
+    """
+
+    def __init__(
+        self,
+        store: RecipeStore,
+        rows: NDArray[np.int64],
+        *,
+        batch: int,
+        seed: int,
+        drop_last: bool = False,
+        min_batch: int = 1,
+        prefetch: int = 2,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.store, self.batch, self.rank, self.world = store, batch, rank, world
+        self.sampler = EpochOrder(rows, seed)
+        self.prefetch, self.position = prefetch, 0
+        full, rest = divmod(len(rows), batch)
+        self.length = full + int(not drop_last and rest >= max(min_batch, 1))
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Batch]:
+        start, self.position = self.position % max(len(self), 1), 0
+        order = self.sampler()  # read here, not at construction: the epoch is set after iter() was called
+        steps = [order[b * self.batch : (b + 1) * self.batch][self.rank :: self.world] for b in range(start, len(self))]
+        for position, batch in enumerate(ahead(self.store, steps, self.prefetch), start + 1):
+            self.position = position
+            yield batch
+        self.position = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.position = state["position"]
+
+
+def ahead(store: RecipeStore, steps: list[NDArray[np.int64]], prefetch: int) -> Iterator[Batch]:
+    """Gathers the batches of ``steps`` in order, ``prefetch`` of them ahead of use in a thread."""
+    if prefetch < 1:
+        yield from map(store.gather, steps)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(store.gather, rows) for rows in steps[:prefetch]]
+        for step in range(len(steps)):
+            if step + prefetch < len(steps):
+                waiting.append(pool.submit(store.gather, steps[step + prefetch]))
+            yield waiting.pop(0).result()
+
+
+def batches(store: RecipeStore, rows: NDArray[np.int64], batch: int = 256) -> Iterator[Batch]:
+    """All clips of ``rows`` once, in order."""
+    return ahead(store, [rows[b : b + batch] for b in range(0, len(rows), batch)], prefetch=2)

@@ -1,0 +1,99 @@
+"""From a ``dataset`` block and a recipe to batches; what is missing and can be made is made, and said."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+from hydra.utils import instantiate
+from numpy.typing import NDArray
+
+from skelssl.data.files import read_json
+from skelssl.data.loader import TrainLoader
+from skelssl.data.prepare import parsed_folder, prepare
+from skelssl.data.recipes import RecipeConfig
+from skelssl.data.source import Source
+from skelssl.data.store import RecipeStore, open_store
+from skelssl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One split of one dataset under one recipe."""
+
+    name: str
+    store: RecipeStore
+    train: NDArray[np.int64]  # rows of the training clips
+    test: NDArray[np.int64]
+    classes: int
+    class_names: list[str]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash over the arrays and over which clips train and test."""
+        digest = hashlib.sha256(self.store.fingerprint.encode())
+        for rows in (self.train, self.test):
+            digest.update("\n".join(self.store.names[i] for i in rows).encode() + b"\0")
+        return digest.hexdigest()[:16]
+
+
+def open_dataset(config: Mapping[str, Any], recipe: Mapping[str, Any], data_root: str | Path) -> Dataset:
+    """Opens ``conf/dataset/<name>`` under ``recipe``; raises UserError where it was never prepared.
+
+    A generated source (the synthetic set) is prepared on first use, a missing recipe store is derived.
+    """
+    if config.get("split") is None:
+        names = ", ".join(f"{config['name']}_{split}" for split in config["splits"])
+        raise UserError(f"dataset: found {config['name']}, which has no split, expected one of {names}")
+    source: Source = instantiate(config["source"], _convert_="all")
+    folder = parsed_folder(Path(data_root), source)
+    if source.generated:
+        prepare(source, data_root=Path(data_root), raw=[], workers=1, strict=False)
+    if not folder.exists():
+        raise UserError(
+            f"{folder}: not found, expected the prepared {source.dataset}; "
+            f"run: python -m skelssl.prepare dataset={source.dataset} raw=PATH"
+        )
+    store = open_store(folder, RecipeConfig.parse(recipe))
+    split = read_json(folder.parent / "splits" / f"{config['split']}.json")
+    train, test = store.rows(split["train"]), store.rows(split["test"])
+    if len(train) == 0 or len(test) == 0:
+        raise UserError(
+            f"dataset={config['name']}: found {len(train)} training and {len(test)} test clips in {folder.parent}, "
+            "expected both parts of the split to have clips"
+        )
+    return Dataset(config["name"], store, train, test, config["classes"], list(source.class_names))
+
+
+class SkeletonData(L.LightningDataModule):
+    """Training batches of the unlabelled training split."""
+
+    def __init__(
+        self,
+        dataset: Mapping[str, Any],
+        recipe: Mapping[str, Any],
+        loader: Mapping[str, Any],
+        data_root: str,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.config, self.recipe, self.loader = dataset, recipe, dict(loader)
+        self.data_root, self.seed = data_root, seed
+        self._open: Dataset | None = None
+
+    @property
+    def dataset(self) -> Dataset:
+        """The opened split; deriving what is missing happens on the first access, under a lock."""
+        self._open = self._open or open_dataset(self.config, self.recipe, self.data_root)
+        return self._open
+
+    def train_dataloader(self) -> TrainLoader:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return TrainLoader(
+            self.dataset.store, self.dataset.train, seed=self.seed, rank=rank, world=world, **self.loader
+        )

@@ -1,0 +1,130 @@
+"""The recipe store: one recipe's arrays of one dataset, flat memory maps that every split, worker and rank shares."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+
+from skelssl.data.batch import Batch
+from skelssl.data.files import NpyWriter, atomic_folder, locked, read_json, write_json
+from skelssl.data.parsed import ParsedStore
+from skelssl.data.recipes import RecipeConfig
+from skelssl.errors import UserError
+
+
+class RecipeStore:
+    """Clip i is ``x[offsets[i]:offsets[i + 1]]``, (T, M, V, 3) float32 in metres."""
+
+    def __init__(self, folder: Path, recipe: RecipeConfig) -> None:
+        """Opens the maps; raises UserError for a store of another recipe or a damaged one."""
+        self.folder = folder
+        about = read_json(folder / "recipe.json")
+        if about["recipe"] != recipe.parameters:
+            raise UserError(
+                f"{folder}: found a store of recipe {about['recipe']}, expected {recipe.parameters}; "
+                "delete the folder to derive it again"
+            )
+        self.offsets: NDArray[np.int64] = _map(folder / "offsets.npy")
+        self.x: NDArray[np.float32] = _map(folder / "x.npy")
+        if len(self.x) != self.offsets[-1]:
+            raise UserError(
+                f"{folder / 'x.npy'}: found {len(self.x)} frames, expected {self.offsets[-1]}; delete the folder"
+            )
+        self.names: list[str] = about["names"]
+        self.labels = np.array(about["labels"], np.int64)
+        self.facts = {key: np.array(values, np.int64) for key, values in about["facts"].items()}
+        self.layout: str = about["layout"]
+        self.skipped: dict[str, str] = about["skipped"]
+        self.fingerprint: str = about["fingerprint"]
+        self.parsed: str = about["parsed"]
+        self._row = {name: i for i, name in enumerate(self.names)}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def rows(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """Rows of the clips called ``names``; clips that the recipe could not use (``skipped``) are left out."""
+        unknown = next((n for n in names if n not in self._row and n not in self.skipped), None)
+        if unknown is not None:
+            raise UserError(
+                f"{self.folder}: found no clip {unknown}, expected every clip of the split; prepare it again"
+            )
+        return np.array([self._row[n] for n in names if n in self._row], np.int64)
+
+    def gather(self, rows: NDArray[np.int64]) -> Batch:
+        """The clips of ``rows`` as one Batch, zero-padded to the longest of them."""
+        start, frames = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
+        x = np.zeros((len(rows), frames.max(initial=0), *self.x.shape[1:]), np.float32)
+        for n, (first, t) in enumerate(zip(start, frames, strict=True)):
+            x[n, :t] = self.x[first : first + t]
+        return Batch(
+            x=torch.from_numpy(x).permute(0, 4, 1, 3, 2),  # (N, T, M, V, 3) -> (N, 3, T, V, M), a view
+            frames=torch.from_numpy(frames),
+            label=torch.from_numpy(self.labels[rows]),
+            index=torch.from_numpy(rows),
+        )
+
+
+def _map(path: Path) -> NDArray[Any]:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); delete its folder to derive the store again") from error
+
+
+def open_store(parsed_folder: Path, recipe: RecipeConfig) -> RecipeStore:
+    """The store of ``recipe`` beside the parsed store, derived first where it is missing or of older parsed data.
+
+    Safe to call from several processes: one derives, the others wait. Says what it derives.
+    """
+    folder = parsed_folder.parent / "recipes" / recipe.id
+    parsed = ParsedStore(parsed_folder)
+    with locked(folder.parent / f"{recipe.id}.lock"):
+        if folder.exists():
+            store = RecipeStore(folder, recipe)
+            if store.parsed == parsed.fingerprint:
+                return store
+        print(f"deriving recipe {recipe.name} of {len(parsed)} clips -> {folder}", flush=True)
+        derive(parsed, recipe, folder)
+    return RecipeStore(folder, recipe)
+
+
+def derive(parsed: ParsedStore, recipe: RecipeConfig, folder: Path) -> None:
+    """Applies the recipe to every parsed clip, one at a time, and publishes the store with one rename."""
+    stages = recipe.build()
+    kept: list[int] = []
+    lengths: list[int] = []
+    skipped: dict[str, str] = {}
+    digest = hashlib.sha256()
+    with atomic_folder(folder) as temporary:
+        writer: NpyWriter | None = None
+        for i in track(range(len(parsed)), description=recipe.name, transient=True):
+            try:
+                x = stages.normalise(stages.select(parsed.clip(i)))
+            except ValueError as error:  # the clip holds nothing this recipe can use
+                skipped[parsed.names[i]] = str(error)
+                continue
+            writer = writer or NpyWriter(temporary / "x.npy", "<f4", x.shape[1:])
+            digest.update(writer.append(x))
+            kept.append(i)
+            lengths.append(len(x))
+        if writer is None:
+            raise UserError(f"{folder}: recipe {recipe.name} could use none of the {len(parsed)} parsed clips")
+        writer.close()
+        names = [parsed.names[i] for i in kept]
+        digest.update("\n".join(names).encode() + np.array(lengths, "<i8").tobytes())
+        np.save(temporary / "offsets.npy", np.cumsum([0, *lengths], dtype=np.int64))
+        write_json(temporary / "recipe.json", {
+            "recipe": recipe.parameters, "layout": parsed.layout, "parsed": parsed.fingerprint,
+            "fingerprint": digest.hexdigest(), "names": names, "labels": parsed.labels[kept].tolist(),
+            "facts": {key: values[kept].tolist() for key, values in parsed.facts.items()}, "skipped": skipped,
+        })  # fmt: skip
+    for name, reason in skipped.items():
+        print(f"skipped {name}: {reason}")

@@ -1,0 +1,116 @@
+"""One entry for every command: quoted paths in, one sentence and exit code 2 on a user's mistake."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from skelssl.errors import UserError
+
+COMMANDS = ("train", "evaluate", "prepare", "report")
+PATH_KEYS = ("raw", "import", "checkpoint", "data_root", "resume", "hydra.run.dir")
+
+
+def config_dir() -> Path:
+    """``conf/`` of the checkout in an editable install, else the copy shipped in the wheel."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parent.parent / "conf"
+    return checkout if package.parent.name == "src" and checkout.is_dir() else package / "conf"
+
+
+def run_hydra(config_name: str, task: Callable[[DictConfig], None]) -> None:
+    """Composes ``conf/<config_name>.yaml`` from the command line and runs ``task``; never returns normally on error."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us instead of Hydra's own exit
+    sys.argv = [sys.argv[0], *(quote_path(a) for a in sys.argv[1:])]
+    wrapped = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(task)
+    _guarded(wrapped, config_name)
+
+
+def run_plain(task: Callable[[list[str]], None]) -> None:
+    """Runs a command that needs no configuration."""
+    _guarded(lambda: task(sys.argv[1:]), None)
+
+
+def _guarded(call: Callable[[], None], config_name: str | None) -> None:
+    try:
+        call()
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if any(a.replace(" ", "") == "debug=trace" for a in sys.argv):
+            traceback.print_exc()
+        print(f"error: {sentence(error, config_name)}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def quote_path(argument: str) -> str:
+    """Quotes the value of a path key for Hydra's parser, which trips over blanks, commas, ``=`` and parentheses.
+
+    >>> quote_path("raw=a (1).zip,b=2.zip"), quote_path("method=pstl"), quote_path("checkpoint=[a,b]")
+    ("raw='a (1).zip,b=2.zip'", 'method=pstl', 'checkpoint=[a,b]')
+    """
+    key, equals, value = argument.partition("=")
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    is_list = value.startswith("[") and value.endswith("]") and not Path(value).exists()
+    plain = value in ("", "null", "true", "false", "???")
+    if not equals or key.lstrip("+~") not in PATH_KEYS or quoted or is_list or plain:
+        return argument
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'") if "'" in value else value
+    return f"{key}='{escaped}'"
+
+
+def sentence(error: Exception, config_name: str | None) -> str:
+    """One sentence for an error: the key or file, what was found, what was expected."""
+    text = str(error).strip()
+    if group := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+        options = re.search(r"Available options in '[^']*':\n((?:\t.*\n?)+)", text)
+        expected = ", ".join(options.group(1).split()) if options else "a config of that group"
+        return f"{group.group(1)}: found {group.group(2)!r}, expected one of {expected}"
+    if key := re.search(r"Could not (?:override|append to config[^']*|delete from config[^']*) '([^']+)'", text):
+        return _unknown_key(key.group(1), config_name)
+    if key := re.search(r"You must specify '([^']+)', e.g", text):
+        options = re.search(r"Available options:\n((?:\t.*\n?)+)", text)
+        return f"{key.group(1)}: not given, expected one of {', '.join(options.group(1).split()) if options else '...'}"
+    if key := re.search(r"[Mm]issing mandatory value: (\S+)", text):
+        return f"{key.group(1)}: not given, expected a value on the command line"
+    return " ".join(text.split())
+
+
+def _unknown_key(key: str, config_name: str | None) -> str:
+    """Names the keys that stand beside the wrong one, the likeliest first."""
+    parent, _, leaf = key.rpartition(".")
+    try:
+        with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+            groups = [a for a in sys.argv[1:] if re.fullmatch(r"(method|dataset|protocol)=\w+", a)]
+            node = (
+                OmegaConf.select(hydra.compose(config_name, groups), parent) if parent else hydra.compose(config_name)
+            )
+        known = [str(k) for k in node]
+    except Exception:  # the other arguments may be wrong as well; the key alone is still worth a sentence
+        known = []
+    close = difflib.get_close_matches(leaf, known, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    expected = f"expected one of {', '.join(known)}" if known else "expected a key of the configuration"
+    return f"{key}: unknown key{hint}, {expected}"
+
+
+def main() -> None:
+    """``skelssl <command> ...``, the same commands as ``python -m skelssl.<command>``."""
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command not in COMMANDS:
+        print(f"usage: skelssl {{{','.join(COMMANDS)}}} ...  (each takes --help)", file=sys.stderr)
+        sys.exit(0 if command in ("-h", "--help") else 2)
+    sys.argv = [f"skelssl {command}", *sys.argv[2:]]
+    importlib.import_module(f"skelssl.{command}").main()

@@ -1,0 +1,78 @@
+"""What every method shares: the randomness of a step, the optimiser and its rate, the encoders to ship.
+
+It knows no algorithm. A method implements ``training_step`` and, where it has teachers or queues, the hooks it needs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from skelssl.data.batch import Batch
+from skelssl.optim import Optim
+from skelssl.parallel import seed_step, step_generator
+
+
+class Method(L.LightningModule):
+    """A paper. Sub-classes set ``encoder`` (and others they ship) and name their parts in their own terms."""
+
+    encoder: nn.Module
+
+    def __init__(self, *, view: Mapping[str, nn.Module], optim: Mapping[str, Any], seed: int) -> None:
+        super().__init__()
+        self.view, self.test_view = view["pretrain"], view["test"]
+        self.optim, self.seed = Optim.parse(optim), seed
+        self.seconds, self._since = 0.0, time.monotonic()
+
+    def encoders(self) -> dict[str, nn.Module]:
+        """Encoders to ship by name; ``""`` is the default one."""
+        return {"": self.encoder}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups for the optimiser; by default one with every parameter that trains."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def generator(self, scope: str | int = "shared") -> torch.Generator:
+        """Random numbers of this step: ``shared`` is the same on all ranks, a rank's number is its own.
+
+        They come from (seed, epoch, step) alone, so a resumed run draws what the uninterrupted one would have drawn.
+        """
+        return step_generator(self.seed, self.current_epoch, self._step, scope)
+
+    def configure_optimizers(self) -> Optimizer:
+        return self.optim.build(self.parameter_groups())
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        self._step = batch_idx
+        seed_step(self.seed, self.current_epoch, batch_idx, self.global_rank)  # dropout
+        steps = self.trainer.num_training_batches
+        done = batch_idx / steps if self.optim.interval == "step" else 0.0
+        rate = self.optim.rate(self.current_epoch + done)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate * group.get("lr_scale", 1.0)
+
+    def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:
+        if self.optim.clip is not None:
+            self.clip_gradients(optimizer, gradient_clip_val=self.optim.clip, gradient_clip_algorithm="norm")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["seconds"] = self.elapsed
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.seconds = checkpoint["seconds"]
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the whole run, those before a resume included."""
+        return self.seconds + time.monotonic() - self._since
+
+    def log_losses(self, batch: Batch, **losses: Tensor) -> None:
+        """Logs ``train/<name>`` as the epoch's mean over samples; kept on the device until it is written."""
+        values = {f"train/{name}": value.detach() for name, value in losses.items()}
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)

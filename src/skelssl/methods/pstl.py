@@ -1,0 +1,57 @@
+"""PSTL: self-supervised action representations from partial spatio-temporal skeleton sequences.
+
+Zhou, Duan, Rao, Su, Wang, AAAI 2023, arXiv 2302.09018. Three views of a clip pass one ST-GCN: an anchor, a temporal
+view that lost its fastest frames (MATM), and a spatial view whose central joints are gone from the graph (CSM). A wide
+projector and a Barlow Twins loss tie the anchor to each of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from skelssl.data.batch import Batch
+from skelssl.heads import Projector
+from skelssl.losses.barlow_twins import BarlowTwins
+from skelssl.maskers.central_spatial import CentralSpatialMask
+from skelssl.maskers.motion_attention import MotionAttentionMask
+from skelssl.methods.base import Method
+
+
+class PSTL(Method):
+    """The method as published; ``csm`` or ``matm`` may be null for the paper's ablations."""
+
+    def __init__(
+        self,
+        *,
+        view: Mapping[str, nn.Module],
+        encoder: nn.Module,
+        csm: CentralSpatialMask | None,
+        matm: MotionAttentionMask | None,
+        head: Callable[..., Projector],
+        loss: BarlowTwins,
+        optim: Mapping[str, Any],
+        seed: int,
+    ) -> None:
+        super().__init__(view=view, optim=optim, seed=seed)
+        self.encoder, self.csm, self.matm = encoder, csm, matm
+        self.head, self.loss = head(in_dim=encoder.dim), loss
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        # Every draw is one per batch and the same on all ranks, in the reference's order: joints, then view by view.
+        draw = self.generator("shared")
+        dropped = self.csm(draw) if self.csm else []
+        anchor = self.view(batch, draw)
+        temporal = self.view(batch, draw)
+        if self.matm:
+            temporal = self.matm(temporal, draw)
+        spatial = self.view(batch, draw)
+
+        # One pass each: concatenated views would share their batch statistics, which changes the features.
+        features = self.encoder(anchor), self.encoder(temporal), self.encoder(spatial, ignore=dropped)
+        loss_temporal, loss_spatial = self.loss(*self.head.views(features))
+        loss = loss_temporal + loss_spatial
+        self.log_losses(batch, loss=loss, temporal=loss_temporal, spatial=loss_spatial)
+        return loss

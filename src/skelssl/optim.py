@@ -1,0 +1,83 @@
+"""Optimisers and learning-rate schedules as data: the ``optim`` block of every method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from skelssl.errors import UserError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optim:
+    """An optimiser and its schedule. The rate depends on the epoch alone, so a resumed run needs no scheduler state."""
+
+    name: str  # adam (L2 added to the gradient) | adamw | sgd
+    lr: float
+    epochs: int  # horizon of the schedule
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    momentum: float = 0.9  # sgd only
+    schedule: str = "cosine"  # cosine | step | constant
+    interval: str = "epoch"  # epoch: one rate per epoch | step: the fractional epoch of every step
+    warmup_epochs: float = 0
+    min_lr: float = 0.0
+    milestones: tuple[int, ...] = ()  # step: lr x gamma from each of these epochs on
+    gamma: float = 0.1
+    stop_epoch: int | None = None  # stop before the horizon
+    clip: float | None = None  # largest gradient norm
+
+    def __post_init__(self) -> None:
+        choices = {"name": ("adam", "adamw", "sgd"), "schedule": ("cosine", "step", "constant"),
+                   "interval": ("epoch", "step")}  # fmt: skip
+        for key, values in choices.items():
+            if (found := getattr(self, key)) not in values:
+                raise UserError(f"method.optim.{key}: found {found!r}, expected one of {', '.join(values)}")
+        if self.epochs < 1:
+            raise UserError(f"method.optim.epochs: found {self.epochs}, expected at least 1")
+
+    @classmethod
+    def parse(cls, block: Mapping[str, Any]) -> Optim:
+        """From the config; raises UserError for an unknown or missing key."""
+        known = [f.name for f in fields(cls)]
+        if unknown := [key for key in block if key not in known]:
+            raise UserError(f"method.optim.{unknown[0]}: unknown key, expected one of {', '.join(known)}")
+        return cls(**block)
+
+    @property
+    def last_epoch(self) -> int:
+        """Number of epochs that are really run."""
+        return min(self.epochs, self.stop_epoch or self.epochs)
+
+    def rate(self, epoch: float) -> float:
+        """Learning rate at a (fractional) 0-based epoch: linear warm-up from 0, then the schedule.
+
+        >>> o = Optim(name="adam", lr=5e-3, epochs=150, warmup_epochs=10)
+        >>> [round(o.rate(e), 6) for e in (0, 5, 10, 80)]
+        [0.0, 0.0025, 0.005, 0.0025]
+        """
+        if epoch < self.warmup_epochs:
+            return self.lr * epoch / self.warmup_epochs
+        if self.schedule == "step":
+            return float(self.lr * self.gamma ** sum(epoch >= m for m in self.milestones))
+        if self.schedule == "constant":
+            return self.lr
+        done = (epoch - self.warmup_epochs) / (self.epochs - self.warmup_epochs)
+        return self.min_lr + (self.lr - self.min_lr) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def build(self, parameters: Iterable[Any]) -> Optimizer:
+        """The optimiser over parameters or named groups, fused into one kernel where torch has one."""
+        common: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": fused_available()}
+        if self.name == "sgd":
+            return SGD(parameters, momentum=self.momentum, **common)
+        return (Adam if self.name == "adam" else AdamW)(parameters, betas=self.betas, **common)
+
+
+def fused_available() -> bool:
+    """Fused optimisers exist for CUDA and, since torch 2.4, for CPU; MPS is left to the default."""
+    return not torch.backends.mps.is_available()

@@ -1,0 +1,104 @@
+"""The run folder: which one a configuration belongs to, and what state it is in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from skelssl.data.files import atomic_file, read_json
+from skelssl.errors import UserError
+
+# Where and how a run is computed, not what: these keys do not make another run.
+MACHINE_KEYS = (
+    "data_root", "logger", "callbacks", "resume", "rerun", "then", "hydra", "trace", "limit",
+    "trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.profiler",
+    "method.loader.prefetch", "method.loader.workers",
+)  # fmt: skip
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """The configuration as plain containers with every interpolation resolved."""
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(k): v for k, v in plain.items() if k != "hydra"}
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted key -> value of everything that decides the result."""
+    flat = dict(_flatten(config))
+    return {k: v for k, v in sorted(flat.items()) if not any(k == m or k.startswith(m + ".") for m in MACHINE_KEYS)}
+
+
+def _flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        return [pair for k, v in value.items() for pair in _flatten(v, f"{prefix}.{k}" if prefix else str(k))]
+    return [(prefix, value)]
+
+
+def run_id(config: Mapping[str, Any]) -> str:
+    """Ten hex digits that depend on the identity alone."""
+    return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:10]
+
+
+def run_folder(config: Mapping[str, Any], override: str | None = None) -> Path:
+    """``outputs/<method>/<dataset>/<run id>``, or the folder the user asked for."""
+    if override is not None:
+        return Path(override)
+    return Path("outputs") / config["method"]["name"] / config["dataset"]["name"] / run_id(config)
+
+
+def claim(folder: Path, config: Mapping[str, Any]) -> None:
+    """Writes ``config.yaml``; raises UserError where the folder belongs to another configuration."""
+    path = folder / "config.yaml"
+    if path.exists():
+        found, expected = identity(load_config(folder)), identity(config)
+        keys = [k for k in sorted(found.keys() | expected.keys()) if found.get(k) != expected.get(k)]
+        if keys:
+            shown = "; ".join(f"{k}: found {found.get(k)}, expected {expected.get(k)}" for k in keys[:4])
+            more = f" and {len(keys) - 4} more keys" if len(keys) > 4 else ""
+            raise UserError(f"{folder} holds a run of another configuration ({shown}{more})")
+    with atomic_file(path, "w") as file:
+        file.write(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+
+
+def load_config(folder: Path) -> dict[str, Any]:
+    """The resolved configuration of a run; raises UserError where there is none."""
+    path = folder / "config.yaml"
+    if not path.exists():
+        raise UserError(f"{folder}: found no config.yaml, expected a run folder")
+    return resolved(OmegaConf.create(path.read_text("utf-8")))  # type: ignore[arg-type]
+
+
+def finished(folder: Path) -> bool:
+    """Has this run reached its last epoch?"""
+    path = folder / "run.json"
+    return path.exists() and bool(read_json(path)["finished"])
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout the package lies in, ``-dirty`` with local changes; None for an installed wheel."""
+    here = Path(__file__).resolve()
+    root = next((p for p in here.parents if (p / ".git").exists() and (p / "src" / "skelssl") in here.parents), None)
+    if root is None:
+        return None
+    run = ["git", "-C", str(root)]
+    try:
+        head = subprocess.run([*run, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        dirty = subprocess.run([*run, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("-dirty" if dirty.stdout.strip() else "")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    packages = ("skelssl", "torch", "lightning", "numpy", "hydra-core")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
