@@ -135,7 +135,7 @@ def _load(encoder: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     encoder.load_state_dict(state)
 
 
-# --- files of other code bases: (path) -> (method, state dict under our names) -----------------------------------------
+# --- files of other code bases ---------------------------------------------------------------------------------------
 
 
 def read_state(path: Path) -> dict[str, Any]:

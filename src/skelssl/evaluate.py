@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import nn
 
 from skelssl.callbacks.metrics import MetricsCSV
@@ -73,9 +73,10 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
     data = open_dataset(dataset_of(config, path), about["recipe"], config["data_root"])
     digest = sha256(weights_file(path, config["representation"]))
     facts = {
-        "method": about["method"], "dataset": data.name, "mode": config["mode"], "stream": about["stream"],
+        "method": about["method"], "dataset": data.name, "mode": config["mode"], "setting": setting(config),
+        "stream": about["stream"],
         "data_fingerprint": data.fingerprint, "checkpoint_sha256": digest,
-        **{key: config[key] for key in ("limit", "precision", "baseline", "representation")},
+        **{key: config[key] for key in ("precision", "baseline")},
     }  # fmt: skip
     foreign = Path("outputs") / about["method"] / data.name / f"{path.stem}-{digest[:8]}"
     home = (path if path.is_dir() else foreign) / "eval"
@@ -136,6 +137,14 @@ def dataset_of(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
         raise UserError(f"dataset: not given, and {path} is no run folder that names one, expected dataset=NAME")
     own: Mapping[str, Any] = load_config(path)["dataset"]
     return own
+
+
+def setting(config: Mapping[str, Any]) -> str | None:
+    """What sets a result apart from the published protocol, so that the two never share a row of the report."""
+    limit = config["limit"]
+    parts = [config["representation"], limit["clips"] and f"{limit['clips']} clips a class",
+             limit["epochs"] and f"{limit['epochs']} probe epochs"]  # fmt: skip
+    return ", ".join(str(p) for p in parts if p) or None
 
 
 def seeds(config: Mapping[str, Any]) -> list[int]:

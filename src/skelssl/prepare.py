@@ -10,7 +10,6 @@ from omegaconf import DictConfig
 from skelssl.data.prepare import parsed_folder, prepare, split_paths
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import Source
-from skelssl.data.store import open_store
 from skelssl.entry import run_hydra
 from skelssl.errors import UserError
 
@@ -29,6 +28,8 @@ def run(config: DictConfig) -> None:
     recipes = [RecipeConfig.parse({"name": name}) for name in config.recipes]
     root = Path(config.data_root)
     prepare(source, data_root=root, raw=raw, workers=config.workers, strict=config.strict)
+    from skelssl.data.store import open_store  # brings torch, which the parsing processes must not wait for
+
     for recipe in recipes:
         open_store(parsed_folder(root, source), recipe)
 

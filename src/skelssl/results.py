@@ -25,7 +25,11 @@ def write_result(
     """Writes one evaluation; accuracies are fractions, exact over clips, of the last epoch. Returns ``result.json``."""
     result = {key: facts.get(key) for key in KEYS}
     result |= {"top1": scores.top1, "top5": scores.top5, "top1_best_epoch": scores.best_epoch_top1}
-    arrays = {"names": np.array(names), "labels": scores.label.cpu().numpy(), "logits": scores.logits.cpu().numpy()}
+    arrays: dict[str, Any] = {
+        "names": np.array(names),
+        "labels": scores.label.cpu().numpy(),
+        "logits": scores.logits.cpu().numpy(),
+    }
     result["difference"] = None
     if baseline is not None:
         arrays["random_init_logits"] = baseline.logits.cpu().numpy()

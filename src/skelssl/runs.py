@@ -52,7 +52,7 @@ def run_folder(config: Mapping[str, Any], override: str | None = None) -> Path:
     """``outputs/<method>/<dataset>/<run id>``, or the folder the user asked for."""
     if override is not None:
         return Path(override)
-    return Path("outputs") / config["method"]["name"] / config["dataset"]["name"] / run_id(config)
+    return Path("outputs", config["method"]["name"], config["dataset"]["name"], run_id(config))
 
 
 def claim(folder: Path, config: Mapping[str, Any]) -> None:

@@ -57,7 +57,8 @@ class Layout:
     @cached_property
     def degree(self) -> NDArray[np.int64]:
         """(V,) degree centrality: neighbours of each joint, self loop not counted."""
-        return self.edges.sum(0)
+        degree: NDArray[np.int64] = self.edges.sum(0)
+        return degree
 
     def adjacency(self, strategy: str = "spatial", max_hop: int = 1) -> NDArray[np.float64]:
         """Graph partitions (K, V, V); entry [k, source, target].

@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig
 
 from skelssl.callbacks.checkpoint import LAST
@@ -26,7 +27,7 @@ from skelssl.errors import UserError
 from skelssl.methods.base import Method
 from skelssl.runs import claim, finished, git_commit, resolved, run_folder, versions
 
-PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
+PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 SHARED_KEYS = ("name", "recipe", "loader", "monitor", "probe")  # read by others; the rest builds the method
 
 
@@ -47,14 +48,14 @@ def train_and_evaluate(config: DictConfig) -> None:
         evaluate_run(folder, plain["then"], plain)
 
 
-def train(config: Mapping[str, Any], folder: Path) -> Path:
-    """Trains ``config`` (resolved) in ``folder``, or goes on with it, or says that it is finished; returns the folder."""
+def train(config: Mapping[str, Any], folder: Path) -> None:
+    """Trains ``config`` (resolved) in ``folder``, goes on with it, or says that it is finished."""
     if config["rerun"] and folder.exists():
         shutil.rmtree(folder)
     claim(folder, config)
     if finished(folder):
         print(f"{folder} is finished; rerun=true starts it anew")
-        return folder
+        return
     _quiet()
     state = resume_from(config, folder)
     method, data = build_method(config), build_data(config)
@@ -66,7 +67,7 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
         f"{config['method']['name']} on {config['dataset']['name']}: {len(dataset.train)} clips -> {folder}", flush=True
     )
     try:
-        trainer.fit(method, data, ckpt_path=state, weights_only=True)
+        trainer.fit(method, data, ckpt_path=state, weights_only=True if state else None)
     except RuntimeError as error:
         if state and "Error(s) in loading state_dict" in str(error):
             raise UserError(
@@ -82,7 +83,6 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
         "seconds": round(method.elapsed, 1), "peak_memory_mb": peak_memory_mb(),
         "data_fingerprint": dataset.fingerprint, "git_commit": git_commit(), "versions": versions(),
     })  # fmt: skip
-    return folder
 
 
 def resume_from(config: Mapping[str, Any], folder: Path) -> Path | None:
@@ -123,17 +123,18 @@ def build_trainer(config: Mapping[str, Any], folder: Path, metrics: MetricsCSV, 
     for name, block in (config["logger"] or {}).items():
         extra = {"save_dir": str(folder), "config": dict(config)} if name == "wandb" else {}
         loggers.append(instantiate(block, **extra, _convert_="all"))
+    callbacks = [instantiate(block) for block in (config["callbacks"] or {}).values() if block]
     return L.Trainer(
         **config["trainer"],
         default_root_dir=folder,
         max_epochs=method.optim.last_epoch,
         precision=PRECISION[config["precision"]],
         logger=loggers,
-        callbacks=[instantiate(block) for block in (config["callbacks"] or {}).values() if block],
+        callbacks=callbacks,
         use_distributed_sampler=False,
         enable_checkpointing=False,
         enable_model_summary=False,
-        enable_progress_bar=False,
+        enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
         log_every_n_steps=50,
     )
 

@@ -74,7 +74,8 @@ class RecipeStore:
 
 def _map(path: Path) -> NDArray[Any]:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); delete its folder to derive the store again") from error
 

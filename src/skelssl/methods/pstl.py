@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from skelssl.data.batch import Batch
@@ -40,18 +41,20 @@ class PSTL(Method):
         self.head, self.loss = head(in_dim=encoder.dim), loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        # Every draw is one per batch and the same on all ranks, in the reference's order: joints, then view by view.
+        # One draw per batch, the same on all ranks, in the reference's order: joints, then view by view.
         draw = self.generator("shared")
+        own = self.generator(self.global_rank) if self.view.per_sample else draw
         dropped = self.csm(draw) if self.csm else []
-        anchor = self.view(batch, draw)
-        temporal = self.view(batch, draw)
+        anchor = self.view(batch, own)
+        temporal = self.view(batch, own)
         if self.matm:
             temporal = self.matm(temporal, draw)
-        spatial = self.view(batch, draw)
+        spatial = self.view(batch, own)
 
         # One pass each: concatenated views would share their batch statistics, which changes the features.
         features = self.encoder(anchor), self.encoder(temporal), self.encoder(spatial, ignore=dropped)
-        loss_temporal, loss_spatial = self.loss(*self.head.views(features))
-        loss = loss_temporal + loss_spatial
+        z = self.head(torch.cat(features), views=3).chunk(3)
+        loss_temporal, loss_spatial = self.loss(*z)
+        loss: Tensor = loss_temporal + loss_spatial
         self.log_losses(batch, loss=loss, temporal=loss_temporal, spatial=loss_spatial)
         return loss

@@ -1,4 +1,4 @@
-"""Recipes: raw bodies -> the array a method was published with. Each is one file, derived offline from the parsed store."""
+"""Recipes: raw bodies -> the array a method was published with. Each is one file, applied offline."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ class Recipe(Protocol):
 
     def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """(T, M, V, 3) -> (T', M, V, 3) as the method's network expects it."""
+        ...
+
+    @staticmethod
+    def as_published(x: NDArray[np.float32]) -> NDArray[Any]:
+        """The same array in the layout that the reference's files have."""
         ...
 
 
@@ -61,7 +66,7 @@ class RecipeConfig:
 
     def build(self) -> Recipe:
         """The recipe itself."""
-        return RECIPES[self.name](**{k: v for k, v in asdict(self).items() if k != "name"})  # type: ignore[call-arg]
+        return RECIPES[self.name](**{k: v for k, v in asdict(self).items() if k != "name"})
 
     @property
     def parameters(self) -> dict[str, Any]:

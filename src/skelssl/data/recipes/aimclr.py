@@ -51,6 +51,11 @@ class AimCLR:
         centred = x[:length] - x[:length, :, SPINE_SHOULDER : SPINE_SHOULDER + 1]
         return face_camera(resize(centred, FRAMES)).astype(np.float32)
 
+    @staticmethod
+    def as_published(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(T, M, V, 3) -> (3, T, V, M), the layout of the reference's files."""
+        return x.transpose(3, 0, 2, 1)
+
 
 def resize(x: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
     """(T, ...) -> (frames, ...): linear along time with half-pixel centres, no anti-aliasing, edges held."""
@@ -58,7 +63,8 @@ def resize(x: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
     low = np.floor(at)
     weight = (at - low).astype(np.float32).reshape(-1, *[1] * (x.ndim - 1))
     before, after = (np.clip(low + step, 0, len(x) - 1).astype(np.int64) for step in (0, 1))
-    return x[before] * (1 - weight) + x[after] * weight
+    resized: NDArray[np.float32] = x[before] * (1 - weight) + x[after] * weight
+    return resized
 
 
 def face_camera(x: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -1,0 +1,1 @@
+"""Measurements of skelssl against the straightforward form of the same arithmetic, both in one run."""

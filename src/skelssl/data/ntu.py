@@ -1,0 +1,134 @@
+"""NTU RGB+D 60 and 120 as a source: ``SsssCcccPpppRrrrAaaa.skeleton`` files in folders or in the official zips.
+
+Shahroudy et al., NTU RGB+D, CVPR 2016; Liu et al., NTU RGB+D 120, TPAMI 2020.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skelssl.data.clip import RawClip
+from skelssl.data.ntu_text import read_skeleton
+from skelssl.data.prepare_report import Report
+from skelssl.data.roots import one_per_name, read_bytes, scan
+from skelssl.data.source import BadInput, ClipTable, Entry, Split
+from skelssl.errors import UserError
+
+_NAME = re.compile("S([0-9]{3})C([0-9]{3})P([0-9]{3})R([0-9]{3})A([0-9]{3})")
+_CAMERAS = 3
+_REPLICATIONS = 2
+
+
+@lru_cache
+def ntu_facts() -> dict[str, Any]:
+    """``facts/ntu.json``: class names, mutual (two-person) classes, and for each benchmark its splits and counts."""
+    facts: dict[str, Any] = json.loads((files("skelssl") / "facts" / "ntu.json").read_text("utf-8"))
+    return facts
+
+
+def parse_name(name: str) -> dict[str, int]:
+    """setup, camera, subject, replication and action (all 1-based) of a file's stem; raises BadInput D21."""
+    match = _NAME.fullmatch(name)
+    if not match:
+        raise BadInput("D21", "not a name of the form S001C001P001R001A001")
+    return dict(zip(("setup", "camera", "subject", "replication", "action"), map(int, match.groups()), strict=True))
+
+
+def parse_skeleton(data: bytes, name: str) -> RawClip:
+    """Reads the bytes of one ``.skeleton`` file; raises BadInput with D01, D02, D04, D21 or D23."""
+    facts = parse_name(name)
+    label = facts.pop("action") - 1
+    text = read_skeleton(data)
+    return RawClip(name, label, text.bodies, text.body_id, text.track, text.frame_ptr, facts, text.codes)
+
+
+class NTU:
+    """The source of ``ntu60`` or ``ntu120``.
+
+    The recordings that the authors list as incomplete are left out; the list is built in. Other data sets in NTU's
+    format may use some of those names for sound recordings: ``skip_incomplete=False`` keeps them.
+    """
+
+    layout = "ntu25"
+    generated = False
+
+    def __init__(self, dataset: str = "ntu60", *, skip_incomplete: bool = True) -> None:
+        known = ntu_facts()["benchmarks"]
+        if dataset not in known:
+            raise UserError(f"dataset: found {dataset!r}, expected one of {', '.join(known)}")
+        self.dataset, self.skip_incomplete = dataset, skip_incomplete
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """This benchmark's part of ``facts/ntu.json``."""
+        facts: Mapping[str, Any] = ntu_facts()["benchmarks"][self.dataset]
+        return facts
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, in the order of the labels."""
+        return list(ntu_facts()["class_names"][: self.facts["classes"]])
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.facts["splits"])
+
+    def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
+        """Files of this benchmark; raises UserError for a bad root, for none found, and for names that clash."""
+        missing = frozenset(self.facts["missing"] if self.skip_incomplete else ())
+        kept, listed = [], set()
+        for entry in scan(roots, ".skeleton"):
+            if entry.name in missing:
+                listed.add(entry.name)
+                report.skip(entry.name, "D20", "on the list of incomplete recordings", tolerated=True)
+            elif self._accepts(entry, report):
+                kept.append(entry)
+        report.counts |= {"incomplete_skipped": len(listed), "incomplete_absent": len(missing - listed)}
+        return one_per_name(kept, report)
+
+    def _accepts(self, entry: Entry, report: Report) -> bool:
+        try:
+            found = parse_name(entry.name)
+        except BadInput as bad:
+            report.skip(entry.name, bad.code, f"{bad.reason}: {entry}")
+            return False
+        limits = {"setup": self.facts["setups"], "camera": _CAMERAS, "subject": self.facts["subjects"]}
+        limits["action"] = self.facts["classes"]
+        wrong = [f"{key} {found[key]} is not in 1–{top}" for key, top in limits.items() if not 1 <= found[key] <= top]
+        if wrong:
+            report.skip(entry.name, "D21", ", ".join(wrong), tolerated=self._of_larger_set(found))
+        elif found["replication"] > _REPLICATIONS:
+            report.warn("D21", entry.name)
+        return not wrong
+
+    def _of_larger_set(self, found: Mapping[str, int]) -> bool:
+        """Whether the file is no fault but a part of NTU-120 that NTU-60 lacks: a merged folder is a good root."""
+        largest = ntu_facts()["benchmarks"]["ntu120"]
+        return bool(
+            self.facts["classes"] < found["action"] <= largest["classes"] and found["setup"] <= largest["setups"]
+        )
+
+    def read(self, entry: Entry) -> list[RawClip]:
+        """The one clip of a file; raises BadInput."""
+        return [parse_skeleton(read_bytes(entry), entry.name)]
+
+    def split(self, name: str, clips: ClipTable) -> Split:
+        """X-Sub by performer, X-View by camera, X-Set by setup (the rules are facts)."""
+        if name not in self.splits:
+            raise UserError(f"split of {self.dataset}: found {name!r}, expected one of {', '.join(self.splits)}")
+        rule = self.facts["splits"][name]
+        train = np.isin(clips.facts[rule["fact"]], rule["train"])
+        names = np.asarray(clips.names, dtype=object)
+        return Split(tuple(names[train]), tuple(names[~train]))
+
+    def expected(self) -> dict[str, Any]:
+        facts = self.facts
+        return {"clips": facts["clips"], "setup": range(1, facts["setups"] + 1), "label": range(facts["classes"])}

@@ -1,0 +1,190 @@
+"""NTU RGB+D ``.skeleton`` text: a strict and fast reader.
+
+Numbers stand between blanks in a fixed order: the frame count, then for each frame its body count, and for each body
+10 fields, the joint count and 12 fields for every joint. Line ends therefore carry no meaning: CRLF, LF, tabs and a
+byte order mark all read alike. Only the fields that are kept (ids, counts, xyz, joint states) become numbers.
+Format: Shahroudy et al., NTU RGB+D, CVPR 2016; github.com/shahroudy/NTURGB-D.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelssl.data.source import BadInput
+
+JOINTS = 25
+_HEAD, _FIELDS = 11, 12  # fields of a body before its joints (the last is the joint count), fields of a joint
+_BODY = _HEAD + _FIELDS * JOINTS
+_WINDOW = 16  # characters looked at per number
+_EXACT = 15  # a longer word takes the slow road: 15 digits fit a float64, mantissa / 10**k rounds once like float()
+_POWERS = 10.0 ** np.arange(_WINDOW + 1)
+_ROW = np.dtype(f"V{_WINDOW}")
+# byte masks by word width, each ready to be gathered as one row
+_KEEP = np.where(np.tri(_WINDOW + 1, _WINDOW, -1, dtype=bool)[:, ::-1], 255, 0).astype(np.uint8).view(_ROW)[:, 0]
+np.empty(30 << 20, np.uint8)  # freeing one large block tells glibc to keep the smaller ones: page faults cost 2x here
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class SkeletonText:
+    """What a ``.skeleton`` file keeps: R body-frames over F frames."""
+
+    bodies: NDArray[np.float32]  # (R, V, 3) metres
+    body_id: Ints  # (R,)
+    track: NDArray[np.uint8]  # (R, V)
+    frame_ptr: Ints  # (F + 1,)
+    codes: tuple[str, ...]  # D03 extra numbers at the end, D05 frames without a body, D12 NaN or infinity
+
+
+def read_skeleton(data: bytes) -> SkeletonText:
+    """Reads one file; raises BadInput with D01 (empty), D02 (truncated), D04 (nobody in it) or D23 (not a number)."""
+    words = Words.of(data)
+    if not len(words):
+        raise BadInput("D01", "empty file")
+    if b"," in data or b"_" in data:  # Python's own digit separator "_" would otherwise pass
+        raise BadInput("D23", "found a comma or an underscore, expected numbers with a decimal point")
+    counts, end = _body_counts(words)
+    if not counts.any():
+        raise BadInput("D04", f"no body in any of {len(counts)} frames")
+    frame_ptr = np.concatenate([[0], counts.cumsum()])
+    frame = np.repeat(np.arange(len(counts)), counts)
+    head = frame + 2 + _BODY * np.arange(len(frame))  # word index of each body's first field
+    joint = head[:, None] + _HEAD + _FIELDS * np.arange(JOINTS)
+    words.expect(b"%d" % JOINTS, head + _HEAD - 1)
+    bodies = words.numbers(joint[..., None] + np.arange(3)).astype(np.float32)
+    found = {"D03": end < len(words), "D05": not counts.all(), "D12": not np.isfinite(bodies).all()}
+    codes = tuple(code for code, yes in found.items() if yes)
+    return SkeletonText(bodies, words.integers(head), words.states(joint + _FIELDS - 1), frame_ptr, codes)
+
+
+def _body_counts(words: Words) -> tuple[Ints, int]:
+    """Bodies of each frame (F,), and the index of the first word after the last frame.
+
+    A loop, because where a frame begins depends on all counts before it.
+    """
+    counts, at = [], 1
+    for _ in range(words.count(0)):
+        counts.append(words.count(at))
+        at += 1 + _BODY * counts[-1]
+        if at > len(words):
+            raise BadInput("D02", f"truncated: frame {len(counts)} needs {at} numbers, the file holds {len(words)}")
+    return np.array(counts, dtype=np.int64), at
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of a text: word i is ``data[start[i]:stop[i]]``."""
+
+    data: bytes
+    start: Ints
+    stop: Ints
+
+    @classmethod
+    def of(cls, data: bytes) -> Words:
+        """Splits at blanks and control characters; drops a byte order mark."""
+        padding = b" " * _WINDOW  # a window never begins before the text
+        data = padding + data.removeprefix(b"\xef\xbb\xbf") + b" "
+        inside = np.frombuffer(data, np.uint8) > ord(" ")
+        edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
+        return cls(data, edges[::2], edges[1::2])
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def __getitem__(self, i: int) -> bytes:
+        return self.data[self.start[i] : self.stop[i]]
+
+    def count(self, i: int) -> int:
+        """Word i as a count; BadInput D02 where the text ends before it, D23 where it is none."""
+        if i >= len(self.stop):
+            raise BadInput("D02", f"truncated: ends after {i} numbers")
+        if not (word := self[i]).isdigit():
+            raise _odd(word, "a count")
+        return int(word)
+
+    def expect(self, text: bytes, at: Ints) -> None:
+        """BadInput unless every one of the words ``at`` (K,) is ``text``."""
+        window = np.ndarray(len(self.data) - len(text) + 1, f"S{len(text)}", self.data, strides=(1,))
+        same = (window[self.start[at]] == text) & (self.stop[at] - self.start[at] == len(text))
+        if not same.all():
+            raise _odd(self[at[~same][0]], text.decode())
+
+    def integers(self, at: Ints) -> Ints:
+        """Words ``at`` (K,) as int64, exact to the last digit."""
+        try:
+            return np.array([int(self[i]) for i in at.tolist()], dtype=np.int64)
+        except (ValueError, OverflowError) as error:
+            raise BadInput("D23", f"a body id is no 64-bit integer ({error})") from None
+
+    def states(self, at: Ints) -> NDArray[np.uint8]:
+        """Words ``at`` (any shape) as joint states 0, 1 or 2."""
+        state = np.frombuffer(self.data, np.uint8)[self.start[at]] - np.uint8(ord("0"))
+        bad = (state > 2) | (self.stop[at] - self.start[at] != 1)
+        if bad.any():
+            raise _odd(self[at[bad][0]], "a joint state 0, 1 or 2")
+        return state
+
+    def numbers(self, at: Ints) -> NDArray[np.float64]:
+        """Words ``at`` (any shape) as float64, equal to ``float(word)`` for every one of them."""
+        flat = at.reshape(-1)
+        value, plain = self._fixed_point(flat)
+        for k in np.flatnonzero(~plain).tolist():  # exponents, NaN, more digits than a float64 holds
+            value[k] = _float(self[flat[k]])
+        return value.reshape(at.shape)
+
+    def _fixed_point(self, at: Ints) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Words ``at`` (K,) such as ``-1.25`` as mantissa / 10**decimals, and which of the words look like that.
+
+        The characters form one byte matrix (K, window), words at the right end and zeros before them. Its digits give
+        the mantissa with a 0 in place of the point, which is then closed up. One bit per character checks the rest.
+        """
+        stop, width = self.stop[at], self.stop[at] - self.start[at]
+        windows = np.ndarray(len(self.data) - _WINDOW + 1, _ROW, self.data, strides=(1,))
+        char = _as_matrix(windows[stop - _WINDOW]) & _as_matrix(_KEEP[np.minimum(width, _WINDOW)])
+        digit = char - np.uint8(ord("0"))  # wraps round below "0"
+        is_digit = digit < 10
+        gapped = _join_digits(digit * is_digit).astype(np.float64)
+        first = np.frombuffer(self.data, np.uint8)[self.start[at]]
+        minus = first == ord("-")
+        sign_bit = (minus | (first == ord("+"))).astype(np.int64) << (np.minimum(width, _WINDOW) - 1)
+        digits, point = _as_bits(is_digit), _as_bits(char == ord("."))
+        whole = (digits | point | sign_bit) + 1 == 1 << np.minimum(width, _WINDOW)
+        plain = whole & (digits > 0) & (point & (point - 1) == 0) & (width <= _EXACT)
+        scale = _POWERS[np.bitwise_count(np.where(point > 0, point, 1 << _WINDOW) - 1)]
+        mantissa = gapped - 9 * scale * np.floor(gapped / (10 * scale))
+        return np.where(minus, -mantissa, mantissa) / np.where(point > 0, scale, 1.0), plain
+
+
+def _odd(word: bytes, expected: str) -> BadInput:
+    return BadInput("D23", f"found {word.decode('ascii', 'replace')!r}, expected {expected}")
+
+
+def _float(word: bytes) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise _odd(word, "a number") from None
+
+
+def _as_matrix(rows: NDArray[np.void]) -> NDArray[np.uint8]:
+    return rows.view(np.uint8).reshape(-1, _WINDOW)
+
+
+def _as_bits(flags: NDArray[np.bool_]) -> Ints:
+    """(K, window) flags as one integer each, the right end in bit 0."""
+    return np.packbits(flags).view(">u2").reshape(-1).astype(np.int64)
+
+
+def _join_digits(digit: NDArray[np.uint8]) -> Ints:
+    """(K, 16) decimal digits as integers (K,): neighbours join to pairs, fours, eights, then the two halves."""
+    joined: NDArray[Any] = digit
+    for size, base in ((1, 10), (2, 100), (4, 10_000)):
+        bits = 8 * size  # low half times base plus high half, as one product whose overflow falls off the top
+        joined = joined.view(f"<u{2 * size}") * ((base << bits) + 1) >> bits
+    halves: Ints = joined.astype(np.int64)
+    return halves[:, 0] * 10**8 + halves[:, 1]

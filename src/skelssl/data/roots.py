@@ -1,0 +1,86 @@
+"""Raw files under the paths a user gives: folders, nested folders and zips, which are never unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+
+from skelssl.data.prepare_report import Report
+from skelssl.data.source import BadInput, Entry
+from skelssl.errors import UserError
+
+
+def scan(roots: Sequence[Path], suffix: str) -> Iterator[Entry]:
+    """All files whose name ends in ``suffix``, named by their stem; raises UserError for a root that is no source."""
+    for root in roots:
+        if root.is_dir():
+            yield from _scan_folder(root, suffix)
+        elif zipfile.is_zipfile(root):
+            yield from _scan_zip(root, suffix)
+        else:
+            found = "a file that is no zip" if root.exists() else "nothing"
+            raise UserError(f"raw={root}: found {found}, expected a folder or a zip with {suffix} files")
+
+
+def _scan_folder(root: Path, suffix: str) -> Iterator[Entry]:
+    for folder, _, files in os.walk(root, followlinks=True):
+        for file in files:
+            if _wanted(file, suffix):
+                path = os.path.join(folder, file)
+                stat = os.stat(path)
+                yield Entry(file.removesuffix(suffix), path, size=stat.st_size, stamp=stat.st_mtime_ns)
+
+
+def _scan_zip(root: Path, suffix: str) -> Iterator[Entry]:
+    for info in _archive(str(root), os.stat(root).st_mtime_ns).infolist():
+        file = info.filename.rpartition("/")[2]
+        if _wanted(file, suffix):
+            yield Entry(file.removesuffix(suffix), str(root), info.filename, info.file_size, info.CRC)
+
+
+def _wanted(file: str, suffix: str) -> bool:
+    return file.endswith(suffix) and not file.startswith(".")  # macOS zips carry a "._" twin of every file
+
+
+@lru_cache(maxsize=8)
+def _archive(path: str, mtime_ns: int) -> zipfile.ZipFile:
+    """An open zip, one per process: reading the list of 50,000 members takes longer than parsing many of them."""
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"raw={path}: found a zip that cannot be read ({error}), expected a complete download"
+        ) from error
+
+
+def read_bytes(entry: Entry) -> bytes:
+    """The content of a raw file; raises BadInput where disk or zip fail."""
+    try:
+        if entry.member is None:
+            return Path(entry.location).read_bytes()
+        return _archive(entry.location, os.stat(entry.location).st_mtime_ns).read(entry.member)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise BadInput("D02", f"damaged member of the zip ({error})") from error
+    except OSError as error:
+        raise BadInput("D33", f"cannot be read ({error.strerror})") from error
+
+
+def one_per_name(entries: Sequence[Entry], report: Report) -> list[Entry]:
+    """Entries sorted by name. Copies of one name are used once (D18); raises UserError where their bytes differ."""
+    chosen = []
+    for name, group in groupby(sorted(entries, key=lambda e: (e.name, str(e))), key=lambda e: e.name):
+        first, *others = group
+        for other in others:
+            if hashlib.sha1(read_bytes(first)).digest() != hashlib.sha1(read_bytes(other)).digest():
+                raise UserError(
+                    f"{name}: found two files of different content (D18), {first} and {other}, expected one"
+                )
+            report.warn("D18", name)
+        chosen.append(first)
+    return chosen

@@ -1,0 +1,96 @@
+"""What every data set offers to ``prepare``: names, raw clips, splits and the counts that should come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelssl.data.clip import RawClip
+
+if TYPE_CHECKING:
+    from skelssl.data.prepare_report import Report
+
+FACTS = ("subject", "camera", "setup", "replication")
+
+
+class BadInput(Exception):
+    """A raw file that cannot be used: a code of the bad-input catalogue (D01, ...) and the reason in words."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code, self.reason = code, reason
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One raw file, on disk or in a zip. Two entries with equal name, size and stamp hold the same bytes."""
+
+    name: str
+    location: str  # file on disk; the zip itself for a member
+    member: str | None = None
+    size: int = 0  # bytes
+    stamp: int = 0  # modification time in ns, or the CRC of a zip's member
+
+    def __str__(self) -> str:
+        return f"{self.location}:{self.member}" if self.member else self.location
+
+
+@dataclass(frozen=True, slots=True)
+class ClipTable:
+    """N clips without their bodies: what a split rule looks at."""
+
+    names: Sequence[str]
+    labels: NDArray[np.int64]  # (N,) 0-based class
+    facts: Mapping[str, NDArray[np.int64]]  # each of FACTS (N,); -1 where unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Names of the clips to train and to test on."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+class Source(Protocol):
+    """A data set in its raw form. Sources are plain picklable objects: worker processes call ``read``."""
+
+    @property
+    def dataset(self) -> str:
+        """Name of the store, such as ``ntu60``."""
+
+    @property
+    def layout(self) -> str:
+        """Name of the body layout (``skelssl.skeleton.layout``)."""
+
+    @property
+    def generated(self) -> bool:
+        """True for a source that makes its own clips and takes no raw files."""
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Names of the classes, in the order of the labels."""
+
+    @property
+    def splits(self) -> Sequence[str]:
+        """Names that ``split`` knows."""
+
+    def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
+        """The files to read, sorted by name, each name once; all others are noted in the report."""
+
+    def read(self, entry: Entry) -> list[RawClip]:
+        """The clips of one file; raises BadInput."""
+
+    def split(self, name: str, clips: ClipTable) -> Split:
+        """Raises UserError, naming the known splits, for one that is not known."""
+
+    def expected(self) -> Mapping[str, Any]:
+        """``clips``: their number in a complete set; ``label`` or a fact: the values that must occur. May be empty."""

@@ -1,0 +1,39 @@
+"""Random numbers that stay the same for ever: raw 64-bit words of Philox, turned into floats here.
+
+NumPy guarantees the stream of a bit generator, but not the algorithms of ``Generator.normal`` and its like, which may
+change with a release. The few distributions a motion needs are therefore written out.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Dice:
+    """Draws from one stream, named by integers: ``Dice(seed, label, subject)``; equal names give equal draws."""
+
+    def __init__(self, *name: int) -> None:
+        self._bits = np.random.Philox(np.random.SeedSequence(list(name)))
+
+    def uniform(self, low: float, high: float, *shape: int) -> Floats:
+        """Uniform on [low, high), 53 random bits each; ``shape`` () gives a 0-d array."""
+        words = self._bits.random_raw(math.prod(shape)).reshape(shape)
+        return np.asarray(low + (high - low) * ((words >> np.uint64(11)) * 2.0**-53), dtype=np.float64)
+
+    def normal(self, scale: float, *shape: int) -> Floats:
+        """Centred normal with standard deviation ``scale`` (Box and Muller, 1958)."""
+        u, v = self.uniform(0, 1, 2, *shape)
+        return np.asarray(scale * np.sqrt(-2 * np.log1p(-u)) * np.cos(2 * np.pi * v))
+
+    def chance(self, probability: float) -> bool:
+        """True with the given probability."""
+        return bool(self.uniform(0, 1) < probability)
+
+    def integer(self, low: int, high: int) -> int:
+        """A whole number, both ends included."""
+        return low + int(self.uniform(0, high - low + 1))

@@ -1,0 +1,175 @@
+"""Spatial-temporal graph convolution (Yan, Xiong, Lin: ST-GCN, AAAI 2018), at the width of skeleton pre-training.
+
+The arithmetic and the parameter names are those of the published ST-GCN, so its checkpoints load as they are. The order
+of the work is ours. Activations are kept as (V, C, T, B) in channels-last memory, B = N·M person-clips. Then the sum
+over source joints is one matrix product with nothing to transpose, the mixing of channels is one convolution over the
+graph partitions, and the temporal convolution meets the memory layout that it is fastest in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from einops import rearrange, reduce
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+from skelssl.errors import UserError
+from skelssl.skeleton import layout as body_layout
+
+PERSONS = 2
+
+
+class Dropout(nn.Dropout):
+    """``nn.Dropout`` in place, with the same law, but eight masks cut from each random word where a byte can decide.
+
+    Drawing masks one float at a time costs more than any convolution of a narrow block on a CPU.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any dense ``x``; it is overwritten."""
+        threshold = self.p * 256
+        if not self.training or not 0 < self.p < 1 or x.device.type != "cpu" or not threshold.is_integer():
+            return super().forward(x)
+        words = torch.empty(x.numel() // 8 + 1, dtype=torch.int64).random_(-(2**63), None)
+        keep = words.view(torch.uint8)[: x.numel()].ge(int(threshold)).to(x.dtype).div_(1 - self.p)
+        return x.mul_(keep.as_strided(x.shape, x.stride()))
+
+
+class GraphConv(nn.Module):
+    """Eq. 10 of ST-GCN: y_w = Σ_k (W_k Σ_v A_k[v, w] x_v + b_k Σ_v A_k[v, w])."""
+
+    def __init__(self, in_channels: int, out_channels: int, partitions: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, partitions * out_channels, 1)
+
+    def forward(self, x: Tensor, graph: Tensor) -> Tensor:
+        """``x`` (V, C, T, B) channels-last, ``graph`` (K, V, W) -> (W, C', T, B) channels-last.
+
+        Joints are summed before the channels grow, so that the widest intermediate is K·C instead of K·C'.
+        """
+        k = len(graph)
+        rows = rearrange(x, "v c t b -> v (t b c)")
+        gathered = rearrange(graph, "k v w -> (w k) v") @ rows
+        gathered = rearrange(gathered, "(w k) (tb c) -> w c k tb", k=k, c=x.shape[1])
+        assert self.conv.bias is not None
+        weight = rearrange(self.conv.weight, "(k d) c 1 1 -> d c k 1", k=k)
+        bias = graph.sum(1).t() @ self.conv.bias.view(k, -1)  # (W, C')
+        y = conv2d(gathered, weight).add_(bias[:, :, None, None])
+        return rearrange(y, "w d 1 (t b) -> w d t b", t=x.shape[2])
+
+
+class Block(nn.Module):
+    """Graph convolution, (9, 1) temporal convolution and residual: (V, C, T, B) -> (V, C', ⌈T/stride⌉, B)."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, partitions: int, stride: int, dropout: float, residual: bool
+    ) -> None:
+        super().__init__()
+        self.gcn = GraphConv(in_channels, out_channels, partitions)
+        self.tcn = nn.Sequential(
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out_channels, out_channels, (9, 1), (stride, 1), (4, 0)),
+            nn.BatchNorm2d(out_channels),
+            Dropout(dropout, inplace=True),
+        )
+        self.stride = stride
+        self.residual: nn.Module | None = None
+        if residual and in_channels == out_channels and stride == 1:
+            self.residual = nn.Identity()
+        elif residual:
+            shortcut = nn.Conv2d(in_channels, out_channels, 1)
+            self.residual = nn.Sequential(shortcut, nn.BatchNorm2d(out_channels))
+
+    def forward(self, x: Tensor, graph: Tensor) -> Tensor:
+        """``x`` (V, C, T, B), ``graph`` (K, V, V)."""
+        y: Tensor = self.tcn(self.gcn(x, graph))
+        if self.residual is not None:
+            # Frames are skipped here: torch's own stride in a 1x1 channels-last convolution writes out of bounds in the
+            # backward pass of narrow layers on a CPU (seen with torch 2.13).
+            y = y.add_(self.residual(x[:, :, :: self.stride]))
+        return y.relu_()
+
+
+class STGCN(nn.Module):
+    """Ten ST-GCN blocks, widths h·(1, 1, 1, 1, 2, 2, 2, 4, 4) and ``out``; time is halved in blocks 5 and 8.
+
+    ``hidden=16`` is the quarter-width encoder of CrosSCLR, AimCLR and PSTL: 821,380 parameters.
+
+    Args:
+        layout: name of the body.
+        hidden: width h of the first blocks.
+        out: feature width D; 16·hidden by default.
+        dropout: rate after each temporal convolution, the first block excepted.
+        edge_importance: learn a factor for every edge of every block.
+        max_hop: reach of the graph partitions.
+        in_channels: coordinates of a joint.
+    """
+
+    A: Tensor
+
+    def __init__(
+        self,
+        *,
+        layout: str = "ntu25",
+        hidden: int = 16,
+        out: int | None = None,
+        dropout: float = 0.5,
+        edge_importance: bool = True,
+        max_hop: int = 1,
+        in_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        graph = torch.from_numpy(body_layout(layout).adjacency("spatial", max_hop)).float()
+        self.dim = 16 * hidden if out is None else out
+        self.in_channels, self.joints = in_channels, graph.shape[1]
+        self.register_buffer("A", graph)
+        self.data_bn = nn.BatchNorm1d(self.joints * in_channels)
+        widths = [in_channels] + [hidden] * 4 + [2 * hidden] * 3 + [4 * hidden] * 2 + [self.dim]
+        self.st_gcn_networks = nn.ModuleList(
+            Block(
+                *widths[i : i + 2],
+                partitions=len(graph),
+                stride=2 if i in (4, 7) else 1,
+                dropout=dropout if i else 0.0,
+                residual=i > 0,
+            )
+            for i in range(10)
+        )
+        importance = [nn.Parameter(torch.ones_like(graph)) for _ in range(10)] if edge_importance else []
+        self.edge_importance = nn.ParameterList(importance)
+
+    def forward(self, x: Tensor, ignore: Collection[int] = ()) -> Tensor:
+        """Clips (N, C, T, V, M=2) -> features (N, D), the mean over time, joints and both persons.
+
+        Args:
+            x: whole clips of any T; an absent person is zeros and counts in every mean.
+            ignore: joints that leave the graph, for all clips of the batch. The input normalisation still sees them,
+                and the edges that stay keep their weights.
+
+        Raises:
+            UserError: wrong shape, unknown joint, or no joint left.
+        """
+        self._check(x, ignore)
+        rows = rearrange(x, "n c t v m -> (t n m) (v c)")
+        x = rearrange(self.data_bn(rows), "(t b) (v c) -> v t b c", t=x.shape[2], v=self.joints)
+        graphs = [self.A * factor for factor in self.edge_importance] or [self.A] * len(self.st_gcn_networks)
+        if ignore:
+            kept = torch.tensor(sorted(set(range(self.joints)) - set(ignore)), device=x.device)
+            x, graphs = x[kept], [graph[:, kept[:, None], kept] for graph in graphs]
+        x = rearrange(x.contiguous(), "v t b c -> v c t b")
+        for block, graph in zip(self.st_gcn_networks, graphs, strict=True):
+            x = block(x, graph)
+        # A sum and one small division: the gradient of a mean is a full-size tensor, that of a sum is a view.
+        return reduce(x, "v c t (n m) -> n c", "sum", m=PERSONS) / (PERSONS * x.shape[0] * x.shape[2])
+
+    def _check(self, x: Tensor, ignore: Collection[int]) -> None:
+        c, v, m = self.in_channels, self.joints, PERSONS
+        if x.ndim != 5 or x.shape[2] == 0 or (x.shape[1], *x.shape[3:]) != (c, v, m):
+            raise UserError(f"encoder input: found shape {tuple(x.shape)}, expected (N, {c}, T, {v}, {m})")
+        if any(not 0 <= joint < v for joint in ignore) or len(set(ignore)) == v:
+            raise UserError(
+                f"encoder ignore: found {sorted(set(ignore))}, expected fewer than {v} joints of 0 to {v - 1}"
+            )

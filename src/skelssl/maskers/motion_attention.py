@@ -1,0 +1,53 @@
+"""Motion-attention temporal masking (Zhou et al.: PSTL, AAAI 2023): fast frames are dropped more often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from skelssl.errors import UserError
+from skelssl.views.temporal import take_frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionAttentionMask:
+    """Drops the ``k_motion`` fastest frames of each clip, then ``k_random`` of the rest; time is shortened, not padded.
+
+    The first stage depends on the clip alone. The second is one draw of positions for the whole batch. With
+    ``k_random=0`` or ``k_motion=0`` one of the stages stands alone.
+    """
+
+    k_motion: int = 10
+    k_random: int = 10
+
+    def __post_init__(self) -> None:
+        for key in ("k_motion", "k_random"):
+            if (found := getattr(self, key)) < 0:
+                raise UserError(f"matm.{key}: found {found}, expected 0 or more")
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Clips (N, C, T, V, M) of any stream -> (N, C, T - k_motion - k_random, V, M)."""
+        return take_frames(x, self.kept(x, generator))
+
+    def kept(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Frames that stay: (N, T - k_motion - k_random), ascending, on the device of ``x``.
+
+        Raises:
+            UserError: no frame would stay.
+        """
+        frames = x.shape[2]
+        if frames <= self.k_motion + self.k_random:
+            raise UserError(
+                f"matm: found clips of {frames} frames, expected more than k_motion + k_random = "
+                f"{self.k_motion + self.k_random}"
+            )
+        speed = x.diff(dim=2).square().mean((1, 3, 4))  # (N, T-1)
+        # The last frame has no motion of its own. Below zero it stays even in a clip that stands still; and the
+        # stable order makes ties the same on every device.
+        speed = pad(speed, (0, 1), value=-1.0)
+        slow = speed.argsort(dim=1, stable=True)[:, : frames - self.k_motion].sort(dim=1).values
+        places = torch.randperm(frames - self.k_motion, generator=generator)[: frames - self.k_motion - self.k_random]
+        return slow[:, places.sort().values.to(x.device)]

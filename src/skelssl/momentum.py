@@ -1,0 +1,92 @@
+"""Momentum encoders and their queue of negatives.
+
+He et al., Momentum Contrast, CVPR 2020 (arXiv 1911.05722); teacher schedules as in data2vec 2.0 (arXiv 2212.07525).
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skelssl.parallel import gather
+
+
+class Momentum(nn.Module):
+    """A copy of ``online`` that follows it as an exponential moving average and takes no gradient.
+
+    The copy is at least float32: with momentum 0.9999 one step is below what bfloat16 can hold. It shares nothing
+    with ``online``; whether it runs in train or eval mode is the caller's choice. ``updates`` counts the updates and
+    is part of the state dict, so that a schedule goes on where it stopped.
+
+    buffers: average floating-point buffers too (batch-norm statistics, for one); without it they are the copy's own.
+    """
+
+    updates: Tensor  # () int64
+
+    def __init__(self, online: nn.Module, *, buffers: bool = False) -> None:
+        super().__init__()
+        self.module = deepcopy(online).requires_grad_(False)
+        self.buffers_too = buffers
+        for tensor in _floats(self.module, buffers=True):
+            tensor.data = tensor.data.to(torch.promote_types(tensor.dtype, torch.float32))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the averaged module returns, without gradient."""
+        return self.module(*args, **kwargs)
+
+    @torch.no_grad()
+    def update(self, online: nn.Module, momentum: float) -> None:
+        """copy <- momentum * copy + (1 - momentum) * online; call once per optimiser step."""
+        mine, theirs = _floats(self.module, self.buffers_too), _floats(online, self.buffers_too)
+        theirs = [t.detach().to(m.dtype) for m, t in zip(mine, theirs, strict=True)]
+        torch._foreach_lerp_(mine, theirs, 1 - momentum)
+        self.updates += 1
+
+
+def _floats(module: nn.Module, buffers: bool) -> list[Tensor]:
+    tensors: list[Tensor] = [*module.parameters(), *(module.buffers() if buffers else ())]
+    return [t for t in tensors if t.is_floating_point()]
+
+
+def linear_momentum(start: float, end: float, steps: int, n: int) -> float:
+    """Momentum of update ``n`` (0-based): straight from ``start`` to ``end`` over ``steps`` updates, then ``end``.
+
+    >>> [round(linear_momentum(0.9999, 1.0, 100, n), 6) for n in (0, 50, 100, 101)]
+    [0.9999, 0.99995, 1.0, 1.0]
+    """
+    return end if n >= steps else start + (end - start) * n / steps
+
+
+class Queue(nn.Module):
+    """The last ``size`` keys, first in, first out: ``keys`` (size, dim), unit rows, random at the start.
+
+    ``size`` need not be a multiple of the batch. Ranks that start with the same ``generator`` hold the same keys.
+    """
+
+    keys: Tensor  # (size, dim)
+    pointer: Tensor  # () int64, where the next key goes
+
+    def __init__(self, size: int, dim: int, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.register_buffer("keys", F.normalize(torch.randn(size, dim, generator=generator), dim=1))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor, *, even: bool = False) -> None:
+        """Puts the keys (n, dim) of all ranks, in rank order, over the oldest ones.
+
+        Call it after the backward pass, which still needs the old keys. ``even``: see `gather`; with it, and in one
+        process, the host never waits for the device.
+        """
+        keys = gather(keys.detach(), even=even).to(self.keys.dtype)
+        size = len(self.keys)
+        first = max(len(keys) - size, 0)  # of more keys than places only the last ones stay
+        slots = (self.pointer + torch.arange(first, len(keys), device=keys.device)) % size
+        self.keys.index_copy_(0, slots, keys[first:])
+        self.pointer.add_(len(keys)).remainder_(size)

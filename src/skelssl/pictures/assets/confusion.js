@@ -1,0 +1,40 @@
+figures.confusion = (place, { names, counts }) => {
+  const size = names.length, totals = counts.map((row) => row.reduce((a, b) => a + b, 0));
+  let geometry = { left: 0, cell: 1 }, hover = null;
+  const share = (t, p) => (totals[t] ? counts[t][p] / totals[t] : 0);
+  const { canvas, redraw } = sketch(place, "heat", (width) => {
+    const left = width > 420 && size <= 40 ? 118 : 0;
+    geometry = { left, cell: (width - left) / size };
+    return geometry.cell * size;
+  }, (pen, width, height) => {
+    const { left, cell } = geometry, gap = cell > 9 ? 1 : 0;
+    pen.fillStyle = color("hair");
+    pen.fillRect(left, 0, width - left, height);
+    pen.fillStyle = color("accent");
+    for (let t = 0; t < size; t++) for (let p = 0; p < size; p++) {
+      pen.globalAlpha = Math.sqrt(share(t, p)); // the root keeps rare mistakes visible
+      if (counts[t][p]) pen.fillRect(left + p * cell, t * cell, cell - gap, cell - gap);
+    }
+    pen.globalAlpha = 1;
+    if (hover) {
+      pen.strokeStyle = color("ink");
+      pen.strokeRect(left + hover.p * cell, hover.t * cell, cell, cell);
+    }
+    if (!left) return;
+    pen.font = `${Math.min(12, cell * 0.85)}px system-ui, sans-serif`;
+    pen.textAlign = "right";
+    pen.textBaseline = "middle";
+    names.forEach((name, t) => {
+      pen.fillStyle = color(hover && hover.t === t ? "ink" : "soft");
+      pen.fillText(name.length > 19 ? `${name.slice(0, 18)}…` : name, left - 8, (t + 0.5) * cell, left - 8);
+    });
+  });
+  pointer(canvas, (x, y, event) => {
+    const p = Math.floor((x - geometry.left) / geometry.cell), t = Math.floor(y / geometry.cell);
+    hover = p >= 0 && t >= 0 && p < size && t < size ? { t, p } : null;
+    redraw();
+    if (!hover) return tip("");
+    const many = `${counts[t][p]} of ${totals[t]} clips (${(100 * share(t, p)).toFixed(1)} %)`;
+    tip(t === p ? `${names[t]}\nright: ${many}` : `${names[t]}\ntaken for ${names[p]}: ${many}`, event);
+  }, () => { hover = null; redraw(); });
+};

@@ -1,0 +1,149 @@
+figures.player = (place, { bones, side, head, clips }) => {
+  const frames = Math.max(...clips.map((clip) => clip.x.length));
+  const view = { yaw: 0.45, pitch: 0.16 }, speeds = [1, 0.5, 0.25];
+  let time = 0, speed = 0, last = 0, drawn = -1;
+  let playing = !matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+  const tools = element("div", place, { className: "tools" });
+  const play = element("button", tools);
+  const slower = element("button", tools, { textContent: "1×", title: "speed" });
+  const scrub = element("input", tools, { type: "range", min: 0, max: frames - 1, ariaLabel: "frame" });
+  const clock = element("output", tools);
+  const stage = element("div", place, { className: "stage" });
+  const sketches = clips.flatMap((clip) => {
+    const card = element("div", stage);
+    element("h3", card, { textContent: clip.title });
+    const kept = new Set(clip.kept), gone = new Set(clip.dropped), at = (t) => Math.min(Math.floor(t), clip.x.length - 1);
+    const body = sketch(element("div", card), "view", (w) => w * 1.1, (pen, w, h) => drawClip(pen, w, h, clip, at(time), kept, gone));
+    const strip = sketch(element("div", card), "strip", () => 18, (pen, w, h) => drawStrip(pen, w, h, clip, at(time), kept));
+    element("p", card, { textContent: clip.note });
+    turn(body.canvas);
+    seek(strip.canvas, clip.x.length);
+    return [body, strip];
+  });
+  const legend = element("div", place, { className: "legend" });
+  [["left", "left side"], ["right", "right side"], ["trunk", "trunk"]].forEach(([name, text]) => {
+    element("i", element("span", legend, { textContent: "" })).style.background = `var(--${name})`;
+    legend.lastChild.append(text);
+  });
+  element("i", element("span", legend), { className: "ring" });
+  legend.lastChild.append("dropped");
+
+  function project(p, w, h) {
+    const [cy, sy, cp, sp] = [Math.cos(view.yaw), Math.sin(view.yaw), Math.cos(view.pitch), Math.sin(view.pitch)];
+    const x = cy * p[0] + sy * p[2], z = cy * p[2] - sy * p[0]; // turned about the vertical axis
+    const y = cp * p[1] + sp * z, depth = cp * z - sp * p[1], near = 4.2 / (4.2 + depth); // seen from -z, x to the left
+    return [w / 2 - x * near * w * 0.46, h * 0.5 - y * near * w * 0.46, depth];
+  }
+
+  function drawClip(pen, w, h, clip, t, kept, gone) {
+    drawFloor(pen, w, h, clip.floor);
+    clip.x[t].forEach((flat, m) => {
+      if (!clip.present[t][m]) return;
+      const joints = side.map((_, v) => project([0, 1, 2].map((c) => flat[3 * v + c] / 1000), w, h));
+      pen.globalAlpha = kept.has(t) ? 1 : 0.18;
+      drawBody(pen, w, joints, gone);
+    });
+    pen.globalAlpha = 1;
+    if (kept.has(t)) return;
+    pen.fillStyle = color("gone");
+    pen.font = "600 12px system-ui, sans-serif";
+    pen.fillText("frame dropped", 12, 22);
+  }
+
+  function drawFloor(pen, w, h, floor) {
+    pen.strokeStyle = color("faint");
+    pen.lineWidth = 1;
+    pen.beginPath();
+    for (let i = -4; i <= 4; i++) for (const [a, b] of [[[i / 4, floor, -1], [i / 4, floor, 1]], [[-1, floor, i / 4], [1, floor, i / 4]]]) {
+      pen.moveTo(...project(a, w, h));
+      pen.lineTo(...project(b, w, h));
+    }
+    pen.stroke();
+  }
+
+  function drawBody(pen, w, joints, gone) {
+    const hue = (v) => color(["trunk", "left", "right"][side[v]]), thick = w / 62;
+    pen.lineCap = "round";
+    const order = [...bones].sort((a, b) => joints[b[0]][2] + joints[b[1]][2] - joints[a[0]][2] - joints[a[1]][2]);
+    for (const [child, parent] of order) {
+      const cut = gone.has(child) || gone.has(parent);
+      pen.strokeStyle = cut ? color("gone") : hue(side[child] ? child : parent);
+      pen.lineWidth = cut ? 1.4 : thick;
+      pen.setLineDash(cut ? [3, 4] : []);
+      pen.beginPath();
+      pen.moveTo(joints[child][0], joints[child][1]);
+      pen.lineTo(joints[parent][0], joints[parent][1]);
+      pen.stroke();
+    }
+    pen.setLineDash([]);
+    joints.forEach(([x, y], v) => {
+      const ring = gone.has(v);
+      pen.beginPath();
+      pen.arc(x, y, v === head ? thick * 1.9 : ring ? thick * 0.95 : thick * 0.62, 0, 7);
+      pen.fillStyle = ring ? color("hair") : hue(v);
+      pen.fill();
+      if (!ring) return;
+      pen.strokeStyle = color("gone");
+      pen.lineWidth = 2;
+      pen.stroke();
+    });
+  }
+
+  function drawStrip(pen, w, h, clip, t, kept) {
+    const step = w / clip.x.length, gap = step > 4 ? 1 : 0;
+    clip.x.forEach((_, i) => {
+      pen.fillStyle = color(kept.has(i) ? "accent" : "gone");
+      pen.globalAlpha = kept.has(i) ? 0.55 : 0.9;
+      pen.fillRect(i * step, kept.has(i) ? 3 : 8, step - gap, kept.has(i) ? 12 : 2);
+    });
+    pen.globalAlpha = 1;
+    pen.fillStyle = color("ink");
+    pen.fillRect((t + 0.5) * step - 1, 0, 2, h);
+  }
+
+  function turn(canvas) {
+    let from = null;
+    canvas.addEventListener("pointerdown", (event) => { from = [event.clientX, event.clientY]; canvas.setPointerCapture(event.pointerId); });
+    canvas.addEventListener("pointermove", (event) => {
+      if (!from) return;
+      view.yaw += (event.clientX - from[0]) / 120;
+      view.pitch = Math.max(-0.4, Math.min(1.3, view.pitch + (event.clientY - from[1]) / 160));
+      from = [event.clientX, event.clientY];
+      show(true);
+    });
+    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => { from = null; });
+  }
+
+  function seek(canvas, count) {
+    const to = (event) => { if (event.buttons) jump(Math.floor((count * event.offsetX) / canvas.clientWidth)); };
+    canvas.addEventListener("pointerdown", to);
+    canvas.addEventListener("pointermove", to);
+  }
+
+  function jump(frame) { time = Math.max(0, Math.min(frame, frames - 1)); setPlaying(false); show(true); }
+  function setPlaying(on) {
+    playing = on;
+    play.textContent = on ? "❚❚ pause" : "▶ play";
+  }
+  function show(force) {
+    const frame = Math.floor(time);
+    if (frame === drawn && !force) return;
+    drawn = frame;
+    scrub.value = frame;
+    clock.value = `frame ${frame + 1} / ${frames}`;
+    place.dataset.frame = frame;
+    sketches.forEach((each) => each.redraw());
+  }
+  function tick(now) {
+    if (playing) time = (time + Math.min(now - last, 100) * 0.02 * speeds[speed]) % frames; // 20 frames a second
+    last = now;
+    show(false);
+    requestAnimationFrame(tick);
+  }
+  play.onclick = () => setPlaying(!playing);
+  slower.onclick = () => { speed = (speed + 1) % speeds.length; slower.textContent = `${speeds[speed]}×`; };
+  scrub.oninput = () => jump(Number(scrub.value));
+  setPlaying(playing);
+  requestAnimationFrame(tick);
+};

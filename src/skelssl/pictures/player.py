@@ -1,0 +1,59 @@
+"""Animated stick figures: clips side by side, with what a mask hides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelssl.pictures.html import figure
+from skelssl.pictures.pose import stand
+from skelssl.skeleton import Layout
+
+
+@dataclass(frozen=True)
+class PlayerClip:
+    """One clip to play; absent persons and frames are zeros."""
+
+    title: str
+    x: NDArray[np.floating]  # (T, V, 3, M) joint positions (no motion or bone stream), any unit
+    dropped_joints: Sequence[int] = ()  # drawn hollow, their bones dashed
+    kept_frames: Sequence[int] | None = None  # T' frames that survive a mask; None: all of them
+
+
+def skeleton_player(clips: Sequence[PlayerClip], layout: Layout) -> str:
+    """Plays the clips side by side on one clock: drag turns them all, a strip below each shows its dropped frames."""
+    side = [{"_left": 1, "_right": 2}.get(j[j.rfind("_") :], 0) if "_" in j else 0 for j in layout.joints]
+    data = {
+        "bones": layout.bones,
+        "side": side,
+        "head": layout.joints.index("head") if "head" in layout.joints else -1,
+        "clips": [_clip(clip, layout) for clip in clips],
+    }
+    return figure("player", data, "animated skeletons")
+
+
+def _clip(clip: PlayerClip, layout: Layout) -> dict[str, object]:
+    x = np.moveaxis(np.asarray(clip.x, dtype=np.float64), 3, 1)  # (T, M, V, 3)
+    present = np.any(x, axis=(2, 3))  # (T, M)
+    posed = stand(x, present, layout)
+    frames = len(x)
+    kept = range(frames) if clip.kept_frames is None else sorted(int(t) for t in clip.kept_frames)
+    return {
+        "title": clip.title,
+        "note": _note(clip, frames, len(kept), layout),
+        "floor": float(posed[present].reshape(-1, 3)[:, 1].min(initial=0.0)),
+        "x": (1000 * posed).round().astype(int).reshape(frames, len(x[0]), -1).tolist(),
+        "present": present.astype(int).tolist(),
+        "dropped": sorted(int(v) for v in clip.dropped_joints),
+        "kept": list(kept),
+    }
+
+
+def _note(clip: PlayerClip, frames: int, kept: int, layout: Layout) -> str:
+    if clip.dropped_joints:
+        names = ", ".join(layout.joints[v].replace("_", " ") for v in sorted(clip.dropped_joints))
+        return f"{len(clip.dropped_joints)} of {len(layout.joints)} joints dropped: {names}"
+    return f"{kept} of {frames} frames kept" if kept < frames else f"all {frames} frames, all joints"

@@ -1,0 +1,44 @@
+"""Accuracies as bars and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from skelssl.pictures.text import points, row_cells, sources
+from skelssl.rows import Row
+
+
+def results_table(rows: Sequence[Row]) -> str:
+    """The table of the report, with its sources below; it scrolls sideways on a phone."""
+    cells = row_cells(rows)
+    head = "".join(f"<th>{escape(name)}</th>" for name in cells[0])
+    body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row.values()) + "</tr>" for row in cells)
+    notes = "".join(f"<li>{escape(line)}</li>" for line in sources(rows))
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div><ul class="notes">{notes}</ul>'
+
+
+def accuracy_bars(rows: Sequence[Row], floors: Mapping[str, float] | None = None) -> str:
+    """One group per row: trained, random init, the floor of its protocol (a fraction), published as a tick."""
+    return '<div class="bars">' + "".join(_group(row, (floors or {}).get(row.cell.protocol)) for row in rows) + "</div>"
+
+
+def _group(row: Row, floor: float | None) -> str:
+    measured = {"trained": row.top1, "random init": row.random_init}
+    bars = {name: found.mean if found else None for name, found in measured.items()} | {"raw coordinates": floor}
+    ticks = "".join(
+        f'<i class="tick" style="left:{p.value:.1f}%" title="published: {escape(p.tag)}, {escape(p.source)}"></i>'
+        for p in row.published
+    )
+    lines = "".join(
+        _bar(name, value, ticks if name == "trained" else "") for name, value in bars.items() if value is not None
+    )
+    gain = f'<p class="gain">{escape(points(row.difference))} points over random init</p>' if row.difference else ""
+    name = " · ".join(x for x in row.cell if x)
+    return f'<div class="group"><h3>{escape(name)}</h3>{lines}{gain}</div>'
+
+
+def _bar(name: str, value: float, ticks: str) -> str:
+    track = f'<div class="track"><b style="width:{100 * value:.1f}%"></b>{ticks}</div>'
+    number = f"<strong>{100 * value:.1f}</strong>"
+    return f'<div class="bar {name.replace(" ", "-")}"><span>{name}</span>{track}{number}</div>'

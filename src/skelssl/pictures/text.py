@@ -1,0 +1,62 @@
+"""Rows in words: the cells of a table, the sources below it, and one line that says what was compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from skelssl.protocols.statistics import Interval, Spread
+from skelssl.rows import Row
+
+
+def percent(value: Spread | None) -> str:
+    """``77.3 ± 0.4`` per cent; empty where nothing was measured."""
+    if value is None:
+        return ""
+    return f"{100 * value.mean:.1f}" + (f" ± {100 * value.sd:.1f}" if value.sd is not None else "")
+
+
+def points(value: Interval | None) -> str:
+    """``+12.0 [10.1, 14.0]`` percentage points with the 95 % interval."""
+    if value is None:
+        return ""
+    mean, low, high = (100 * x for x in value)
+    return f"{mean:+.1f} [{low:.1f}, {high:.1f}]"
+
+
+def row_cells(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """Header and text of every cell; setting, run and seed columns only where they tell rows apart."""
+    repeated = any(n > 1 for n in Counter(row.cell for row in rows).values())
+    cells = [_cells(row) for row in rows]
+    hidden = {"run"} if not repeated else set()
+    hidden |= {name for name in ("setting", "mode", "stream") if not any(c[name] for c in cells)}
+    return [{k: v for k, v in c.items() if k not in hidden} for c in cells]
+
+
+def _cells(row: Row) -> dict[str, str]:
+    return {
+        **{name: value or "" for name, value in row.cell._asdict().items()},
+        "run": ", ".join(row.runs),
+        "seeds": ", ".join(map(str, row.seeds)),
+        "last epoch": percent(row.top1),
+        "best epoch": percent(row.best),
+        "random init": percent(row.random_init),
+        "difference [95 %]": points(row.difference),
+        "published": "; ".join(p.tag for p in row.published),
+    }
+
+
+def sources(rows: Sequence[Row]) -> list[str]:
+    """How to read the columns, and one line per published number in the table."""
+    notes = ["Top-1 in per cent; several seeds: mean ± standard deviation. Best epoch is chosen on the test set."]
+    if any(row.difference for row in rows):
+        notes += ["Difference: trained minus random init, paired over test clips, bootstrap over clips."]
+    cited = dict.fromkeys(p for row in rows for p in row.published)
+    return notes + [f"{p.method} {p.dataset} {p.protocol} {p.stream} {p.tag}: {p.source}." for p in cited]
+
+
+def headline(rows: Sequence[Row]) -> str:
+    """``pstl on synthetic_xsub, seeds 0, 1, 2``."""
+    methods, sets = (", ".join(dict.fromkeys(getattr(r.cell, k) for r in rows)) for k in ("method", "dataset"))
+    seeds = sorted({s for r in rows for s in r.seeds})
+    return f"{methods} on {sets}" + (f", seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" if seeds else "")

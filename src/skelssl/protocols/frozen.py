@@ -1,0 +1,66 @@
+"""Protocols on a frozen encoder: features once, then a classifier on vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from skelssl.data.loader import batches
+from skelssl.data.module import Dataset
+from skelssl.protocols.features import Features, extract
+from skelssl.protocols.knn import knn
+from skelssl.protocols.linear import linear_probe
+from skelssl.protocols.scores import Scores
+
+
+class Frozen:
+    """One encoder on one dataset; each (part, view) is encoded at most once, whatever protocols and seeds ask for it.
+
+    ``limit`` keeps the first clips of each class of either part, for quick looks.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, data: Dataset, *, device: torch.device, precision: str, limit: int | None = None
+    ) -> None:
+        self.encoder, self.data, self.device, self.precision = encoder.to(device), data, device, precision
+        loaded = cast(Any, encoder)  # load_encoder hangs these on the module
+        self.views: Mapping[str, nn.Module] = loaded.view
+        self.view_configs: Mapping[str, Any] = loaded.about["view"]
+        label = data.store.labels
+        self.rows = {part: first_of_class(getattr(data, part), label, limit) for part in ("train", "test")}
+        self._cache: dict[tuple[str, str], Features] = {}
+
+    def features(self, part: str, view: str) -> Features:
+        """Features of ``train`` or ``test`` under the ``probe`` or ``test`` view, on the CPU."""
+        if self.view_configs[view] == self.view_configs["test"]:
+            view = "test"
+        if (part, view) not in self._cache:
+            clips = batches(self.data.store, self.rows[part])
+            found = extract(self.encoder, self.views[view], clips, device=self.device, precision=self.precision)
+            self._cache[part, view] = found.to("cpu")
+        return self._cache[part, view]
+
+
+def first_of_class(rows: NDArray[np.int64], labels: NDArray[np.int64], limit: int | None) -> NDArray[np.int64]:
+    """The first ``limit`` rows of each class, all of them without a limit."""
+    if limit is None:
+        return rows
+    return np.sort(np.concatenate([rows[labels[rows] == c][:limit] for c in np.unique(labels[rows])]))
+
+
+def linear(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
+    """Linear evaluation: the training view's features train one layer, the test view's are scored."""
+    train, test = frozen.features("train", "probe"), frozen.features("test", "test")
+    where = frozen.device
+    return linear_probe(train.to(where), test.to(where), classes=frozen.data.classes, recipe=recipe, seed=seed)
+
+
+def nearest(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
+    """k nearest neighbours: training clips are the gallery, both sides under the deterministic test view."""
+    train, test = frozen.features("train", "test"), frozen.features("test", "test")
+    return knn(train.to(frozen.device), test.to(frozen.device), classes=frozen.data.classes, **recipe)

@@ -1,0 +1,73 @@
+"""Nearest-neighbour classification of frozen features, exact, by blocks of cosine similarities.
+
+k = 1 is the retrieval protocol of skeleton-contrast (Thoker et al., ACM MM 2021); a weighted vote with temperature
+is that of Wu et al., CVPR 2018 (instance discrimination).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from skelssl.errors import UserError
+from skelssl.protocols.features import Features, full_float32
+from skelssl.protocols.scores import Scores
+
+# The same pair of vectors gives products that differ in the last bits with its place in the matrix, the number of
+# threads and the block. Closer cosines than this are therefore equal, or ties would go to chance.
+TIE = 2 * torch.finfo(torch.float32).eps
+
+
+def knn(
+    train: Features,
+    test: Features,
+    *,
+    k: int = 1,
+    temperature: float | None = None,
+    classes: int | None = None,
+    chunk: int = 512,
+) -> Scores:
+    """Labels each test sample by its k nearest training samples; the logits are the votes per class.
+
+    Features are averaged over their K clips and scaled to length 1. Each neighbour has one vote, or with a
+    ``temperature`` t the weight exp((s - s_max) / t) of its cosine s; the shift by the best cosine of the query
+    avoids overflow and leaves the ranking as it is. Equally near samples (see ``TIE``): the lowest gallery row wins;
+    equal votes: the lowest class. Memory: ``chunk`` x gallery floats. ``classes`` defaults to the highest label + 1.
+
+    Raises UserError for a k outside the gallery and for a temperature that is not above 0.
+    """
+    _check(k, temperature, len(train))
+    classes = classes or 1 + int(torch.cat([train.label, test.label]).max())
+    gallery, queries = (F.normalize(f.x.mean(1), dim=1) for f in (train, test))
+    with full_float32(gallery.device), torch.no_grad():
+        votes = [
+            _votes(*_nearest(q @ gallery.T, k), train.label, temperature, classes) for q in torch.split(queries, chunk)
+        ]
+    return Scores(torch.cat(votes), test.label, test.index)
+
+
+def _check(k: int, temperature: float | None, size: int) -> None:
+    if not 1 <= k <= size:
+        raise UserError(f"probe.knn.k: found {k}, expected 1 to {size} (the gallery's size)")
+    if temperature is not None and not temperature > 0:
+        raise UserError(f"probe.knn.temperature: found {temperature}, expected a number above 0 or null")
+
+
+def _nearest(s: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """(Q, G) similarities -> cosines and gallery rows (Q, k) of the nearest, ties to the lowest row."""
+    best, row = s.topk(min(k + 1, s.shape[1]), 1)
+    row = row[:, :k]
+    # topk may pick any of two equal values, which matters where the last one in ties with the first one out.
+    cut = best[:, k - 1 : k]
+    tied = (cut - best[:, -1:] <= TIE)[:, 0]
+    if tied.any():
+        level = s[tied].where((s[tied] - cut[tied]).abs() > TIE, cut[tied])
+        row[tied] = level.sort(dim=1, descending=True, stable=True).indices[:, :k]
+    return s.gather(1, row), row
+
+
+def _votes(s: Tensor, row: Tensor, label: Tensor, temperature: float | None, classes: int) -> Tensor:
+    weight = torch.ones_like(s) if temperature is None else ((s - s.amax(1, keepdim=True)) / temperature).exp()
+    # A product with one-hot rows: scatter_add_ has no fixed order of summation on a GPU.
+    return torch.einsum("qk,qkc->qc", weight, F.one_hot(label[row], classes).to(weight.dtype))

@@ -1,0 +1,175 @@
+"""Reads what runs and evaluations left on disk, and gathers it into rows: one row is one cell over its seeds."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from skelssl.data.files import read_json
+from skelssl.errors import UserError
+from skelssl.protocols.statistics import Interval, Spread, paired_difference, spread
+from skelssl.published import Published, targets
+from skelssl.results import KEYS
+from skelssl.runs import identity
+
+
+class Cell(NamedTuple):
+    """What must agree before two accuracies may be averaged or compared."""
+
+    method: str
+    dataset: str
+    protocol: str
+    mode: str | None
+    setting: str | None
+    stream: str | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One ``result.json`` and where it lies."""
+
+    path: Path
+    facts: Mapping[str, Any]
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(*(self.facts[key] for key in Cell._fields))
+
+    @property
+    def run(self) -> Path | None:
+        """The run folder: the one that holds ``eval/``."""
+        return next((p.parent for p in self.path.parents if p.name == "eval"), None)
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The run's configuration; empty for an encoder that came without a run."""
+        path = self.run / "config.yaml" if self.run else None
+        return yaml.safe_load(path.read_text("utf-8")) if path and path.exists() else {}
+
+    @property
+    def seeds(self) -> tuple[int, int]:
+        """Seed of the pre-training (the evaluation's own where there was no run), seed of the evaluation."""
+        own = self.facts["seed"] or 0
+        return self.config.get("seed", own), own
+
+    @property
+    def experiment(self) -> str:
+        """Digest of all that made the result but seeds and machine: the run's configuration, the protocol's recipe."""
+        made = {k: v for k, v in identity(self.config).items() if k != "seed"}
+        text = json.dumps([made, self.facts.get("recipe")], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def correct(self) -> tuple[NDArray[np.str_], NDArray[np.bool_], NDArray[np.bool_]] | None:
+        """Sorted names of the N test clips, and whether trained and random encoder got each right; None if unknown."""
+        path = self.path.with_name("scores.npz")
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as scores:
+            if "random_init_logits" not in scores:
+                return None
+            order, labels = np.argsort(scores["names"]), scores["labels"]
+            trained, random = (scores[key].argmax(1) == labels for key in ("logits", "random_init_logits"))
+            return scores["names"][order], trained[order], random[order]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell over its seeds; accuracies are fractions."""
+
+    cell: Cell
+    runs: tuple[str, ...]  # run ids
+    seeds: tuple[int, ...]  # of the runs where they differ, else of the evaluations of one run
+    n_test: int | None
+    top1: Spread | None  # last epoch
+    best: Spread | None  # best epoch, chosen on the test set
+    random_init: Spread | None
+    difference: Interval | None  # trained - random init, paired over test clips
+    published: tuple[Published, ...]
+
+
+def find_results(folders: Iterable[Path]) -> list[Result]:
+    """Every result under the folders, each once; raises UserError for a folder that holds none."""
+    found: dict[Path, Result] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: found no such folder, expected a run, or a tree of runs")
+        paths = sorted(folder.rglob("result.json"))
+        if not paths:
+            raise UserError(f"{folder}: found no result.json below it, expected a run that has been evaluated")
+        found |= {path.resolve(): _read(path.resolve()) for path in paths}
+    return list(found.values())
+
+
+def _read(path: Path) -> Result:
+    facts = read_json(path)
+    if missing := [key for key in KEYS if key not in facts]:
+        raise UserError(f"{path}: found no {', '.join(missing)}, expected every key of a result")
+    return Result(path, facts)
+
+
+def gather(results: Iterable[Result]) -> list[Row]:
+    """Rows in the order of their cells; only runs that differ in nothing but the seed share a row."""
+    groups: dict[tuple[Cell, str], list[Result]] = defaultdict(list)
+    for result in results:
+        groups[result.cell, result.experiment].append(result)
+    rows = [_row(cell, part) for (cell, _), group in groups.items() for part in _seeds_once(group)]
+    return sorted(rows, key=lambda row: ([x or "" for x in row.cell], row.runs))
+
+
+def _seeds_once(group: list[Result]) -> list[list[Result]]:
+    """A mean over seeds holds each seed once; where one comes twice, every result stands alone."""
+    group = sorted(group, key=lambda r: (r.seeds, str(r.path)))
+    return [group] if len({r.seeds for r in group}) == len(group) else [[r] for r in group]
+
+
+def _row(cell: Cell, group: list[Result]) -> Row:
+    def over_seeds(key: str) -> Spread | None:
+        values = [r.facts[key] for r in group]
+        return None if None in values else spread(values)
+
+    trained, probed = zip(*(r.seeds for r in group), strict=True)
+    return Row(
+        cell=cell,
+        runs=tuple(dict.fromkeys(r.run.name for r in group if r.run)),
+        seeds=tuple(sorted(set(trained if len(set(trained)) > 1 else probed))),
+        n_test=group[0].facts["n_test"],
+        top1=over_seeds("top1"),
+        best=over_seeds("top1_best_epoch"),
+        random_init=over_seeds("random_init_top1"),
+        difference=_difference(group),
+        published=tuple(targets(cell.method, cell.dataset, cell.protocol, cell.stream or "", cell.setting)),
+    )
+
+
+def _difference(group: Sequence[Result]) -> Interval | None:
+    if len(group) == 1 and (stored := group[0].facts.get("difference")):
+        return Interval(stored["mean"], stored["low"], stored["high"])
+    scores = [s for r in group if (s := r.correct())]
+    if len(scores) < len(group):
+        return None
+    for result, (names, _, _) in zip(group, scores, strict=True):
+        if not np.array_equal(names, scores[0][0]):
+            raise UserError(f"{result.path}: found other test clips than in {group[0].path}, expected the same ones")
+    return paired_difference(np.stack([t for _, t, _ in scores]), np.stack([r for _, _, r in scores]))
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Rows of a run's ``metrics.csv``, empty cells left out; raises UserError where a cell is no number."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [{k: float(v) for k, v in row.items() if k and v} for row in csv.DictReader(file)]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}), expected the metrics of a run") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: {error}, expected numbers under a header") from error

@@ -1,0 +1,100 @@
+"""PSTL's view (Zhou et al., AAAI 2023): stream, mirrored crop, shear, rotation, flip; and the plain clip for probes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from skelssl.data.batch import Batch
+from skelssl.errors import UserError
+from skelssl.skeleton import layout as body_layout
+from skelssl.views import spatial
+from skelssl.views.streams import check_stream, to_stream
+from skelssl.views.temporal import mirrored_crop
+
+
+class PlainView(nn.Module):
+    """The stream of the whole clip, nothing random: PSTL's probe and test view.
+
+    Args:
+        layout: name of the body.
+        stream: joint, motion or bone.
+    """
+
+    clips = 1
+
+    def __init__(self, *, layout: str = "ntu25", stream: str = "joint") -> None:
+        super().__init__()
+        self.layout, self.stream = layout, check_stream(stream)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
+        """Batch -> (N, C, T, V, M)."""
+        return to_stream(batch.x, self.stream, self.layout)
+
+
+class PSTLView(PlainView):
+    """The stream of the clip after crop, shear, rotation and flip, each always applied, the flip with ``flip_p``.
+
+    Clips must have one length T, as the recipe leaves them. The stream comes first, so a mirrored piece of motion runs
+    backwards in time without a change of sign, as in the reference.
+
+    Args:
+        layout: name of the body.
+        stream: joint, motion or bone.
+        crop_ratio: T // crop_ratio frames are mirrored at each end before T frames are cut.
+        shear: amplitude of the six off-diagonals.
+        rot_main_deg: largest angle about the axis drawn as main one.
+        rot_other_deg: largest angle about the two others.
+        flip_p: probability that left and right joints change places.
+        granularity: ``batch`` draws one set of numbers for the whole batch (the reference), ``sample`` one per clip.
+        mirror_x: also negate x where joints are flipped; the reference does not.
+    """
+
+    def __init__(
+        self,
+        *,
+        layout: str = "ntu25",
+        stream: str = "joint",
+        crop_ratio: int = 6,
+        shear: float = 1.0,
+        rot_main_deg: float = 30.0,
+        rot_other_deg: float = 1.0,
+        flip_p: float = 0.5,
+        granularity: str = "batch",
+        mirror_x: bool = False,
+    ) -> None:
+        super().__init__(layout=layout, stream=stream)
+        if granularity not in ("batch", "sample"):
+            raise UserError(f"view.granularity: found {granularity!r}, expected batch or sample")
+        if crop_ratio < 1:
+            raise UserError(f"view.crop_ratio: found {crop_ratio}, expected 1 or more")
+        self.crop_ratio, self.shear, self.flip_p = crop_ratio, shear, flip_p
+        self.rot_main_deg, self.rot_other_deg = rot_main_deg, rot_other_deg
+        self.per_sample, self.mirror_x = granularity == "sample", mirror_x
+
+    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
+        """Batch -> (N, C, T, V, M)."""
+        x = super().forward(batch)
+        time, joints, matrix = self._draw(len(x) if self.per_sample else 1, x.shape[2], generator)
+        return _resample(x, time.to(x.device), joints.to(x.device), matrix.to(x))
+
+    def _draw(self, count: int, frames: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
+        """K sets of frames (K, T), joints (K, V) and matrices (K, 3, 3); drawn in the order of the operations."""
+        padding = frames // self.crop_ratio
+        start = torch.randint(2 * padding + 1, (count,), generator=generator)
+        matrix = spatial.shear_matrix(spatial.draw_shear(count, self.shear, generator))
+        angles = spatial.draw_angles(count, self.rot_main_deg, self.rot_other_deg, generator)
+        matrix = spatial.rotation_matrix(angles) @ matrix
+        flip = spatial.uniform((count, 1), generator) < self.flip_p
+        order = torch.from_numpy(body_layout(self.layout).flip)
+        joints = torch.where(flip, order, torch.arange(len(order)))
+        if self.mirror_x:
+            matrix[:, 0] *= torch.where(flip, -1.0, 1.0)
+        return mirrored_crop(start, frames, padding), joints, matrix
+
+
+def _resample(x: Tensor, time: Tensor, joints: Tensor, matrix: Tensor) -> Tensor:
+    """x (N, C, T, V, M) at frames (K, T') and joints (K, V'), each point times the matrix (K, C, C); K is 1 or N."""
+    sample = torch.arange(len(x), device=x.device)[:, None, None]
+    picked = x[sample, :, time[:, :, None], joints[:, None, :]]  # (N, T', V', C, M)
+    return torch.einsum("nij,ntvjm->nitvm", matrix.expand(len(x), -1, -1), picked)

@@ -1,0 +1,57 @@
+"""Shear and rotation as 3 x 3 matrices for column vectors, so that any chain of them is one product with the clip.
+
+Each matrix function takes numbers, K sets of them, and each drawing function makes such numbers from a generator.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+OFF_DIAGONAL = ((0, 0, 1, 1, 2, 2), (1, 2, 0, 2, 0, 1))
+
+
+def uniform(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    """U[0, 1) in float64, on the CPU."""
+    return torch.rand(shape, generator=generator, dtype=torch.float64)
+
+
+def draw_shear(count: int, amplitude: float, generator: torch.Generator | None) -> Tensor:
+    """(K, 6) off-diagonals, independent U(-amplitude, amplitude)."""
+    return (2 * uniform((count, 6), generator) - 1) * amplitude
+
+
+def shear_matrix(off: Tensor) -> Tensor:
+    """(K, 6) off-diagonals in row order -> (K, 3, 3), out_d = Σ_c x_c S[c, d] with a unit diagonal (AimCLR, AAAI 2022).
+
+    The draws fill S, which stands right of a row vector; the matrix for column vectors is its transpose.
+    """
+    matrix = torch.eye(3, dtype=off.dtype, device=off.device).repeat(len(off), 1, 1)
+    matrix[:, OFF_DIAGONAL[1], OFF_DIAGONAL[0]] = off
+    return matrix
+
+
+def draw_angles(count: int, main_deg: float, other_deg: float, generator: torch.Generator | None) -> Tensor:
+    """(K, 3) angles in radians about x, y, z: U(0, main_deg) about one axis drawn at random, else U(0, other_deg)."""
+    main = torch.randint(3, (count, 1), generator=generator)
+    limit = torch.where(torch.arange(3) == main, main_deg, other_deg).double()
+    return uniform((count, 3), generator) * limit * (math.pi / 180)
+
+
+def rotation_matrix(angles: Tensor) -> Tensor:
+    """(K, 3) radians about x, y, z -> (K, 3, 3) = R_z R_y R_x.
+
+    A positive angle turns clockwise, seen from the tip of the axis (as in AimCLR and PSTL).
+    """
+    (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(1), angles.sin().unbind(1)
+    one, zero = torch.ones_like(cx), torch.zeros_like(cx)
+
+    def matrix(*entries: Tensor) -> Tensor:
+        return torch.stack(entries, 1).view(-1, 3, 3)
+
+    about_x = matrix(one, zero, zero, zero, cx, sx, zero, -sx, cx)
+    about_y = matrix(cy, zero, -sy, zero, one, zero, sy, zero, cy)
+    about_z = matrix(cz, sz, zero, -sz, cz, zero, zero, zero, one)
+    return about_z @ about_y @ about_x

@@ -1,0 +1,78 @@
+"""Which frames a view shows: windows resized to T' frames, and PSTL's mirrored crop."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skelssl.views.spatial import uniform
+
+
+def crop_resize(x: Tensor, start: Tensor, length: Tensor, frames: int) -> Tensor:
+    """Linear resampling of the window [start, start + length) of each clip, half-pixel centres.
+
+    Equals ``interpolate(window, size=frames, align_corners=False)`` clip by clip: no anti-aliasing, and frames outside
+    the window are never read.
+
+    Args:
+        x: clips (N, C, T, V, M).
+        start, length: (N,) integers with start >= 0, length >= 1 and start + length <= T.
+        frames: T'.
+
+    Returns:
+        (N, C, T', V, M).
+    """
+    length = length[:, None]
+    at = (torch.arange(frames, device=x.device) + 0.5).double() * length / frames - 0.5
+    at = at.clamp(min=0)
+    lower = at.long()
+    upper = torch.minimum(lower + 1, length - 1)
+    weight = (at - lower).to(x.dtype)[:, None, :, None, None]
+    below, above = (take_frames(x, start[:, None] + index) for index in (lower, upper))
+    return below.lerp(above, weight)
+
+
+def take_frames(x: Tensor, index: Tensor) -> Tensor:
+    """Frames ``index`` (N, T') of clips (N, C, T, V, M) -> (N, C, T', V, M)."""
+    return x.take_along_dim(index[:, None, :, None, None], dim=2)
+
+
+def random_window(
+    frames: Tensor, ratio: tuple[float, float], minimum: int, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """A window of a random share of each clip, at least ``minimum`` frames or the whole clip.
+
+    length = min(max(⌊n·p⌋, minimum), n) with p ~ U(ratio), then start uniform in 0 … n - length. Lengths p are drawn
+    for all clips first, then starts.
+
+    Args:
+        frames: (N,) valid frames n of each clip, at least 1.
+
+    Returns:
+        (start, length), each (N,) int64 on the device of ``frames``.
+    """
+    low, high = ratio
+    share, place = uniform((2, len(frames)), generator).to(frames.device)
+    length = (frames.double() * (low + (high - low) * share)).floor().long()
+    length = torch.minimum(length.clamp(min=minimum), frames)
+    return (place * (frames - length + 1)).long(), length
+
+
+def centre_window(frames: Tensor, ratio: float = 0.95) -> tuple[Tensor, Tensor]:
+    """The middle of each clip: start = ⌊(1 - ratio)·n/2⌋ in float64, as much cut from the end.
+
+    Returns:
+        (start, length), each (N,) int64.
+    """
+    start = ((1 - ratio) * frames.double() / 2).long()
+    return start, frames - 2 * start
+
+
+def mirrored_crop(start: Tensor, frames: int, padding: int) -> Tensor:
+    """Frame indices (K, T) of T frames from ``start`` in the clip mirrored by ``padding`` frames at both ends.
+
+    The edge frame is repeated: … 1 0 | 0 1 … T-1 | T-1 T-2 …; start (K,) in 0 … 2·padding, and padding gives the clip.
+    """
+    index = start[:, None] + torch.arange(frames, device=start.device) - padding
+    index = torch.where(index < 0, -1 - index, index)
+    return torch.where(index >= frames, 2 * frames - 1 - index, index)

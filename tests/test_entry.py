@@ -1,0 +1,19 @@
+import pytest
+
+from skelssl.entry import quote_path
+
+PATHS = ["a b/c", "x(1).zip", "a=b", "a,b", "it's here", "{x}", "[x", "a:b", "~/x y", "#x", "é"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("key", ["raw", "checkpoint", "data_root", "hydra.run.dir", "+import"])
+def test_any_path_survives_the_parser_of_hydra(key, path):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    override = OverridesParser.create().parse_override(quote_path(f"{key}={path}"))
+    assert override.value() == path
+
+
+def test_other_arguments_pass_through():
+    for argument in ("method=pstl", "checkpoint=[a,b]", "-m", "raw=null", "seeds=[0,1]", "raw='a b'"):
+        assert quote_path(argument) == argument

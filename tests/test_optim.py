@@ -1,0 +1,33 @@
+import pytest
+
+from skelssl.errors import UserError
+from skelssl.optim import Optim
+
+PSTL = Optim(name="adam", lr=5e-3, epochs=150, warmup_epochs=10)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "rate"),
+    [(0, 0.0), (1, 5e-4), (5, 2.5e-3), (9, 4.5e-3), (10, 5e-3), (45, 4.268e-3), (80, 2.5e-3), (115, 7.32e-4),
+     (149, 6.29e-7)],
+)  # fmt: skip
+def test_schedule_of_pstl(epoch, rate):
+    assert PSTL.rate(epoch) == pytest.approx(rate, rel=1e-3, abs=1e-12)
+
+
+def test_steps_and_floors():
+    step = Optim(name="sgd", lr=0.01, epochs=351, schedule="step", milestones=(251, 351))
+    assert [step.rate(e) for e in (0, 250, 251, 350)] == pytest.approx([0.01, 0.01, 0.001, 0.001])
+    mamp = Optim(name="adamw", lr=1e-3, epochs=400, warmup_epochs=20, min_lr=5e-4, interval="step")
+    assert mamp.rate(0.5) == pytest.approx(1e-3 * 0.5 / 20)
+    assert mamp.rate(400) == pytest.approx(5e-4)
+    assert Optim(name="adam", lr=1.0, epochs=9, stop_epoch=4).last_epoch == 4
+
+
+def test_mistakes_name_the_key():
+    with pytest.raises(UserError, match=r"method\.optim\.name: found 'lion', expected one of adam, adamw, sgd"):
+        Optim(name="lion", lr=1, epochs=1)
+    with pytest.raises(UserError, match=r"method\.optim\.epochs: found 0"):
+        Optim(name="adam", lr=1, epochs=0)
+    with pytest.raises(UserError, match=r"method\.optim\.speed: unknown key"):
+        Optim.parse({"name": "adam", "lr": 1, "epochs": 1, "speed": 2})

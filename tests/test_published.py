@@ -1,0 +1,53 @@
+"""The published cells, checked against nothing but themselves."""
+
+from collections import Counter
+from importlib.resources import files
+
+import yaml
+
+from skelssl.published import STATUSES, published_cells, targets
+
+METHODS = {"pstl", "skeleton_contrast", "skeleton2vec", "ha_cm", "mamp"}
+DATASETS = {"ntu60_xsub", "ntu60_xview", "ntu120_xsub", "ntu120_xset", "pku1_xsub", "pku2_xsub"}
+PROTOCOLS = {"linear", "retrieval", "finetune", "semi", "transfer"}
+
+
+def test_schema() -> None:
+    for cell in published_cells():
+        assert cell.method in METHODS
+        assert cell.dataset in DATASETS
+        assert cell.protocol in PROTOCOLS
+        assert cell.stream in {"joint", "motion", "bone", "3s"}
+        assert 1 < cell.value < 100  # per cent
+        assert cell.status in STATUSES
+        assert cell.source
+        assert (cell.setting is not None) >= (cell.protocol in {"semi", "transfer"})
+
+
+def test_no_cell_twice_and_no_source_unused() -> None:
+    keys = Counter((c.method, c.dataset, c.protocol, c.stream, c.setting, c.source) for c in published_cells())
+    assert set(keys.values()) == {1}
+    facts = yaml.safe_load((files("skelssl") / "facts" / "published.yaml").read_text("utf-8"))
+    assert set(facts["sources"]) == {cell["source"] for cell in facts["cells"]}
+
+
+def test_recalled_numbers_are_unverified_and_unverified_ones_are_no_target() -> None:
+    unverified = [c for c in published_cells() if c.status == "unverified"]
+    assert len(unverified) == 22
+    assert {c for c in published_cells() if "recalled" in c.source} == set(unverified)
+    for c in unverified:
+        shown = targets(c.method, c.dataset, c.protocol, c.stream, c.setting)
+        assert all(other.status != "unverified" for other in shown)
+    assert targets("pstl", "ntu120_xsub", "linear", "joint") == []
+
+
+def test_only_the_same_cell_is_a_target() -> None:
+    (pstl,) = targets("pstl", "ntu60_xsub", "linear", "joint")
+    assert (pstl.value, pstl.tag, pstl.source) == (77.3, "77.3 (second hand)", "DiMoP, Table I")
+    assert targets("pstl", "ntu60_xsub", "knn", "joint") == targets("pstl", "ntu60_xsub", "linear", "motion") == []
+    assert targets("skeleton_contrast", "ntu60_xsub", "semi", "joint") == []  # which labels? the setting must agree
+    assert targets("skeleton_contrast", "ntu60_xsub", "semi", "joint", "20%")[0].value == 70.8
+
+
+def test_confirmed_comes_first() -> None:
+    assert [p.tag for p in targets("mamp", "ntu60_xsub", "linear", "joint")] == ["85.0", "84.9 (second hand)"]

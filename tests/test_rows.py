@@ -1,0 +1,104 @@
+"""Gathering results: what shares a row, what a row says, and what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skelssl.errors import UserError
+from skelssl.protocols.statistics import paired_difference
+from skelssl.rows import find_results, gather, read_metrics
+from tests.helpers.results import write_evaluation
+
+
+def test_one_run(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "ab12")
+    (row,) = gather(find_results([tmp_path / "ab12"]))
+    assert row.cell == ("pstl", "ntu60_xview", "linear", "paper", None, "joint")
+    assert (row.runs, row.seeds, row.n_test) == (("ab12",), (0,), 4)
+    assert (row.top1, row.best, row.random_init) == ((0.75, None), None, (0.25, None))
+    assert row.difference == (0.5, 0.25, 0.75)
+    assert [p.value for p in row.published] == [81.8]
+
+
+def test_seeds_share_a_row_and_their_clips_are_paired_by_name(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    trained, random = rng.random((3, 40)) < 0.8, rng.random((3, 40)) < 0.5
+    for seed in range(3):
+        order = rng.permutation(40)
+        write_evaluation(
+            tmp_path / f"run{seed}", seed=seed, correct=trained[seed, order], random=random[seed, order],
+            names=[f"clip{i:02d}" for i in order],
+        )  # fmt: skip
+    (row,) = gather(find_results([tmp_path]))
+    assert row.seeds == (0, 1, 2)
+    assert row.top1 == pytest.approx((trained.mean(), trained.mean(1).std(ddof=1)))
+    assert row.difference == paired_difference(trained, random)
+
+
+def test_run_seeds_count_though_the_evaluation_had_one_seed(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_evaluation(tmp_path / f"run{seed}", seed=0, config={"seed": seed})
+    (row,) = gather(find_results([tmp_path]))
+    assert (row.seeds, row.runs) == ((0, 1), ("run0", "run1"))
+
+
+def test_other_configurations_do_not_share_a_row(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "short", seed=0, config={"epochs": 1, "data_root": "/a"})
+    write_evaluation(tmp_path / "long", seed=1, config={"epochs": 9, "data_root": "/b"})
+    write_evaluation(tmp_path / "again", seed=2, config={"epochs": 9, "data_root": "/c"})
+    assert [r.runs for r in gather(find_results([tmp_path]))] == [("long", "again"), ("short",)]
+
+
+def test_a_seed_that_comes_twice_is_not_averaged(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_evaluation(tmp_path / name, seed=0)
+    assert [r.runs for r in gather(find_results([tmp_path]))] == [("one",), ("two",)]
+
+
+def test_overlapping_folders_count_once(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "run")
+    assert len(find_results([tmp_path, tmp_path / "run", tmp_path / "run" / "eval"])) == 1
+
+
+def test_a_value_that_one_seed_lacks_is_left_empty(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "a", seed=0)
+    write_evaluation(tmp_path / "b", seed=1, random_init_top1=None)
+    (row,) = gather(find_results([tmp_path]))
+    assert row.random_init is None
+    assert row.top1 == (0.75, 0.0)
+
+
+def test_seeds_with_other_test_clips_are_refused(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "a", seed=0)
+    write_evaluation(tmp_path / "b", seed=1, names=["w", "x", "y", "z"])
+    with pytest.raises(UserError, match="other test clips"):
+        gather(find_results([tmp_path]))
+
+
+def test_bad_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere: found no such folder"):
+        find_results([tmp_path / "nowhere"])
+    with pytest.raises(UserError, match=r"found no result.json"):
+        find_results([tmp_path])
+    folder = write_evaluation(tmp_path / "run")
+    result = json.loads((folder / "result.json").read_text())
+    del result["top1"]
+    (folder / "result.json").write_text(json.dumps(result))
+    with pytest.raises(UserError, match=r"result.json: found no top1, expected"):
+        find_results([tmp_path])
+
+
+def test_metrics_leave_empty_cells_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,step,train/loss,probe/knn/top1\n0,1,2.5,\n0,2,,0.5\n")
+    assert read_metrics(path) == [
+        {"epoch": 0, "step": 1, "train/loss": 2.5},
+        {"epoch": 0, "step": 2, "probe/knn/top1": 0.5},
+    ]
+    path.write_text("epoch,step\n0,many\n")
+    with pytest.raises(UserError, match="many"):
+        read_metrics(path)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_metrics(tmp_path / "absent.csv")
