@@ -33,8 +33,25 @@ def run_hydra(config_name: str, task: Callable[[DictConfig], None]) -> None:
     """Composes ``conf/<config_name>.yaml`` from the command line and runs ``task``; never returns normally on error."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us instead of Hydra's own exit
     sys.argv = [sys.argv[0], *(quote_path(a) for a in sys.argv[1:])]
-    wrapped = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(task)
-    _guarded(wrapped, config_name)
+    mistakes: list[UserError] = []
+    parent = os.getpid()
+
+    def job(config: DictConfig) -> None:
+        try:
+            task(config)
+        except UserError as error:
+            if os.getpid() != parent:  # a launcher's worker process: the exception is its only way home
+                raise
+            mistakes.append(error)  # in a sweep the other jobs still run, and Hydra adds no words of its own
+
+    def jobs() -> None:
+        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(job)()
+        for error in mistakes[:-1]:
+            print(f"error: {error}", file=sys.stderr)
+        if mistakes:
+            raise mistakes[-1]
+
+    _guarded(jobs, config_name)
 
 
 def run_plain(task: Callable[[list[str]], None]) -> None:

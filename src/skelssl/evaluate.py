@@ -130,7 +130,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 def dataset_of(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     """The dataset asked for, else the run's own."""
-    if config["dataset"] is not None:
+    if config.get("dataset") is not None:
         chosen: Mapping[str, Any] = config["dataset"]
         return chosen
     if not (path / "config.yaml").exists():

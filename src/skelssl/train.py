@@ -148,10 +148,10 @@ def peak_memory_mb() -> int:
 
 def _quiet() -> None:
     """Lightning's banners and its advice about loaders that are not torch's say nothing a user can act on."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"):
+    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
+    for text in ("does not have many workers", "smaller than the logging interval", "LeafSpec", "weights_only"):
+        warnings.filterwarnings("ignore", f".*{text}.*")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class LastCheckpoint(L.Callback):
         """Writes beside the old file, syncs and renames, so that a kill leaves one whole checkpoint."""
         path = Path(trainer.default_root_dir) / LAST
         temporary = path.with_suffix(".tmp")
-        trainer.save_checkpoint(temporary)
+        trainer.save_checkpoint(temporary, weights_only=False)
         if trainer.is_global_zero:
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())

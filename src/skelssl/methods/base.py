@@ -29,6 +29,7 @@ class Method(L.LightningModule):
         self.view, self.test_view = view["pretrain"], view["test"]
         self.optim, self.seed = Optim.parse(optim), seed
         self.seconds, self._since = 0.0, time.monotonic()
+        self._sums: dict[str, Tensor] = {}  # of the epoch so far
 
     def encoders(self) -> dict[str, nn.Module]:
         """Encoders to ship by name; ``""`` is the default one."""
@@ -63,9 +64,11 @@ class Method(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["seconds"] = self.elapsed
+        checkpoint["sums"] = {name: float(value) for name, value in self._sums.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.seconds = checkpoint["seconds"]
+        self._sums = {name: torch.tensor(value) for name, value in checkpoint["sums"].items()}
 
     @property
     def elapsed(self) -> float:
@@ -73,6 +76,13 @@ class Method(L.LightningModule):
         return self.seconds + time.monotonic() - self._since
 
     def log_losses(self, batch: Batch, **losses: Tensor) -> None:
-        """Logs ``train/<name>`` as the epoch's mean over samples; kept on the device until it is written."""
-        values = {f"train/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
+        """Adds to ``train/<name>``, the epoch's mean over clips; nothing leaves the device before the epoch's end."""
+        for name, value in {**losses, "clips": losses["loss"].new_tensor(1.0)}.items():
+            before = self._sums.get(name, value.new_zeros(())).to(value.device)
+            self._sums[name] = before + value.detach() * len(batch)
+
+    def on_train_epoch_end(self) -> None:
+        clips = self._sums.pop("clips")
+        means = {f"train/{name}": total / clips for name, total in self._sums.items()}
+        self.log_dict(means, sync_dist=True)
+        self._sums = {}

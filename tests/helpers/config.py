@@ -1,0 +1,26 @@
+"""Compose configurations in tests as the commands do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import hydra
+
+from skelssl.entry import config_dir
+from skelssl.runs import resolved
+
+# Four classes by four subjects under three cameras: 48 clips, made in a moment.
+TINY_DATA = ("dataset.source.classes=4", "dataset.source.subjects=4")
+TINY = (*TINY_DATA, "debug=smoke", "callbacks.progress=null")
+
+
+def compose(command: str, *overrides: str) -> dict[str, Any]:
+    """The resolved configuration of ``python -m skelssl.<command> <overrides>``."""
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return resolved(hydra.compose(command, list(overrides)))
+
+
+def train_config(data_root: Path, *overrides: str) -> dict[str, Any]:
+    """A training configuration on tiny synthetic data."""
+    return compose("train", *TINY, f"data_root='{data_root}'", *overrides)

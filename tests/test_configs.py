@@ -1,0 +1,49 @@
+"""Every configuration composes, and every method x dataset can be built."""
+
+from itertools import product
+
+import pytest
+
+from skelssl.entry import config_dir
+from skelssl.train import build_method
+from tests.helpers.config import compose
+
+NAMES = {group: sorted(p.stem for p in (config_dir() / group).glob("*.yaml")) for group in
+         ("method", "dataset", "experiment", "protocol", "debug", "logger", "trainer")}  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "dataset"), list(product(NAMES["method"], NAMES["dataset"])))
+def test_every_method_on_every_dataset(method, dataset):
+    config = compose("train", f"method={method}", f"dataset={dataset}", "debug=smoke")
+    assert config["method"]["name"] == method
+    assert config["dataset"]["name"] == dataset
+    assert build_method(config).optim.epochs == 1
+
+
+@pytest.mark.parametrize("method", NAMES["method"])
+def test_the_published_size_is_built_and_has_its_blocks(method):
+    config = compose("train", f"method={method}")
+    assert {"recipe", "view", "encoder", "optim", "loader", "monitor", "probe"} <= config["method"].keys()
+    assert {"pretrain", "probe", "test"} <= config["method"]["view"].keys()
+    trained = sum(p.numel() for p in build_method(config).parameters() if p.requires_grad)
+    assert trained == {"pstl": 821_380 + 77_094_912}[method]
+
+
+@pytest.mark.parametrize("name", NAMES["experiment"])
+def test_every_experiment_composes(name):
+    config = compose("train", f"experiment={name}")
+    build_method(config)
+    assert not set(config["then"]) - set(NAMES["protocol"])
+
+
+@pytest.mark.parametrize("name", NAMES["protocol"])
+def test_every_protocol_composes(name):
+    config = compose("evaluate", f"protocol={name}", "checkpoint=x")
+    assert config["protocol"]["name"] == name
+    assert config["protocol"]["recipe"]
+
+
+@pytest.mark.parametrize("name", [*NAMES["debug"]])
+def test_every_debug_setting_composes_with_every_command(name):
+    for command, needed in (("train", []), ("evaluate", ["checkpoint=x"]), ("prepare", ["dataset=ntu60"])):
+        compose(command, *needed, f"debug={name}")

@@ -1,0 +1,149 @@
+"""Training as a user runs it, on tiny synthetic data: identity, resuming, and what a run leaves behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from skelssl.callbacks.metrics import read_rows
+from skelssl.data.files import read_json
+from skelssl.errors import UserError
+from skelssl.runs import run_folder
+from skelssl.train import train
+from tests.helpers.config import TINY, train_config
+
+ARGUMENTS = ("method.optim.epochs=3", "method.loader.batch=8", "trainer.limit_train_batches=null",
+             "callbacks.checkpoint.every_n_steps=1", "method.monitor.every_n_epochs=2")  # fmt: skip
+
+
+def weights(folder):
+    return load_file(folder / "encoder" / "encoder.safetensors")
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def metrics(folder):
+    return [
+        (r["epoch"], r["step"], r["train/loss"], r.get("probe/knn/top1")) for r in read_rows(folder / "metrics.csv")
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole(data_root, tmp_path_factory):
+    """An uninterrupted run and its configuration."""
+    folder = tmp_path_factory.mktemp("whole")
+    config = train_config(data_root, *ARGUMENTS)
+    train(config, folder)
+    return config, folder
+
+
+def test_a_run_leaves_everything_behind(whole):
+    config, folder = whole
+    about = read_json(folder / "run.json")
+    assert about["finished"]
+    assert about["epochs"] == 3
+    assert about["steps"] == 15
+    assert about["seed"] == 0
+    assert about["peak_memory_mb"] > 0
+    assert len(about["data_fingerprint"]) == 16
+    assert about["versions"]["torch"] == torch.__version__
+    rows = read_rows(folder / "metrics.csv")
+    assert [(r["epoch"], r["step"]) for r in rows] == [("0", "4"), ("1", "9"), ("2", "14")]
+    assert all(float(r["train/loss"]) > 0 for r in rows)
+    assert [r["probe/knn/top1"] != "" for r in rows] == [False, True, True]
+    assert (folder / "checkpoints" / "last.ckpt").exists()
+    assert read_json(folder / "encoder" / "config.json")["recipe"] == config["method"]["recipe"]
+
+
+def test_a_finished_run_says_so_and_stays(whole, capsys):
+    config, folder = whole
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*.*") if p.name != "config.yaml"}
+    train(config, folder)
+    assert "is finished; rerun=true starts it anew" in capsys.readouterr().out
+    assert before == {p: p.stat().st_mtime_ns for p in folder.rglob("*.*") if p.name != "config.yaml"}
+
+
+def test_the_probe_changes_nothing(whole, data_root, tmp_path):
+    _, folder = whole
+    train(train_config(data_root, *ARGUMENTS, "callbacks.probe=null"), tmp_path)
+    assert same(weights(tmp_path), weights(folder))
+
+
+def test_the_first_epoch_of_the_published_schedule_moves_only_statistics(data_root, tmp_path):
+    config = train_config(
+        data_root, "method.optim.epochs=20", "method.optim.stop_epoch=1", "method.optim.warmup_epochs=10"
+    )
+    train(config, tmp_path)
+    torch.manual_seed(0)
+    from hydra.utils import instantiate
+
+    start = instantiate(config["method"]["encoder"]).state_dict()
+    end = weights(tmp_path)
+    assert all(torch.equal(end[k], start[k]) for k in start if "running" not in k and "num_batches" not in k)
+    assert not torch.equal(end["data_bn.running_mean"], start["data_bn.running_mean"])
+
+
+def test_a_checkpoint_of_another_shape_is_one_sentence(whole, data_root, tmp_path):
+    _, folder = whole
+    last = folder / "checkpoints" / "last.ckpt"
+    config = train_config(data_root, *ARGUMENTS, "method.encoder.hidden=4", f"resume='{last}'")
+    with pytest.raises(
+        UserError, match=r"last\.ckpt: found weights of another shape or method, expected those of this"
+    ):
+        train(config, tmp_path)
+    with pytest.raises(UserError, match=r"resume: found no file .*nothing, expected a checkpoint"):
+        train({**config, "resume": "nothing"}, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.0, 0.15])
+def test_sigkill_then_resume_gives_the_weights_of_an_uninterrupted_run(whole, data_root, tmp_path, delay):
+    config, folder = whole
+    command = [sys.executable, "-m", "skelssl.train", *TINY, f"data_root={data_root}", *ARGUMENTS]
+    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    run = tmp_path / run_folder(config)
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (run / "run.json").exists(), "the run was over before it was killed"
+    step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert 0 < step < 15
+    train(config, run)
+    assert same(weights(run), weights(folder))
+    assert metrics(run) == metrics(folder)
+
+
+@pytest.mark.slow
+def test_the_same_command_twice_from_any_folder(data_root, tmp_path):
+    place = tmp_path / "a (b), c=d"
+    place.mkdir()
+    command = [sys.executable, "-m", "skelssl.train", *TINY, f"data_root={data_root}", "hydra.run.dir=my run, (x=1)"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for expected in ("36 clips", "is finished"):
+        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=True)
+        assert expected in done.stdout
+    assert (place / "my run, (x=1)" / "encoder" / "encoder.safetensors").exists()
+    other = [*command, "seed=5"]
+    done = subprocess.run(other, cwd=place, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("(seed: found 0, expected 5)")
+    assert "Traceback" not in done.stderr
+
+
+def test_resuming_keeps_the_seconds(whole):
+    _, folder = whole
+    state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert 0 < state["seconds"] <= json.loads((folder / "run.json").read_text())["seconds"] + 0.1
+    assert Path(folder / "checkpoints" / "last.tmp").exists() is False
