@@ -12,7 +12,7 @@ BIN := .venv/bin
 	touch $@
 
 demo: .venv/ready
-	$(BIN)/python -m skelssl.train experiment=demo
+	$(BIN)/python -m skelssl.train experiment=demo hydra.run.dir=outputs/demo
 	$(BIN)/python -m skelssl.report outputs/demo --floor --html report.html
 
 test: .venv/ready lint

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from skelssl.errors import UserError
 
 COMMANDS = ("train", "evaluate", "prepare", "report")
+MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 PATH_KEYS = ("raw", "import", "checkpoint", "data_root", "resume", "hydra.run.dir")
 
 
@@ -33,13 +34,13 @@ def run_hydra(config_name: str, task: Callable[[DictConfig], None]) -> None:
     """Composes ``conf/<config_name>.yaml`` from the command line and runs ``task``; never returns normally on error."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us instead of Hydra's own exit
     sys.argv = [sys.argv[0], *(quote_path(a) for a in sys.argv[1:])]
-    mistakes: list[UserError] = []
+    mistakes: list[Exception] = []
     parent = os.getpid()
 
     def job(config: DictConfig) -> None:
         try:
             task(config)
-        except UserError as error:
+        except MISTAKES as error:
             if os.getpid() != parent:  # a launcher's worker process: the exception is its only way home
                 raise
             mistakes.append(error)  # in a sweep the other jobs still run, and Hydra adds no words of its own
@@ -47,7 +48,7 @@ def run_hydra(config_name: str, task: Callable[[DictConfig], None]) -> None:
     def jobs() -> None:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(job)()
         for error in mistakes[:-1]:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {sentence(error, config_name)}", file=sys.stderr)
         if mistakes:
             raise mistakes[-1]
 
@@ -62,7 +63,7 @@ def run_plain(task: Callable[[list[str]], None]) -> None:
 def _guarded(call: Callable[[], None], config_name: str | None) -> None:
     try:
         call()
-    except (UserError, HydraException, OmegaConfBaseException) as error:
+    except MISTAKES as error:
         if any(a.replace(" ", "") == "debug=trace" for a in sys.argv):
             traceback.print_exc()
         print(f"error: {sentence(error, config_name)}", file=sys.stderr)

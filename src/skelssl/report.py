@@ -88,17 +88,35 @@ def run(argv: list[str]) -> None:
         "folders", nargs="+", type=Path, metavar="FOLDER", help="a run, several runs, or a tree of them"
     )
     for form in ("markdown", "json", "html"):
-        parser.add_argument(f"--{form}", type=Path, metavar="FILE", help=f"also write the table as {form}")
+        parser.add_argument(f"--{form}", type=Path, metavar="FILE", help=f"also write it as {form}")
+    parser.add_argument("--floor", action="store_true", help="of one run: also what raw coordinates achieve")
     args = parser.parse_args(argv)
     table = collect(args.folders)
-    Console().print(table.rich())
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(table.rich())
+    run = args.folders[0] if len(args.folders) == 1 and (args.folders[0] / "config.yaml").exists() else None
+    if args.floor and run is None:
+        raise UserError(f"--floor: found {len(args.folders)} folders that are no single run, expected one run folder")
+    if run and (args.floor or args.html):
+        _run_page(run, args.html, args.floor)
     if args.markdown:
         with atomic_file(args.markdown, "w") as file:
             file.write(table.markdown())
     if args.json:
         write_json(args.json, table.json())
-    if args.html:
+    if args.html and run is None:
         table.page().write(args.html)
+
+
+def _run_page(run: Path, html: Path | None, floor: bool) -> None:
+    from skelssl import page  # loads torch, the data and the encoder, which a plain table does not need
+
+    floors = page.raw_floors(page.open_run(run)[1]) if floor else {}
+    for protocol, value in floors.items():
+        print(f"raw coordinates, without any learning of features: {protocol} {100 * value:.1f} %")
+    if html:
+        page.write_page(run, html, floors)
+        print(f"-> {html}")
 
 
 def main() -> None:

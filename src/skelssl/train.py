@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 import shutil
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from omegaconf import DictConfig
 
 from skelssl.callbacks.checkpoint import LAST
@@ -60,8 +61,9 @@ def train(config: Mapping[str, Any], folder: Path) -> None:
     state = resume_from(config, folder)
     method, data = build_method(config), build_data(config)
     dataset = data.dataset
-    metrics = MetricsCSV(folder / "metrics.csv")
-    metrics.drop_after(read_state(state)["global_step"] if state else 0)
+    metrics = MetricsCSV(folder / "metrics.csv", echo=not sys.stdout.isatty())
+    seen: dict[str, Any] = read_state(state) if state else {"global_step": 0, "epoch": 0, "row": {}}
+    metrics.resume(seen["global_step"], seen["epoch"] + 1, seen["row"])
     trainer = build_trainer(config, folder, metrics, method)
     print(
         f"{config['method']['name']} on {config['dataset']['name']}: {len(dataset.train)} clips -> {folder}", flush=True
@@ -132,7 +134,7 @@ def build_trainer(config: Mapping[str, Any], folder: Path, metrics: MetricsCSV, 
         logger=loggers,
         callbacks=callbacks,
         use_distributed_sampler=False,
-        enable_checkpointing=False,
+        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
         enable_model_summary=False,
         enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
         log_every_n_steps=50,

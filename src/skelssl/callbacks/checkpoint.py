@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
 
 LAST = Path("checkpoints") / "last.ckpt"
 
 
-class LastCheckpoint(L.Callback):
+class LastCheckpoint(Checkpoint):
     """Writes ``<run>/checkpoints/last.ckpt`` after every n-th epoch, the last one, and, if asked, every n-th step."""
 
     def __init__(self, *, every_n_epochs: int = 1, every_n_steps: int | None = None) -> None:
+        super().__init__()  # Lightning calls this kind of callback last, after the epoch's figures are in
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
+        self.row: dict[str, float] = {}
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        trainer.callback_metrics.clear()  # else an epoch without a probe would seem to repeat the last probe's figure
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
@@ -24,7 +30,12 @@ class LastCheckpoint(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         done = trainer.current_epoch + 1
         if done % self.every_n_epochs == 0 or done == trainer.max_epochs:
+            self.row = {key: float(value) for key, value in trainer.callback_metrics.items()}
             self.save(trainer)
+            self.row = {}
+
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["row"] = self.row  # a kill may come before the epoch's row is in metrics.csv
 
     def save(self, trainer: L.Trainer) -> None:
         """Writes beside the old file, syncs and renames, so that a kill leaves one whole checkpoint."""

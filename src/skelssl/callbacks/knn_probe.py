@@ -37,4 +37,4 @@ class KNNProbe(L.Callback):
             for rows in parts
         )
         top1 = knn(gallery, queries, classes=data.dataset.classes, k=self.k).top1
-        module.log("probe/knn/top1", top1, rank_zero_only=True)
+        module.log("probe/knn/top1", top1, rank_zero_only=True, prog_bar=True)

@@ -15,11 +15,14 @@ FIRST = ("epoch", "step")
 
 
 class MetricsCSV(Logger):
-    """Wide table: epoch, step, then one column per metric in the order of first appearance."""
+    """Wide table: epoch, step, then one column per metric in the order of first appearance.
 
-    def __init__(self, path: Path) -> None:
+    ``echo`` also prints each row as a line, for logs that no progress bar can live in.
+    """
+
+    def __init__(self, path: Path, *, echo: bool = False) -> None:
         super().__init__()
-        self.path = path
+        self.path, self.echo = path, echo
         self.columns: list[str] = list(FIRST)
         if path.exists():
             with open(path, newline="", encoding="utf-8") as file:
@@ -37,17 +40,27 @@ class MetricsCSV(Logger):
         """``config.yaml`` holds them."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        row = {**metrics, "epoch": int(metrics.get("epoch", 0)), "step": step}
+        epoch = int(metrics.get("epoch", 0))
+        row = {**metrics, "epoch": epoch, "step": step}
         new = [key for key in row if key not in self.columns]
         if new or not self.path.exists():
             self.columns += new
             self._rewrite(read_rows(self.path))
         with open(self.path, "a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns).writerow(row)
+        if self.echo:
+            shown = [f"{key} {value:.4g}" for key, value in metrics.items() if key != "epoch"]
+            print(f"epoch {epoch + 1}  " + "  ".join(shown), flush=True)
 
-    def drop_after(self, step: int) -> None:
-        """Forgets rows of steps that the checkpoint has not seen (``step`` counts finished optimiser steps)."""
-        self._rewrite([row for row in read_rows(self.path) if int(row["step"]) < step])
+    def resume(self, steps: int, epochs: int, row: Mapping[str, float]) -> None:
+        """Takes the table back to a checkpoint after ``steps`` finished steps and ``epochs`` finished epochs.
+
+        Rows it has not seen are dropped; ``row``, the last epoch's figures, is added where a kill came before it.
+        """
+        rows = [row for row in read_rows(self.path) if int(row["step"]) < steps]
+        self._rewrite(rows)
+        if row and not any(int(seen["step"]) == steps - 1 for seen in rows):
+            self.log_metrics({**row, "epoch": epochs - 1}, steps - 1)
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         with atomic_file(self.path, "w") as file:

@@ -10,19 +10,13 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 
 class Progress(RichProgressBar):
-    """Rich bar with loss and probe; where the output is no terminal, one line an epoch instead."""
+    """Rich bar on a terminal, nothing elsewhere: there the table of metrics speaks for itself, a line an epoch."""
 
     def __init__(self) -> None:
         super().__init__(leave=False)
-        self.terminal = sys.stdout.isatty()
-        if not self.terminal:
+        if not sys.stdout.isatty():
             self.disable()
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        return {k: v for k, v in super().get_metrics(trainer, pl_module).items() if k != "v_num"}
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        super().on_train_epoch_end(trainer, pl_module)
-        if trainer.is_global_zero and not self.terminal:
-            shown = [f"{k} {float(v):.4g}" for k, v in sorted(trainer.callback_metrics.items())]
-            print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  " + "  ".join(shown), flush=True)
+        """Lightning's, without the version number of a logger that we do not use."""
+        return {key: value for key, value in super().get_metrics(trainer, pl_module).items() if key != "v_num"}

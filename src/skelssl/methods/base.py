@@ -6,7 +6,8 @@ It knows no algorithm. A method implements ``training_step`` and, where it has t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -17,6 +18,15 @@ from torch.optim import Optimizer
 from skelssl.data.batch import Batch
 from skelssl.optim import Optim
 from skelssl.parallel import seed_step, step_generator
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a mask of a method leaves of one clip, for a picture."""
+
+    title: str
+    dropped_joints: Sequence[int] = ()
+    kept_frames: Sequence[int] | None = None  # None: all of them
 
 
 class Method(L.LightningModule):
@@ -38,6 +48,10 @@ class Method(L.LightningModule):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups for the optimiser; by default one with every parameter that trains."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
+        """The method's masks on one clip of joint positions (1, 3, T, V, M); by default the plain clip."""
+        return [Shown("clip")]
 
     def generator(self, scope: str | int = "shared") -> torch.Generator:
         """Random numbers of this step: ``shared`` is the same on all ranks, a rank's number is its own.
@@ -84,5 +98,5 @@ class Method(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         clips = self._sums.pop("clips")
         means = {f"train/{name}": total / clips for name, total in self._sums.items()}
-        self.log_dict(means, sync_dist=True)
+        self.log_dict(means, sync_dist=True, prog_bar=True)
         self._sums = {}

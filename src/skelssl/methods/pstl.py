@@ -18,7 +18,7 @@ from skelssl.heads import Projector
 from skelssl.losses.barlow_twins import BarlowTwins
 from skelssl.maskers.central_spatial import CentralSpatialMask
 from skelssl.maskers.motion_attention import MotionAttentionMask
-from skelssl.methods.base import Method
+from skelssl.methods.base import Method, Shown
 
 
 class PSTL(Method):
@@ -58,3 +58,11 @@ class PSTL(Method):
         loss: Tensor = loss_temporal + loss_spatial
         self.log_losses(batch, loss=loss, temporal=loss_temporal, spatial=loss_spatial)
         return loss
+
+    def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
+        shown = [Shown("anchor: nothing hidden")]
+        if self.csm:
+            shown.append(Shown("spatial view: CSM", dropped_joints=self.csm(generator)))
+        if self.matm:
+            shown.append(Shown("temporal view: MATM", kept_frames=self.matm.kept(x, generator)[0].tolist()))
+        return shown

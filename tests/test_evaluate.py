@@ -1,0 +1,175 @@
+"""Evaluation as a user runs it, on a tiny run."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from skelssl.callbacks.metrics import read_rows
+from skelssl.checkpoints import build_encoder, sha256
+from skelssl.data.files import read_json
+from skelssl.encoders.stgcn import STGCN
+from skelssl.errors import UserError
+from skelssl.evaluate import evaluate, evaluate_run, random_init
+from skelssl.results import KEYS
+from skelssl.train import build_method, train
+from tests.helpers.config import TINY_DATA, compose, train_config
+
+
+@pytest.fixture(scope="module")
+def run(data_root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    config = train_config(data_root, "method.optim.epochs=2", "seed=4")
+    train(config, folder)
+    evaluate_run(folder, ["linear", "knn"], config)
+    return config, folder
+
+
+def ask(data_root, run, *overrides, protocol="knn"):
+    config = compose("evaluate", f"protocol={protocol}", f"checkpoint='{run}'", f"data_root='{data_root}'", *overrides)
+    return evaluate(config, [config["protocol"]])
+
+
+def results(folder):
+    found = [read_json(p) for p in sorted(folder.glob("eval/*/*/result.json"))]
+    return {r["protocol"]: r for r in found}
+
+
+def test_every_result_has_every_key(run):
+    _, folder = run
+    found = results(folder)
+    assert set(found) == {"linear", "knn"}
+    for name, result in found.items():
+        assert set(KEYS) <= set(result)
+        assert result["method"] == "pstl"
+        assert result["dataset"] == "synthetic"
+        assert result["mode"] == "paper"
+        assert result["stream"] == "joint"
+        assert result["n_train"] == result["labels_used"] == 8
+        assert result["n_test"] == 8
+        assert result["setting"] == "2 clips a class, 2 probe epochs"
+        assert result["checkpoint_sha256"] == sha256(folder / "encoder" / "encoder.safetensors")
+        assert result["data_fingerprint"] == read_json(folder / "run.json")["data_fingerprint"]
+        assert (result["top1_best_epoch"] is None) == (name == "knn")
+    last = read_rows(folder / "metrics.csv")[-1]
+    assert float(last["eval/knn/top1"]) == found["knn"]["top1"]
+
+
+def test_accuracy_follows_from_the_scores(run):
+    _, folder = run
+    for path in folder.glob("eval/*/*/result.json"):
+        result, scores = read_json(path), np.load(path.with_name("scores.npz"))
+        trained, random = (scores[k].argmax(1) == scores["labels"] for k in ("logits", "random_init_logits"))
+        assert result["top1"] == trained.mean()
+        assert result["random_init_top1"] == random.mean()
+        assert result["difference"]["mean"] == pytest.approx(trained.mean() - random.mean())
+        assert len(set(scores["names"])) == 8
+
+
+def test_random_init_is_the_encoder_that_training_began_with(run):
+    config, folder = run
+    about = read_json(folder / "encoder" / "config.json")
+    begun, drawn = build_method(config).encoder.state_dict(), random_init(about, []).state_dict()
+    assert all(torch.equal(begun[k], drawn[k]) for k in begun)
+    torch.manual_seed(9)
+    other = build_encoder(about).state_dict()
+    assert any(not torch.equal(begun[k], other[k]) for k in begun)
+
+
+def test_the_same_evaluation_is_read_and_another_is_run(run, data_root):
+    _, folder = run
+    first = ask(data_root, folder)[0]
+    times = {p: p.stat().st_mtime_ns for p in folder.glob("eval/knn/*/result.json")}
+    assert ask(data_root, folder)[0] == first
+    assert times == {p: p.stat().st_mtime_ns for p in folder.glob("eval/knn/*/result.json")}
+    assert first["n_test"] == 12
+    assert first["setting"] is None
+    ask(data_root, folder, "rerun=true")
+    assert times != {p: p.stat().st_mtime_ns for p in folder.glob("eval/knn/*/result.json")}
+
+
+def test_several_seeds_have_a_summary(run, data_root):
+    _, folder = run
+    found = ask(data_root, folder, "seeds=[0,1,2]", "limit.epochs=3", protocol="linear")
+    summary = read_json(folder / "eval" / "linear" / "summary.json")
+    assert summary["seeds"] == [0, 1, 2]
+    assert summary["top1"]["mean"] == pytest.approx(np.mean([r["top1"] for r in found]))
+    assert summary["top1"]["sd"] == pytest.approx(np.std([r["top1"] for r in found], ddof=1))
+
+
+def test_another_dataset_changes_the_split_only(run, data_root):
+    _, folder = run
+    result = ask(data_root, folder, "dataset=synthetic_xview", *TINY_DATA)[0]
+    assert (result["n_train"], result["n_test"]) == (32, 16)
+    assert result["dataset"] == "synthetic_xview"
+
+
+def test_clean_mode_is_the_protocols_own_probe(run, data_root):
+    _, folder = run
+    result = ask(data_root, folder, "mode=clean", "limit.epochs=1", protocol="linear")[0]
+    assert result["recipe"]["batch_norm"] is True
+    assert result["mode"] == "clean"
+
+
+def test_a_released_file(run, data_root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(STGCN().state_dict(), "released.pt")
+    place = ("dataset=synthetic", *TINY_DATA, "source=pstl", "baseline=false", "limit.clips=1")
+    result = ask(data_root, "released.pt", *place)[0]
+    assert result["random_init_top1"] is None
+    assert result["difference"] is None
+    assert list(tmp_path.glob("outputs/pstl/synthetic/released-*/eval/knn/*/result.json"))
+
+
+def test_mistakes(run, data_root, tmp_path):
+    _, folder = run
+    with pytest.raises(UserError, match="checkpoint: found nothing at nowhere"):
+        ask(data_root, "nowhere")
+    with pytest.raises(UserError, match="mode: found 'x', expected one of paper, clean"):
+        ask(data_root, folder, "mode=x")
+    torch.save(STGCN().state_dict(), tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"dataset: not given, and .* is no run folder"):
+        ask(data_root, tmp_path / "a.pt", "source=pstl")
+    with pytest.raises(UserError, match="then: found 'nothing', expected protocols out of knn, linear"):
+        evaluate_run(folder, ["nothing"], train_config(data_root))
+
+
+@pytest.mark.slow
+def test_the_commands_with_paths_of_every_kind(run, data_root, tmp_path):
+    _, folder = run
+    odd = tmp_path / "a run, (1)=x"
+    odd.symlink_to(folder)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def call(module, *arguments):
+        command = [sys.executable, "-m", f"skelssl.{module}", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    done = call("evaluate", "protocol=knn", f"checkpoint={odd}", f"data_root={data_root}", "debug=smoke")
+    assert done.returncode == 0, done.stderr
+    assert "knn" in done.stdout
+    done = call("report", str(odd), "--json", "table.json", "--html", "page.html")
+    assert done.returncode == 0, done.stderr
+    assert {row["protocol"] for row in json.loads((tmp_path / "table.json").read_text())} == {"linear", "knn"}
+    page = (tmp_path / "page.html").read_text()
+    assert "CSM" in page
+    assert "MATM" in page
+    for module, arguments, expected in (
+        ("train", ["method=foo"], "error: method: found 'foo', expected one of pstl"),
+        ("train", ["method.head.dmi=3"], "error: method.head.dmi: unknown key (did you mean dim?), expected one of"),
+        (
+            "train",
+            ["dataset=ntu60_xsub", f"data_root={tmp_path}"],
+            "not found, expected the prepared ntu60; run: python",
+        ),
+        ("prepare", ["dataset=ntu60", "raw=no such, file (1).zip"], "error: raw=no such"),
+        ("evaluate", ["protocol=knn"], "error: checkpoint: not given, expected a value on the command line"),
+    ):
+        done = call(module, *arguments)
+        assert done.returncode == 2, (module, arguments, done.stderr)
+        assert expected in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
