@@ -56,7 +56,7 @@ def write_page(run: Path, path: Path, floors: Mapping[str, float] | None = None)
         path,
         title=f"{config['method']['name']} on {config['dataset']['name']}",
         subtitle=f"run {run.name}, seed {config['seed']}, {len(data.train)} training and {len(data.test)} test clips",
-        metrics_rows=read_metrics(run / "metrics.csv"),
+        metrics_rows=curves(run),
         results=gather(results),
         floors=floors,
         confusion_matrix=confusion,
@@ -65,6 +65,12 @@ def write_page(run: Path, path: Path, floors: Mapping[str, float] | None = None)
         players=players(build_method(config), data, config["seed"]),
         layout=layout(data.store.layout),
     )
+
+
+def curves(run: Path) -> list[dict[str, float]]:
+    """What changed during training; evaluations are single figures."""
+    rows = read_metrics(run / "metrics.csv")
+    return [{k: v for k, v in row.items() if not k.startswith("eval/")} for row in rows]
 
 
 def best_result(results: list[Any]) -> Path:
