@@ -16,6 +16,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from skelssl.callbacks.checkpoint import LAST
@@ -121,10 +122,10 @@ def build_trainer(config: Mapping[str, Any], folder: Path, metrics: MetricsCSV, 
     """Lightning's trainer; sampling and randomness are the loader's and the method's."""
     if config["precision"] not in PRECISION:
         raise UserError(f"precision: found {config['precision']!r}, expected one of {', '.join(PRECISION)}")
-    loggers = [metrics]
-    for name, block in (config["logger"] or {}).items():
-        extra = {"save_dir": str(folder), "config": dict(config)} if name == "wandb" else {}
-        loggers.append(instantiate(block, **extra, _convert_="all"))
+    loggers: list[Logger] = [metrics]
+    for block in (config["logger"] or {}).values():
+        loggers.append(instantiate(block, save_dir=str(folder), _convert_="all"))
+        loggers[-1].log_hyperparams(dict(config))
     callbacks = [instantiate(block) for block in (config["callbacks"] or {}).values() if block]
     return L.Trainer(
         **config["trainer"],

@@ -15,13 +15,15 @@ from skelssl.data.source import BadInput
 def process_file(path: str | Path, recipe: str = "aimclr", faithful: bool = True, **arguments: Any) -> NDArray[Any]:
     """The recipe's array of one NTU ``.skeleton`` file, in the layout of the reference's files.
 
-    ``aimclr``: (3, 50, 25, 2) float32. ``arguments`` are the other keys of ``method.recipe``. Raises BadInput, with
-    the code of the bad-input catalogue, for a file that cannot be used, and UserError for an unknown recipe.
+    ``aimclr``: (3, 50, 25, 2) float32. ``ctrgcn``: (T, 150) float32, not padded. ``agcn``: (3, 300, 25, 2) float32.
+    ``pyskl``: (M, T, 25, 3) float16, the persons as selected, before ``PreNormalize3D``. ``arguments`` are the other
+    keys of ``method.recipe``. Raises BadInput, with the code of the bad-input catalogue, for a file that cannot be
+    used, and UserError for an unknown recipe.
     """
     path = Path(path)
     stages = RecipeConfig.parse({"name": recipe, "faithful": faithful, **arguments}).build()
     clip = parse_skeleton(path.read_bytes(), path.stem)
     try:
-        return stages.as_published(stages.normalise(stages.select(clip)))
+        return stages.published(clip)
     except ValueError as error:
         raise BadInput("D04", str(error)) from error

@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.clip import RawClip
+from skelssl.data.recipes.agcn import AGCN
 from skelssl.data.recipes.aimclr import AimCLR
+from skelssl.data.recipes.ctrgcn import CTRGCN
+from skelssl.data.recipes.pyskl import PySKL
 from skelssl.errors import UserError
 
 
@@ -29,13 +32,12 @@ class Recipe(Protocol):
         """(T, M, V, 3) -> (T', M, V, 3) as the method's network expects it."""
         ...
 
-    @staticmethod
-    def as_published(x: NDArray[np.float32]) -> NDArray[Any]:
-        """The same array in the layout that the reference's files have."""
+    def published(self, clip: RawClip) -> NDArray[Any]:
+        """The clip as the reference's files hold it, in their layout; the store may hold less or more."""
         ...
 
 
-RECIPES: dict[str, type[Recipe]] = {"aimclr": AimCLR}
+RECIPES: dict[str, type[Recipe]] = {"aimclr": AimCLR, "ctrgcn": CTRGCN, "agcn": AGCN, "pyskl": PySKL}
 
 
 @dataclass(frozen=True, slots=True)

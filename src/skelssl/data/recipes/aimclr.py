@@ -51,10 +51,9 @@ class AimCLR:
         centred = x[:length] - x[:length, :, SPINE_SHOULDER : SPINE_SHOULDER + 1]
         return face_camera(resize(centred, FRAMES)).astype(np.float32)
 
-    @staticmethod
-    def as_published(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(T, M, V, 3) -> (3, T, V, M), the layout of the reference's files."""
-        return x.transpose(3, 0, 2, 1)
+    def published(self, clip: RawClip) -> NDArray[np.float32]:
+        """(3, 50, 25, 2), as in the reference's ``*_position.npy``."""
+        return self.normalise(self.select(clip)).transpose(3, 0, 2, 1)
 
 
 def resize(x: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
