@@ -1,4 +1,3 @@
-import json
 import pickle
 from pathlib import Path
 
@@ -7,9 +6,10 @@ import torch
 from safetensors.torch import save_file
 
 import skelssl
-from skelssl.checkpoints import build_encoder, check_target, foreign_about, save_encoders
+from skelssl.checkpoints import build_encoder, foreign_about, save_encoders
 from skelssl.encoders.stgcn import STGCN
 from skelssl.errors import UserError
+from skelssl.trust import check_target
 from tests.helpers.config import train_config
 
 
@@ -127,4 +127,5 @@ def test_only_modules_of_trusted_packages_are_built(tmp_path):
     with pytest.raises(UserError, match=r"found torch\.nn\.Linear"):
         check_target({"_target_": "torch.nn.Linear"}, ())
     check_target({"_target_": "torch.nn.Linear"}, ("torch",))
-    json.dumps(about)
+    with pytest.raises(UserError, match="found the interpolation"):
+        build_encoder({**about, "encoder": {**about["encoder"], "layout": "${oc.create:{_target_: os.getcwd}}"}})

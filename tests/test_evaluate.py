@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from skelssl.data.files import read_json
 from skelssl.encoders.stgcn import STGCN
 from skelssl.errors import UserError
 from skelssl.evaluate import evaluate, evaluate_run, random_init
+from skelssl.page import open_run
 from skelssl.results import KEYS
 from skelssl.train import build_method, train
 from tests.helpers.config import TINY_DATA, compose, train_config
@@ -136,6 +138,17 @@ def test_mistakes(run, data_root, tmp_path):
         ask(data_root, tmp_path / "a.pt", "source=pstl")
     with pytest.raises(UserError, match="then: found 'nothing', expected protocols out of knn, linear"):
         evaluate_run(folder, ["nothing"], train_config(data_root))
+
+
+def test_a_run_from_elsewhere_builds_nothing_else(run, data_root, tmp_path):
+    _, folder = run
+    shutil.copytree(folder, tmp_path / "run")
+    text = (folder / "config.yaml").read_text()
+    (tmp_path / "run" / "config.yaml").write_text(text.replace("skelssl.data.synthetic.Synthetic", "pathlib.Path.cwd"))
+    with pytest.raises(UserError, match=r"_target_: found pathlib\.Path\.cwd, expected a module under skelssl"):
+        ask(data_root, tmp_path / "run")
+    with pytest.raises(UserError, match=r"_target_: found pathlib\.Path\.cwd"):
+        open_run(tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import pickle
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from skelssl.data.files import atomic_file, read_json, write_json
 from skelssl.entry import config_dir
 from skelssl.errors import UserError
 from skelssl.skeleton import layout
+from skelssl.trust import check_target
 
 WEIGHTS, CONFIG = "encoder.safetensors", "config.json"
 FORMAT = 1
@@ -83,28 +83,6 @@ def _build(block: Mapping[str, Any], trust: Collection[str]) -> nn.Module:
     check_target(block, trust)
     module: nn.Module = instantiate(dict(block), _convert_="all")
     return module
-
-
-def check_target(block: Any, trust: Collection[str]) -> None:
-    """Refuses every ``_target_`` of a downloaded config that is no nn.Module of skelssl or of a trusted package."""
-    if isinstance(block, list):
-        for value in block:
-            check_target(value, trust)
-    if not isinstance(block, Mapping):
-        return
-    for value in block.values():
-        check_target(value, trust)
-    if (target := block.get("_target_")) is None:
-        return
-    package, _, name = str(target).rpartition(".")
-    if str(target).split(".")[0] not in {"skelssl", *trust}:
-        raise UserError(f"_target_: found {target}, expected a module under skelssl or a package named in trust=[...]")
-    try:
-        found = getattr(importlib.import_module(package), name, None)
-    except ImportError:
-        found = None
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise UserError(f"_target_: found {target}, expected the name of an nn.Module")
 
 
 def _own(path: Path, representation: str | None) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -23,6 +23,7 @@ from skelssl.errors import UserError
 from skelssl.protocols.frozen import Frozen
 from skelssl.results import one_line, summarise, write_result
 from skelssl.runs import git_commit, load_config, resolved
+from skelssl.trust import check_target
 
 MODES = ("paper", "clean")
 
@@ -136,6 +137,7 @@ def dataset_of(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     if not (path / "config.yaml").exists():
         raise UserError(f"dataset: not given, and {path} is no run folder that names one, expected dataset=NAME")
     own: Mapping[str, Any] = load_config(path)["dataset"]
+    check_target(own, config["trust"])
     return own
 
 

@@ -23,6 +23,7 @@ from skelssl.rows import find_results, gather, read_metrics
 from skelssl.runs import load_config
 from skelssl.skeleton import layout
 from skelssl.train import build_method
+from skelssl.trust import check_target
 
 RIDGE_CLIPS = 5000  # the classifier solves a system of as many equations as there are training clips
 MAP_CLIPS = 3000
@@ -31,6 +32,7 @@ MAP_CLIPS = 3000
 def open_run(run: Path) -> tuple[dict[str, Any], Dataset]:
     """Configuration and data of a run; raises UserError where either is gone."""
     config = load_config(run)
+    check_target({key: config[key] for key in ("dataset", "method")})
     return config, open_dataset(config["dataset"], config["method"]["recipe"], config["data_root"])
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from skelssl.data.files import atomic_file, read_json
 from skelssl.errors import UserError
@@ -74,7 +76,16 @@ def load_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
     if not path.exists():
         raise UserError(f"{folder}: found no config.yaml, expected a run folder")
-    return resolved(OmegaConf.create(path.read_text("utf-8")))  # type: ignore[arg-type]
+    try:
+        # Not resolved: it was when it was written, and a file from elsewhere must not make us evaluate anything.
+        plain = OmegaConf.to_container(OmegaConf.create(path.read_text("utf-8")))
+    except (YAMLError, OmegaConfBaseException, ValueError) as error:
+        raise UserError(
+            f"{path}: found malformed YAML ({' '.join(str(error).split())}), expected a run's own"
+        ) from error
+    if not isinstance(plain, dict):
+        raise UserError(f"{path}: found {type(plain).__name__}, expected the configuration of a run")
+    return {str(key): value for key, value in plain.items()}
 
 
 def finished(folder: Path) -> bool:
