@@ -2,7 +2,23 @@ import pytest
 
 from skelssl.entry import quote_path
 
-PATHS = ["a b/c", "x(1).zip", "a=b", "a,b", "it's here", "{x}", "[x", "a:b", "~/x y", "#x", "é"]
+PATHS = [
+    "a b/c",
+    "x(1).zip",
+    "a=b",
+    "a,b",
+    "it's here",
+    "{x}",
+    "[x",
+    "a:b",
+    "~/x y",
+    "#x",
+    "é",
+    "x\\",
+    "a\\b",
+    "a\\'b",
+    "True story",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from skelssl.callbacks.metrics import read_rows
-from skelssl.checkpoints import build_encoder, sha256
 from skelssl.data.files import read_json
 from skelssl.encoders.stgcn import STGCN
 from skelssl.errors import UserError
-from skelssl.evaluate import evaluate, evaluate_run, random_init
+from skelssl.evaluate import evaluate, evaluate_run, random_init, read_protocols
 from skelssl.page import open_run
 from skelssl.results import KEYS
+from skelssl.runs import sha256
 from skelssl.train import build_method, train
 from tests.helpers.config import TINY_DATA, compose, train_config
 
@@ -27,13 +27,13 @@ def run(data_root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     config = train_config(data_root, "method.optim.epochs=2", "seed=4")
     train(config, folder)
-    evaluate_run(folder, ["linear", "knn"], config)
+    evaluate_run(folder, read_protocols(["linear", "knn"]), config)
     return config, folder
 
 
 def ask(data_root, run, *overrides, protocol="knn"):
     config = compose("evaluate", f"protocol={protocol}", f"checkpoint='{run}'", f"data_root='{data_root}'", *overrides)
-    return evaluate(config, [config["protocol"]])
+    return [done.result for done in evaluate(config, [config["protocol"]])]
 
 
 def results(folder):
@@ -75,10 +75,9 @@ def test_accuracy_follows_from_the_scores(run):
 def test_random_init_is_the_encoder_that_training_began_with(run):
     config, folder = run
     about = read_json(folder / "encoder" / "config.json")
-    begun, drawn = build_method(config).encoder.state_dict(), random_init(about, []).state_dict()
+    begun, drawn = build_method(config).encoder.state_dict(), random_init(about, 4, []).state_dict()
     assert all(torch.equal(begun[k], drawn[k]) for k in begun)
-    torch.manual_seed(9)
-    other = build_encoder(about).state_dict()
+    other = random_init(about, 9, []).state_dict()
     assert any(not torch.equal(begun[k], other[k]) for k in begun)
 
 
@@ -94,10 +93,43 @@ def test_the_same_evaluation_is_read_and_another_is_run(run, data_root):
     assert times != {p: p.stat().st_mtime_ns for p in folder.glob("eval/knn/*/result.json")}
 
 
+def test_a_second_then_adds_no_row(run, data_root):
+    config, folder = run
+    before = read_rows(folder / "metrics.csv")
+    evaluate_run(folder, read_protocols("knn"), config)
+    assert read_rows(folder / "metrics.csv") == before
+
+
+def test_the_seed_is_the_runs_own_and_draws_the_random_encoder(run, data_root):
+    _, folder = run
+    own, other = ask(data_root, folder)[0], ask(data_root, folder, "seed=9")[0]
+    assert (own["seed"], other["seed"]) == (4, 9)
+    assert own["top1"] == other["top1"]
+    scores = [np.load(p) for p in folder.glob("eval/knn/*/scores.npz")]
+    assert len({s["random_init_logits"].tobytes() for s in scores if len(s["names"]) == 12}) == 2
+
+
+def test_other_data_than_the_runs_is_refused_unless_named(run, tmp_path):
+    _, folder = run
+    shutil.copytree(folder, tmp_path / "run")
+    config = (tmp_path / "run" / "config.yaml").read_text().replace("seed: 0", "seed: 7")  # of the synthetic source
+    (tmp_path / "run" / "config.yaml").write_text(config)
+    with pytest.raises(UserError, match=r"found data of fingerprint .* name the dataset to evaluate on other data"):
+        ask(tmp_path / "data", tmp_path / "run")
+
+
+def test_a_path_into_the_run_is_the_run(run, data_root):
+    _, folder = run
+    expected = ask(data_root, folder)
+    assert ask(data_root, folder / "encoder") == expected
+    assert ask(data_root, folder / "encoder" / "encoder.safetensors") == expected
+
+
 def test_several_seeds_have_a_summary(run, data_root):
     _, folder = run
     found = ask(data_root, folder, "seeds=[0,1,2]", "limit.epochs=3", protocol="linear")
-    summary = read_json(folder / "eval" / "linear" / "summary.json")
+    (path,) = folder.glob("eval/linear/*/summary.json")
+    summary = read_json(path)
     assert summary["seeds"] == [0, 1, 2]
     assert summary["top1"]["mean"] == pytest.approx(np.mean([r["top1"] for r in found]))
     assert summary["top1"]["sd"] == pytest.approx(np.std([r["top1"] for r in found], ddof=1))
@@ -137,7 +169,10 @@ def test_mistakes(run, data_root, tmp_path):
     with pytest.raises(UserError, match=r"dataset: not given, and .* is no run folder"):
         ask(data_root, tmp_path / "a.pt", "source=pstl")
     with pytest.raises(UserError, match="then: found 'nothing', expected protocols out of knn, linear"):
-        evaluate_run(folder, ["nothing"], train_config(data_root))
+        read_protocols(["knn", "nothing"])
+    for key, value in (("seeds", "x"), ("seed", -1), ("limit.clips", 0)):
+        with pytest.raises(UserError, match=f"{key}: found"):
+            ask(data_root, folder, f"{key}={value}")
 
 
 def test_a_run_from_elsewhere_builds_nothing_else(run, data_root, tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 
 from skelssl.errors import UserError
-from skelssl.runs import claim, identity, load_config, run_folder, run_id
+from skelssl.runs import claim, identity, load_config, run_folder, run_id, same_run
 from tests.helpers.config import train_config
 
 
@@ -34,12 +34,12 @@ def test_folder(config, tmp_path):
 def test_a_folder_keeps_its_configuration(config, tmp_path):
     claim(tmp_path / "run", config)
     assert identity(load_config(tmp_path / "run")) == identity(config)
-    claim(tmp_path / "run", config)
+    same_run(tmp_path / "run", config)
     other = train_config(tmp_path, "method.optim.lr=0.5", "seed=3")
     with pytest.raises(
         UserError, match=r"another configuration \(method\.optim\.lr: found 0\.005, expected 0\.5; seed"
     ):
-        claim(tmp_path / "run", other)
+        same_run(tmp_path / "run", other)
 
 
 def test_no_run_there(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.errors import HydraException
 from safetensors.torch import load_file
 
 from skelssl.callbacks.metrics import read_rows
-from skelssl.data.files import read_json
+from skelssl.data.files import locked, read_json
 from skelssl.errors import UserError
-from skelssl.runs import run_folder
+from skelssl.runs import run_folder, run_id
 from skelssl.train import train
 from tests.helpers.config import TINY, train_config
 
@@ -100,15 +102,101 @@ def test_a_checkpoint_of_another_shape_is_one_sentence(whole, data_root, tmp_pat
         UserError, match=r"last\.ckpt: found weights of another shape or method, expected those of this"
     ):
         train(config, tmp_path)
-    with pytest.raises(UserError, match=r"resume: found no file .*nothing, expected a checkpoint"):
-        train({**config, "resume": "nothing"}, tmp_path)
+    with pytest.raises(UserError, match=r"resume: found no file nothing, expected a checkpoint"):
+        train({**config, "resume": "nothing"}, tmp_path / "other")
+    weights_only = folder / "encoder" / "encoder.safetensors"
+    with pytest.raises(UserError, match=r"encoder\.safetensors: cannot be read as a torch checkpoint"):
+        train({**config, "resume": str(weights_only)}, tmp_path / "third")
+    torch.save({"a": 1}, tmp_path / "bare.pt")
+    with pytest.raises(UserError, match=r"bare\.pt: found no training state, expected a checkpoint such as"):
+        train({**config, "resume": str(tmp_path / "bare.pt")}, tmp_path / "fourth")
+
+
+def test_a_checkpoint_that_a_run_begins_from_is_part_of_what_it_is(whole, data_root):
+    _, folder = whole
+    last = folder / "checkpoints" / "last.ckpt"
+    assert run_id(train_config(data_root, f"resume='{last}'")) != run_id(train_config(data_root))
+    assert run_id(train_config(data_root, "resume=false")) == run_id(train_config(data_root))
+
+
+def test_rerun_removes_what_the_run_wrote_and_nothing_else(data_root, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    config = train_config(data_root, "rerun=true")
+    train(config, tmp_path)
+    first = weights(tmp_path)
+    (tmp_path / "eval").mkdir()
+    train(config, tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    assert not (tmp_path / "eval").exists()
+    assert same(first, weights(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("seed=-1", "seed: found -1, expected a whole number"),
+        ("precision=fp8", "precision: found 'fp8', expected one of fp32, bf16"),
+        ("trainer.devices=2", r"trainer\.devices: found 2, expected 1"),
+        ("trainer.accelerator=abacus", "trainer: "),
+        ("compile=true", "compile: found true"),
+        ("method.loader.batch=1", r"method\.loader\.batch: found 1, expected a whole number of at least 2"),
+        ("method.loader.batch=abc", r"method\.loader\.batch: found 'abc'"),
+        ("method.optim.lr=abc", r"method\.optim\.lr: found 'abc'"),
+        ("method.optim.stop_epoch=-1", r"method\.optim\.stop_epoch: found -1"),
+        ("method.csm.mask_joint=99", "mask_joint: found 99, expected 1 to 24"),
+        ("stream=colour", "stream: found 'colour'"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_the_folder_alone(data_root, tmp_path, override, sentence):
+    config = train_config(data_root, override)
+    with pytest.raises((UserError, HydraException), match=sentence):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_beyond_the_data(data_root, tmp_path):
+    config = train_config(data_root, "method.loader.batch=500", "method.loader.drop_last=true")
+    with pytest.raises(UserError, match=r"method\.loader\.batch: found 500, expected at most the 36 training clips"):
+        train(config, tmp_path / "run")
+
+
+def test_two_processes_are_not_let_into_one_run(data_root, tmp_path):
+    with locked(tmp_path / ".lock"), pytest.raises(UserError, match="found another process at work there"):
+        train(train_config(data_root), tmp_path)
+
+
+def test_resuming_on_other_data_is_refused(whole, data_root, tmp_path):
+    config, folder = whole
+    shutil.copytree(folder / "checkpoints", tmp_path / "run" / "checkpoints")
+    other = {**config["dataset"], "source": {**config["dataset"]["source"], "seed": 5}}
+    with pytest.raises(UserError, match=r"found data of fingerprint \w+, expected \w+ as in the checkpoint"):
+        train({**config, "dataset": other}, tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(data_root, tmp_path):
+    config = train_config(data_root, "method.loss.lambda_=1e38", "callbacks.probe=null")
+    with pytest.raises(UserError, match=r"train/loss: found (nan|inf), expected a finite number"):
+        train(config, tmp_path)
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_overfitting_a_few_batches(data_root, tmp_path):
+    config = train_config(
+        data_root, "debug=overfit", "method.encoder.hidden=4", "method.encoder.dropout=0", "method.head.dim=16",
+        "method.loader.batch=8", "method.loader.overfit=1", "method.optim.epochs=8", "method.optim.warmup_epochs=0",
+        "callbacks.probe=null",
+    )  # fmt: skip
+    train(config, tmp_path)
+    losses = [float(row["train/loss"]) for row in read_rows(tmp_path / "metrics.csv")]
+    assert read_rows(tmp_path / "metrics.csv")[-1]["step"] == "7"
+    assert losses[-1] < losses[0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 0.15])
 def test_sigkill_then_resume_gives_the_weights_of_an_uninterrupted_run(whole, data_root, tmp_path, delay):
     config, folder = whole
-    command = [sys.executable, "-m", "skelssl.train", *TINY, f"data_root={data_root}", *ARGUMENTS]
+    command = [sys.executable, "-m", "skelssl.train", *TINY, "debug=smoke", f"data_root={data_root}", *ARGUMENTS]
     process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"})
     run = tmp_path / run_folder(config)
     deadline = time.monotonic() + 120
@@ -129,7 +217,15 @@ def test_sigkill_then_resume_gives_the_weights_of_an_uninterrupted_run(whole, da
 def test_the_same_command_twice_from_any_folder(data_root, tmp_path):
     place = tmp_path / "a (b), c=d"
     place.mkdir()
-    command = [sys.executable, "-m", "skelssl.train", *TINY, f"data_root={data_root}", "hydra.run.dir=my run, (x=1)"]
+    command = [
+        sys.executable,
+        "-m",
+        "skelssl.train",
+        *TINY,
+        "debug=smoke",
+        f"data_root={data_root}",
+        "hydra.run.dir=my run, (x=1)",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for expected in ("36 clips", "is finished"):
         done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=True)

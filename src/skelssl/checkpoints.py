@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -159,12 +158,6 @@ def foreign_about(method: str, stream: str = "joint", body: str = "ntu25") -> di
     keep = {key: plain[key] for key in ("encoder", "recipe", "view", "probe")}
     return {"format": FORMAT, "method": method, "dataset": None, "stream": stream, "seed": 0, "layout": body,
             "data_fingerprint": None, **keep}  # fmt: skip
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_file(path: Path, representation: str | None = None) -> Path:

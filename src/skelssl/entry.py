@@ -68,6 +68,9 @@ def _guarded(call: Callable[[], None], config_name: str | None) -> None:
             traceback.print_exc()
         print(f"error: {sentence(error, config_name)}", file=sys.stderr)
         sys.exit(2)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        print(f"error: {error.filename}: {error.strerror}, expected a folder that can be written", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -82,15 +85,21 @@ def quote_path(argument: str) -> str:
     key, equals, value = argument.partition("=")
     quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     is_list = value.startswith("[") and value.endswith("]") and not Path(value).exists()
-    plain = value in ("", "null", "true", "false", "???")
+    plain = value.lower() in ("", "null", "true", "false", "???")
     if not equals or key.lstrip("+~") not in PATH_KEYS or quoted or is_list or plain:
         return argument
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'") if "'" in value else value
+    # A backslash is an escape only before a quote, the closing one included.
+    escaped = re.sub(r"(\\+)('|$)", r"\1\1\2", value).replace("'", "\\'")
     return f"{key}='{escaped}'"
 
 
 def sentence(error: Exception, config_name: str | None) -> str:
     """One sentence for an error: the key or file, what was found, what was expected."""
+    cause: BaseException | None = error
+    while cause is not None:  # a part's own sentence, wrapped by what tried to build it
+        if isinstance(cause, UserError):
+            return str(cause)
+        cause = cause.__cause__
     text = str(error).strip()
     if group := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         options = re.search(r"Available options in '[^']*':\n((?:\t.*\n?)+)", text)
@@ -112,9 +121,10 @@ def _unknown_key(key: str, config_name: str | None) -> str:
     try:
         with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
             groups = [a for a in sys.argv[1:] if re.fullmatch(r"(method|dataset|protocol)=\w+", a)]
-            node = (
-                OmegaConf.select(hydra.compose(config_name, groups), parent) if parent else hydra.compose(config_name)
-            )
+            if config_name == "prepare" and not any(a.startswith("dataset=") for a in groups):
+                groups.append("dataset=synthetic")
+            node = hydra.compose(config_name, groups)
+            node = OmegaConf.select(node, parent) if parent else node
         known = [str(k) for k in node]
     except Exception:  # the other arguments may be wrong as well; the key alone is still worth a sentence
         known = []

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hydra.utils import instantiate
@@ -15,14 +15,14 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from skelssl.callbacks.metrics import MetricsCSV
-from skelssl.checkpoints import build_encoder, load_encoder, sha256, weights_file
+from skelssl.checkpoints import WEIGHTS, build_encoder, load_encoder, weights_file
 from skelssl.data.files import read_json, write_json
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.entry import config_dir, run_hydra
 from skelssl.errors import UserError
 from skelssl.protocols.frozen import Frozen
 from skelssl.results import one_line, summarise, write_result
-from skelssl.runs import git_commit, load_config, resolved
+from skelssl.runs import git_commit, load_config, resolved, sha256
 from skelssl.trust import check_target
 
 MODES = ("paper", "clean")
@@ -38,45 +38,59 @@ def evaluate_one(config: Mapping[str, Any]) -> None:
     evaluate(config, [config["protocol"]])
 
 
-def evaluate_run(folder: Path, protocols: Sequence[str], config: Mapping[str, Any]) -> None:
-    """Evaluates a finished run from inside its own job (``then=[linear,knn]``) and adds the figures to its metrics."""
+def evaluate_run(folder: Path, protocols: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
+    """Evaluates a finished run from inside its own job (``then=[linear,knn]``) and adds new figures to its metrics."""
     asked = OmegaConf.load(config_dir() / "evaluate.yaml")
-    asked.merge_with(
-        {key: config[key] for key in ("seed", "data_root", "precision", "trainer", "limit") if key in config}
-    )
+    shared = ("data_root", "precision", "trainer", "limit", "trust")
+    asked.merge_with({key: config[key] for key in shared if key in config})
     asked.merge_with({"dataset": None, "checkpoint": str(folder)})
     about = read_json(folder / "run.json")
-    for result in evaluate(resolved(asked), [read_protocol(name) for name in protocols]):  # type: ignore[arg-type]
-        row = {"epoch": about["epochs"] - 1, f"eval/{result['protocol']}/top1": result["top1"]}
-        MetricsCSV(folder / "metrics.csv").log_metrics(row, about["steps"] - 1)
+    for done in evaluate(resolved(asked), protocols):  # type: ignore[arg-type]
+        if done.fresh:
+            row = {"epoch": about["epochs"] - 1, f"eval/{done.result['protocol']}/top1": done.result["top1"]}
+            MetricsCSV(folder / "metrics.csv").log_metrics(row, about["steps"] - 1)
 
 
-def read_protocol(name: str) -> Mapping[str, Any]:
-    """``conf/protocol/<name>.yaml``."""
-    path = config_dir() / "protocol" / f"{name}.yaml"
-    if not path.exists():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise UserError(f"then: found {name!r}, expected protocols out of {known}")
-    return resolved(OmegaConf.load(path))  # type: ignore[arg-type]
+def read_protocols(names: Any) -> list[Mapping[str, Any]]:
+    """``conf/protocol/<name>.yaml`` of each name in ``then``, one name or a list; raises UserError for another."""
+    folder = config_dir() / "protocol"
+    protocols: list[Mapping[str, Any]] = []
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    for name in [names] if isinstance(names, str) else names or []:
+        if name not in known:
+            raise UserError(f"then: found {name!r}, expected protocols out of {', '.join(known)}")
+        protocols.append(resolved(OmegaConf.load(folder / f"{name}.yaml")))  # type: ignore[arg-type]
+    return protocols
 
 
-def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+class Done(NamedTuple):
+    """One evaluation."""
+
+    result: dict[str, Any]
+    fresh: bool  # run now, not read from an earlier call
+
+
+def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) -> list[Done]:
     """Runs each protocol for every seed and prints a line for each; what already stands is read, not run again.
 
     ``config`` is a resolved ``evaluate.yaml``, a protocol a resolved ``conf/protocol/<name>.yaml``.
     """
     check(config)
-    path = Path(config["checkpoint"])
+    path = run_of(Path(config["checkpoint"]))
     encoder = load_encoder(
         path, config["source"], config["representation"], trust=config["trust"], stream=config["stream"]
     )
     about: dict[str, Any] = encoder.about  # type: ignore[assignment]
     data = open_dataset(dataset_of(config, path), about["recipe"], config["data_root"])
+    if config.get("dataset") is None and data.fingerprint != about["data_fingerprint"]:
+        raise UserError(
+            f"data_root={config['data_root']}: found data of fingerprint {data.fingerprint}, expected "
+            f"{about['data_fingerprint']} of {path}; name the dataset to evaluate on other data"
+        )
     digest = sha256(weights_file(path, config["representation"]))
     facts = {
         "method": about["method"], "dataset": data.name, "mode": config["mode"], "setting": setting(config),
-        "stream": about["stream"],
-        "data_fingerprint": data.fingerprint, "checkpoint_sha256": digest,
+        "stream": about["stream"], "data_fingerprint": data.fingerprint, "checkpoint_sha256": digest,
         **{key: config[key] for key in ("precision", "baseline")},
     }  # fmt: skip
     foreign = Path("outputs") / about["method"] / data.name / f"{path.stem}-{digest[:8]}"
@@ -84,11 +98,13 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
     bench, results = Bench(encoder, about, data, config), []
     for protocol in protocols:
         cell = {**facts, "protocol": protocol["name"], "recipe": probe_recipe(config, protocol, about)}
-        cells = [bench.result(home / protocol["name"], protocol, {**cell, "seed": s}) for s in seeds(config)]
-        for result in cells:
-            print(one_line(result), flush=True)
+        cells = [bench.result(home, protocol, {**cell, "seed": seed}) for seed in seeds(config, about)]
+        for done in cells:
+            print(one_line(done.result), flush=True)
         if len(cells) > 1:
-            write_json(home / protocol["name"] / "summary.json", summarise(cells))
+            write_json(
+                home / protocol["name"] / short_hash(cell) / "summary.json", summarise([c.result for c in cells])
+            )
         results += cells
     return results
 
@@ -97,34 +113,55 @@ class Bench:
     """A trained encoder and its random initialisation on one dataset; protocols share their features."""
 
     def __init__(self, encoder: nn.Module, about: Mapping[str, Any], data: Dataset, config: Mapping[str, Any]) -> None:
-        self.data, self.rerun = data, config["rerun"]
-        options = {"device": device(config), "precision": config["precision"], "limit": config["limit"]["clips"]}
-        self.trained = Frozen(encoder, data, **options)
-        self.random = Frozen(random_init(about, config["trust"]), data, **options) if config["baseline"] else None
+        self.about, self.data, self.config = about, data, config
+        self.trained = self._frozen(encoder)
+        self._random: dict[int, Frozen] = {}
 
-    def result(self, home: Path, protocol: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    def _frozen(self, encoder: nn.Module) -> Frozen:
+        limit, precision = self.config["limit"]["clips"], self.config["precision"]
+        return Frozen(encoder, self.data, device=device(self.config), precision=precision, limit=limit)
+
+    def random(self, seed: int) -> Frozen:
+        """The same architecture as ``seed`` draws it."""
+        if seed not in self._random:
+            self._random = {seed: self._frozen(random_init(self.about, seed, self.config["trust"]))}
+        return self._random[seed]
+
+    def result(self, home: Path, protocol: Mapping[str, Any], facts: Mapping[str, Any]) -> Done:
         """The result of one protocol and seed: run now, or read where the very same evaluation already stands."""
-        text = json.dumps(facts, sort_keys=True)
-        folder = home / hashlib.sha256(text.encode()).hexdigest()[:10]
-        if (folder / "result.json").exists() and not self.rerun:
-            found: dict[str, Any] = read_json(folder / "result.json")
-            return found
-        start, run = time.monotonic(), instantiate(protocol["run"])
-        scores = run(self.trained, facts["recipe"], facts["seed"])
-        baseline = run(self.random, facts["recipe"], facts["seed"]) if self.random else None
+        folder = home / protocol["name"] / short_hash(facts)
+        if (folder / "result.json").exists() and not self.config["rerun"]:
+            return Done(read_json(folder / "result.json"), fresh=False)
+        start, run, seed = time.monotonic(), instantiate(protocol["run"]), facts["seed"]
+        scores = run(self.trained, facts["recipe"], seed)
+        baseline = run(self.random(seed), facts["recipe"], seed) if self.config["baseline"] else None
         n_train = len(self.trained.rows["train"])
         more = {
             "n_train": n_train, "labels_used": n_train, "n_test": len(scores.label), "git_commit": git_commit(),
             "seconds": round(time.monotonic() - start, 2),
         }  # fmt: skip
         names = [self.data.store.names[i] for i in scores.index.tolist()]
-        return write_result(folder, {**facts, **more}, scores, baseline, names)
+        return Done(write_result(folder, {**facts, **more}, scores, baseline, names), fresh=True)
+
+
+def short_hash(facts: Mapping[str, Any]) -> str:
+    """Ten hex digits that depend on the content alone."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def check(config: Mapping[str, Any]) -> None:
     """Refuses values that no later step would name as clearly."""
     if config["mode"] not in MODES:
         raise UserError(f"mode: found {config['mode']!r}, expected one of {', '.join(MODES)}")
+    if not isinstance(config["checkpoint"], str):
+        raise UserError(f"checkpoint: found {config['checkpoint']}, expected one run folder or file")
+    for key in ("seed", "seeds"):
+        values = config[key] if isinstance(config[key], list) else [config[key]]
+        if not all(value is None or (isinstance(value, int) and value >= 0) for value in values):
+            raise UserError(f"{key}: found {config[key]!r}, expected whole numbers of at least 0")
+    for key, value in config["limit"].items():
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise UserError(f"limit.{key}: found {value!r}, expected null or a whole number of at least 1")
     if not Path(config["checkpoint"]).exists():
         raise UserError(f"checkpoint: found nothing at {config['checkpoint']}, expected a run folder or a file")
 
@@ -149,9 +186,18 @@ def setting(config: Mapping[str, Any]) -> str | None:
     return ", ".join(str(p) for p in parts if p) or None
 
 
-def seeds(config: Mapping[str, Any]) -> list[int]:
-    """``seeds=[0,1,2]``, else the one ``seed``."""
-    return list(config["seeds"] or [config["seed"]])
+def run_of(path: Path) -> Path:
+    """The run folder of a path into one: its ``encoder`` folder, or the weights there."""
+    folder = path.parent if path.name == WEIGHTS else path
+    inside = folder.name == "encoder" and (folder.parent / "config.yaml").exists()
+    return folder.parent if inside else path
+
+
+def seeds(config: Mapping[str, Any], about: Mapping[str, Any]) -> list[int]:
+    """``seeds=[0,1,2]``, else the one ``seed``, else the run's own."""
+    given = config["seeds"] if config["seeds"] is not None else config["seed"]
+    given = about["seed"] if given is None else given
+    return list(given) if isinstance(given, list) else [given]
 
 
 def probe_recipe(config: Mapping[str, Any], protocol: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,10 +208,10 @@ def probe_recipe(config: Mapping[str, Any], protocol: Mapping[str, Any], about: 
     return {**recipe, "epochs": min(recipe["epochs"], epochs)} if epochs and "epochs" in recipe else recipe
 
 
-def random_init(about: Mapping[str, Any], trust: list[str]) -> nn.Module:
-    """The encoder as the run's seed drew it, before any training."""
+def random_init(about: Mapping[str, Any], seed: int, trust: list[str]) -> nn.Module:
+    """The encoder as ``seed`` draws it; with the run's own seed, what its training began with."""
     with torch.random.fork_rng():
-        torch.manual_seed(about["seed"])
+        torch.manual_seed(seed)
         return build_encoder(about, trust)
 
 

@@ -38,8 +38,16 @@ class Optim:
         for key, values in choices.items():
             if (found := getattr(self, key)) not in values:
                 raise UserError(f"method.optim.{key}: found {found!r}, expected one of {', '.join(values)}")
-        if self.epochs < 1:
-            raise UserError(f"method.optim.epochs: found {self.epochs}, expected at least 1")
+        for key in ("epochs", *(["stop_epoch"] if self.stop_epoch is not None else [])):
+            if not isinstance(value := getattr(self, key), int) or value < 1:
+                raise UserError(f"method.optim.{key}: found {value!r}, expected a whole number of at least 1")
+        for key in ("lr", "weight_decay", "momentum", "warmup_epochs", "min_lr", "gamma"):
+            if not isinstance(value := getattr(self, key), int | float) or not value >= 0:
+                raise UserError(f"method.optim.{key}: found {value!r}, expected a number of at least 0")
+        if self.schedule == "cosine" and self.warmup_epochs >= self.epochs:
+            raise UserError(
+                f"method.optim.warmup_epochs: found {self.warmup_epochs}, expected fewer than {self.epochs} epochs"
+            )
 
     @classmethod
     def parse(cls, block: Mapping[str, Any]) -> Optim:
@@ -52,7 +60,7 @@ class Optim:
     @property
     def last_epoch(self) -> int:
         """Number of epochs that are really run."""
-        return min(self.epochs, self.stop_epoch or self.epochs)
+        return self.epochs if self.stop_epoch is None else min(self.epochs, self.stop_epoch)
 
     def rate(self, epoch: float) -> float:
         """Learning rate at a (fractional) 0-based epoch: linear warm-up from 0, then the schedule.

@@ -25,7 +25,12 @@ def run(config: DictConfig) -> None:
     raw = split_paths(config.raw)
     if not raw and not source.generated:
         raise UserError("raw: not given, expected the folder or zip with the raw recordings (several: raw=A,B)")
-    recipes = [RecipeConfig.parse({"name": name}) for name in config.recipes]
+    if not isinstance(config.workers, int) or config.workers < 1:
+        raise UserError(f"workers: found {config.workers!r}, expected a whole number of at least 1")
+    if not isinstance(config.strict, bool):
+        raise UserError(f"strict: found {config.strict!r}, expected true or false")
+    names = [config.recipes] if isinstance(config.recipes, str) else config.recipes
+    recipes = [RecipeConfig.parse({"name": name}) for name in names]
     root = Path(config.data_root)
     prepare(source, data_root=root, raw=raw, workers=config.workers, strict=config.strict)
     from skelssl.data.store import open_store  # brings torch, which the parsing processes must not wait for

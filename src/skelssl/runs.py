@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shutil
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -20,10 +21,22 @@ from skelssl.errors import UserError
 
 # Where and how a run is computed, not what: these keys do not make another run.
 MACHINE_KEYS = (
-    "data_root", "logger", "callbacks", "resume", "rerun", "then", "hydra", "trace", "limit",
+    "data_root", "logger", "callbacks", "rerun", "then", "hydra", "trace", "limit", "trust",
     "trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.profiler",
     "method.loader.prefetch", "method.loader.workers",
 )  # fmt: skip
+
+ENTRIES = {
+    "config.yaml",
+    "metrics.csv",
+    "checkpoints",
+    "encoder",
+    "eval",
+    "run.json",
+    "wandb",
+    "fit-profile.txt",
+    ".lock",
+}
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -36,7 +49,20 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted key -> value of everything that decides the result."""
     flat = dict(_flatten(config))
-    return {k: v for k, v in sorted(flat.items()) if not any(k == m or k.startswith(m + ".") for m in MACHINE_KEYS)}
+    kept = {k: v for k, v in sorted(flat.items()) if not any(k == m or k.startswith(m + ".") for m in MACHINE_KEYS)}
+    kept["resume"] = _content(kept.get("resume"))
+    return kept
+
+
+def _content(resume: Any) -> str | None:
+    """What a run begins from: nothing, unless the user names a checkpoint; that is part of what the run is."""
+    return sha256(Path(resume)) if isinstance(resume, str) and Path(resume).is_file() else None
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
@@ -47,7 +73,9 @@ def _flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
 
 def run_id(config: Mapping[str, Any]) -> str:
     """Ten hex digits that depend on the identity alone."""
-    return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:10]
+    # 1 and 1.0 are the same setting.
+    same = {k: float(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in identity(config).items()}
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def run_folder(config: Mapping[str, Any], override: str | None = None) -> Path:
@@ -57,18 +85,34 @@ def run_folder(config: Mapping[str, Any], override: str | None = None) -> Path:
     return Path("outputs", config["method"]["name"], config["dataset"]["name"], run_id(config))
 
 
+def same_run(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raises UserError where the folder holds a run of another configuration."""
+    if not (folder / "config.yaml").exists():
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"hydra.run.dir: found the file {folder}, expected a folder")
+        return
+    found, expected = identity(load_config(folder)), identity(config)
+    keys = [k for k in sorted(found.keys() | expected.keys()) if found.get(k) != expected.get(k)]
+    if keys:
+        shown = "; ".join(f"{k}: found {found.get(k)}, expected {expected.get(k)}" for k in keys[:4])
+        more = f" and {len(keys) - 4} more keys" if len(keys) > 4 else ""
+        raise UserError(f"{folder} holds a run of another configuration ({shown}{more})")
+
+
 def claim(folder: Path, config: Mapping[str, Any]) -> None:
-    """Writes ``config.yaml``; raises UserError where the folder belongs to another configuration."""
-    path = folder / "config.yaml"
-    if path.exists():
-        found, expected = identity(load_config(folder)), identity(config)
-        keys = [k for k in sorted(found.keys() | expected.keys()) if found.get(k) != expected.get(k)]
-        if keys:
-            shown = "; ".join(f"{k}: found {found.get(k)}, expected {expected.get(k)}" for k in keys[:4])
-            more = f" and {len(keys) - 4} more keys" if len(keys) > 4 else ""
-            raise UserError(f"{folder} holds a run of another configuration ({shown}{more})")
-    with atomic_file(path, "w") as file:
+    """Writes ``config.yaml``."""
+    with atomic_file(folder / "config.yaml", "w") as file:
         file.write(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+
+
+def clear(folder: Path) -> None:
+    """Removes what a run has written, and nothing else."""
+    for entry in ENTRIES - {".lock"}:
+        path = folder / entry
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def load_config(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import resource
-import shutil
 import sys
 import warnings
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
@@ -22,12 +22,12 @@ from omegaconf import DictConfig
 from skelssl.callbacks.checkpoint import LAST
 from skelssl.callbacks.metrics import MetricsCSV
 from skelssl.checkpoints import read_state, save_encoders
-from skelssl.data.files import write_json
+from skelssl.data.files import locked, write_json
 from skelssl.data.module import SkeletonData
 from skelssl.entry import run_hydra
 from skelssl.errors import UserError
 from skelssl.methods.base import Method
-from skelssl.runs import claim, finished, git_commit, resolved, run_folder, versions
+from skelssl.runs import claim, clear, finished, git_commit, resolved, run_folder, run_id, same_run, versions
 
 PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 SHARED_KEYS = ("name", "recipe", "loader", "monitor", "probe")  # read by others; the rest builds the method
@@ -40,35 +40,57 @@ def main() -> None:
 
 def train_and_evaluate(config: DictConfig) -> None:
     """One job: trains, then evaluates the protocols named by ``then``."""
+    from skelssl.evaluate import evaluate_run, read_protocols  # here, since evaluation imports training's neighbours
+
     plain = resolved(config)
+    protocols = read_protocols(plain["then"])
     moved = [o for o in HydraConfig.get().overrides.hydra if o.startswith("hydra.run.dir=")]
     folder = run_folder(plain, HydraConfig.get().run.dir if moved else None)
     train(plain, folder)
-    if plain["then"]:
-        from skelssl.evaluate import evaluate_run  # only here: training alone must not wait for its imports
-
-        evaluate_run(folder, plain["then"], plain)
+    if protocols:
+        evaluate_run(folder, protocols, plain)
 
 
 def train(config: Mapping[str, Any], folder: Path) -> None:
     """Trains ``config`` (resolved) in ``folder``, goes on with it, or says that it is finished."""
-    if config["rerun"] and folder.exists():
-        shutil.rmtree(folder)
-    claim(folder, config)
-    if finished(folder):
+    config = {**config, "data_root": str(Path(config["data_root"]).absolute())}
+    check(config)
+    same_run(folder, config)
+    if finished(folder) and not config["rerun"]:
         print(f"{folder} is finished; rerun=true starts it anew")
         return
     _quiet()
-    state = resume_from(config, folder)
+    # Whatever is wrong with the configuration or the data shows before the folder is touched.
     method, data = build_method(config), build_data(config)
-    dataset = data.dataset
-    metrics = MetricsCSV(folder / "metrics.csv", echo=not sys.stdout.isatty())
-    seen: dict[str, Any] = read_state(state) if state else {"global_step": 0, "epoch": 0, "row": {}}
-    metrics.resume(seen["global_step"], seen["epoch"] + 1, seen["row"])
-    trainer = build_trainer(config, folder, metrics, method)
-    print(
-        f"{config['method']['name']} on {config['dataset']['name']}: {len(dataset.train)} clips -> {folder}", flush=True
-    )
+    dataset, trainer_options = data.dataset, build_trainer_options(config, folder)
+    data.train_dataloader()
+    with locked(folder / ".lock", wait=False):
+        if config["rerun"]:
+            clear(folder)
+        claim(folder, config)
+        state = resume_from(config, folder)
+        metrics = MetricsCSV(folder / "metrics.csv", echo=not sys.stdout.isatty())
+        if state:
+            seen = read_resumable(state)
+            metrics.resume(seen["global_step"], seen["epoch"] + 1, seen["row"])
+        else:
+            metrics.resume(0, 0, {})
+        trainer = build_trainer(config, folder, metrics, method, trainer_options)
+        name = f"{config['method']['name']} on {config['dataset']['name']}"
+        print(f"{name}: {len(dataset.train)} clips -> {folder}", flush=True)
+        fit(trainer, method, data, state)
+        save_encoders(method.encoders(), folder / "encoder", config, dataset.fingerprint)
+        write_json(folder / "run.json", {
+            "finished": True, "method": config["method"]["name"], "dataset": config["dataset"]["name"],
+            "seed": config["seed"], "epochs": trainer.current_epoch, "steps": trainer.global_step,
+            "seconds": round(method.elapsed, 1), "peak_memory_mb": peak_memory_mb(),
+            "data_fingerprint": dataset.fingerprint, "clips_left_out": len(dataset.store.skipped),
+            "git_commit": git_commit(), "versions": versions(),
+        })  # fmt: skip
+
+
+def fit(trainer: L.Trainer, method: Method, data: SkeletonData, state: Path | None) -> None:
+    """Lightning's fit; weights of another shape are the user's mistake, Ctrl-C ends the command."""
     try:
         trainer.fit(method, data, ckpt_path=state, weights_only=True if state else None)
     except RuntimeError as error:
@@ -79,27 +101,41 @@ def train(config: Mapping[str, Any], folder: Path) -> None:
         raise
     if trainer.interrupted:
         raise KeyboardInterrupt
-    save_encoders(method.encoders(), folder / "encoder", config, dataset.fingerprint)
-    write_json(folder / "run.json", {
-        "finished": True, "method": config["method"]["name"], "dataset": config["dataset"]["name"],
-        "seed": config["seed"], "epochs": trainer.current_epoch, "steps": trainer.global_step,
-        "seconds": round(method.elapsed, 1), "peak_memory_mb": peak_memory_mb(),
-        "data_fingerprint": dataset.fingerprint, "git_commit": git_commit(), "versions": versions(),
-    })  # fmt: skip
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuses values that no later step would name as clearly."""
+    if not isinstance(config["seed"], int) or isinstance(config["seed"], bool) or config["seed"] < 0:
+        raise UserError(f"seed: found {config['seed']!r}, expected a whole number of at least 0")
+    if config["precision"] not in PRECISION:
+        raise UserError(f"precision: found {config['precision']!r}, expected one of {', '.join(PRECISION)}")
+    if config["trainer"]["devices"] != 1:
+        raise UserError(f"trainer.devices: found {config['trainer']['devices']}, expected 1 (one process trains)")
+    if isinstance(config["resume"], str):
+        if not Path(config["resume"]).is_file():
+            raise UserError(f"resume: found no file {config['resume']}, expected a checkpoint such as RUN/{LAST}")
+        read_resumable(Path(config["resume"]))
+    if config["compile"]:
+        raise UserError("compile: found true, expected false (the encoders cannot be compiled yet)")
 
 
 def resume_from(config: Mapping[str, Any], folder: Path) -> Path | None:
-    """The checkpoint to go on from: the one the user names, else the run's own, else none."""
-    if config["resume"] not in (True, False, None):
-        named = Path(config["resume"])
-        if not named.exists():
-            raise UserError(f"resume: found no file {named}, expected a checkpoint such as RUN/{LAST}")
-        return named
+    """The checkpoint to go on from: the run's own, else the one the user names, else none."""
     last = folder / LAST
     if config["resume"] and last.exists():
         print(f"resuming from {last}")
         return last
-    return None
+    if not isinstance(config["resume"], str):
+        return None
+    return Path(config["resume"])
+
+
+def read_resumable(path: Path) -> dict[str, Any]:
+    """A training checkpoint of ours; raises UserError for any other file."""
+    state = read_state(path)
+    if not {"global_step", "epoch", "row", "sums", "state_dict"} <= state.keys():
+        raise UserError(f"{path}: found no training state, expected a checkpoint such as RUN/{LAST}")
+    return state
 
 
 def build_method(config: Mapping[str, Any]) -> Method:
@@ -107,8 +143,6 @@ def build_method(config: Mapping[str, Any]) -> Method:
     torch.manual_seed(config["seed"])
     parts = {k: v for k, v in config["method"].items() if k not in SHARED_KEYS}
     method: Method = instantiate(parts, seed=config["seed"], _convert_="all")
-    if config["compile"]:
-        method.encoder.compile()
     return method
 
 
@@ -118,17 +152,31 @@ def build_data(config: Mapping[str, Any]) -> SkeletonData:
     return SkeletonData(config["dataset"], method["recipe"], method["loader"], config["data_root"], config["seed"])
 
 
-def build_trainer(config: Mapping[str, Any], folder: Path, metrics: MetricsCSV, method: Method) -> L.Trainer:
+def build_trainer_options(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The ``trainer`` block; raises UserError for what this machine does not have."""
+    options = dict(config["trainer"])
+    if isinstance(profiler := options.get("profiler"), Mapping):
+        options["profiler"] = instantiate(profiler, dirpath=str(folder))
+    try:
+        L.Trainer(**{k: v for k, v in options.items() if k != "profiler"}, logger=False, enable_checkpointing=False)
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    return options
+
+
+def build_trainer(
+    config: Mapping[str, Any], folder: Path, metrics: MetricsCSV, method: Method, options: Mapping[str, Any]
+) -> L.Trainer:
     """Lightning's trainer; sampling and randomness are the loader's and the method's."""
-    if config["precision"] not in PRECISION:
-        raise UserError(f"precision: found {config['precision']!r}, expected one of {', '.join(PRECISION)}")
     loggers: list[Logger] = [metrics]
-    for block in (config["logger"] or {}).values():
-        loggers.append(instantiate(block, save_dir=str(folder), _convert_="all"))
-        loggers[-1].log_hyperparams(dict(config))
+    for name, block in (config["logger"] or {}).items():
+        if block:
+            same = {"id": run_id(config), "resume": "allow"} if name == "wandb" else {}
+            loggers.append(instantiate(block, save_dir=str(folder), **same, _convert_="all"))
+            loggers[-1].log_hyperparams(dict(config))
     callbacks = [instantiate(block) for block in (config["callbacks"] or {}).values() if block]
     return L.Trainer(
-        **config["trainer"],
+        **options,
         default_root_dir=folder,
         max_epochs=method.optim.last_epoch,
         precision=PRECISION[config["precision"]],

@@ -71,6 +71,32 @@ def test_an_epoch_holds_every_clip_once_and_depends_on_seed_and_epoch(data):
     assert len(order(0, 0, min_batch=5)) == 4
 
 
+def test_the_same_few_batches(data):
+    loader = TrainLoader(data.store, data.train, batch=8, seed=0, overfit=2)
+    epochs = []
+    for epoch in range(2):
+        loader.sampler.set_epoch(epoch)
+        epochs.append([b.index.tolist() for b in loader])
+    assert epochs[0] == epochs[1]
+    assert sorted(row for rows in epochs[0] for row in rows) == data.train[:16].tolist()
+
+
+def test_clips_a_recipe_cannot_use_are_named(data, tmp_path, capsys):
+    copy = tmp_path / "v1"
+    shutil.copytree(data.store.folder.parent.parent, copy)
+    shutil.rmtree(copy / "recipes")
+    bodies = np.load(copy / "parsed" / "bodies.npy", mmap_mode="r+")
+    bodies[0, 0, 0] = np.nan
+    bodies.flush()
+    store = open_store(copy / "parsed", RecipeConfig("aimclr"))
+    assert list(store.skipped.values()) == ["D12: NaN or infinite coordinates"]
+    assert len(store) == 47
+    assert "skipped S001" in capsys.readouterr().out
+    assert len(store.rows([*store.names, *store.skipped])) == 47
+    with pytest.raises(UserError, match="found no clip X, expected every clip of the split"):
+        store.rows(["X"])
+
+
 def test_ranks_share_the_global_batch(data):
     def run(rank, world):
         return [b.index.tolist() for b in TrainLoader(data.store, data.train, batch=8, seed=0, rank=rank, world=world)]
@@ -87,6 +113,9 @@ def test_the_loader_goes_on_where_it_was(data):
 
     whole = [b.index.tolist() for b in loader()]
     broken = loader()
+    begun = iter(broken)
+    next(begun), next(begun)
+    assert [b.index.tolist() for b in broken] == whole  # an epoch that was cut short does not shorten the next
     begun = iter(broken)
     next(begun), next(begun)
     resumed = loader()

@@ -12,7 +12,7 @@ from skelssl.runs import resolved
 
 # Four classes by four subjects under three cameras: 48 clips, made in a moment.
 TINY_DATA = ("dataset.source.classes=4", "dataset.source.subjects=4")
-TINY = (*TINY_DATA, "debug=smoke", "callbacks.progress=null")
+TINY = (*TINY_DATA, "callbacks.progress=null")
 
 
 def compose(command: str, *overrides: str) -> dict[str, Any]:
@@ -23,4 +23,5 @@ def compose(command: str, *overrides: str) -> dict[str, Any]:
 
 def train_config(data_root: Path, *overrides: str) -> dict[str, Any]:
     """A training configuration on tiny synthetic data."""
-    return compose("train", *TINY, f"data_root='{data_root}'", *overrides)
+    debug = [] if any(o.startswith("debug=") for o in overrides) else ["debug=smoke"]
+    return compose("train", *TINY, *debug, f"data_root='{data_root}'", *overrides)

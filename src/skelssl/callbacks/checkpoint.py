@@ -23,13 +23,14 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         trainer.callback_metrics.clear()  # else an epoch without a probe would seem to repeat the last probe's figure
 
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        last = batch_idx + 1 == trainer.num_training_batches  # the end of the epoch saves, with the epoch's figures
+        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0 and not last:
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         done = trainer.current_epoch + 1
-        if done % self.every_n_epochs == 0 or done == trainer.max_epochs:
+        if self.every_n_steps or done % self.every_n_epochs == 0 or done == trainer.max_epochs:
             self.row = {key: float(value) for key, value in trainer.callback_metrics.items()}
             self.save(trainer)
             self.row = {}

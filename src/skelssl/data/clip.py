@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+class EmptyClip(ValueError):
+    """A clip holds nothing that a recipe can use; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class RawClip:
     """The bodies a tracker listed, in file order: R body-frames over F frames (a frame may list no body)."""

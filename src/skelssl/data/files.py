@@ -75,15 +75,21 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock among the processes of one machine (and of a shared disk that supports flock)."""
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Holds an exclusive lock among the processes of one machine (and of a shared disk that supports flock).
+
+    Without ``wait`` a lock that another process holds is a UserError.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "w")  # noqa: SIM115
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}), expected a writable data_root") from error
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise UserError(f"{path.parent}: found another process at work there, expected to be alone") from error
         yield
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from skelssl.data.batch import Batch
 from skelssl.data.store import RecipeStore
+from skelssl.errors import UserError
 
 
 class EpochOrder:
@@ -30,8 +31,9 @@ class TrainLoader:
     """Shuffled batches of one rank; one thread gathers the next batches while the current one is used.
 
     ``batch`` is the global size; rank r of W takes every W-th clip of each global batch. A last batch smaller than
-    ``min_batch`` is left out. ``state_dict`` holds the position, so that a run killed in mid-epoch goes on with the
-    very next batch.
+    ``min_batch`` is left out. ``overfit`` gives the same so many batches in every epoch. ``state_dict`` holds the
+    position, so that a run killed in mid-epoch goes on with the very next batch. Raises UserError where no batch is
+    left.
     """
 
     def __init__(
@@ -44,32 +46,39 @@ class TrainLoader:
         drop_last: bool = False,
         min_batch: int = 1,
         prefetch: int = 2,
+        overfit: int | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
+        for key, value, low in (("batch", batch, max(min_batch, 1)), ("prefetch", prefetch, 0)):
+            if not isinstance(value, int) or value < low:
+                raise UserError(f"method.loader.{key}: found {value!r}, expected a whole number of at least {low}")
         self.store, self.batch, self.rank, self.world = store, batch, rank, world
-        self.sampler = EpochOrder(rows, seed)
-        self.prefetch, self.position = prefetch, 0
-        full, rest = divmod(len(rows), batch)
+        self.sampler = EpochOrder(rows if overfit is None else rows[: overfit * batch], seed)
+        self.shuffled, self.prefetch = overfit is None, prefetch
+        self.start = self.position = 0
+        full, rest = divmod(len(self.sampler.rows), batch)
         self.length = full + int(not drop_last and rest >= max(min_batch, 1))
+        if self.length == 0:
+            raise UserError(f"method.loader.batch: found {batch}, expected at most the {len(rows)} training clips")
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[Batch]:
-        start, self.position = self.position % max(len(self), 1), 0
-        order = self.sampler()  # read here, not at construction: the epoch is set after iter() was called
+        start, self.start = self.start % len(self), 0
+        # Read here, not at construction: the epoch is set after iter() was called.
+        order = self.sampler() if self.shuffled else self.sampler.rows
         steps = [order[b * self.batch : (b + 1) * self.batch][self.rank :: self.world] for b in range(start, len(self))]
         for position, batch in enumerate(ahead(self.store, steps, self.prefetch), start + 1):
             self.position = position
             yield batch
-        self.position = 0
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.position = state["position"]
+        self.start = state["position"]
 
 
 def ahead(store: RecipeStore, steps: list[NDArray[np.int64]], prefetch: int) -> Iterator[Batch]:

@@ -60,6 +60,8 @@ def open_dataset(config: Mapping[str, Any], recipe: Mapping[str, Any], data_root
             f"run: python -m skelssl.prepare dataset={source.dataset} raw=PATH"
         )
     store = open_store(folder, RecipeConfig.parse(recipe))
+    if store.skipped:
+        print(f"{len(store.skipped)} clips are left out, see {store.folder / 'recipe.json'}")
     split = read_json(folder.parent / "splits" / f"{config['split']}.json")
     train, test = store.rows(split["train"]), store.rows(split["test"])
     if len(train) == 0 or len(test) == 0:
@@ -91,6 +93,17 @@ class SkeletonData(L.LightningDataModule):
         """The opened split; deriving what is missing happens on the first access, under a lock."""
         self._open = self._open or open_dataset(self.config, self.recipe, self.data_root)
         return self._open
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"fingerprint": self.dataset.fingerprint}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises UserError for a checkpoint of other data: its position in the epoch would mean other clips."""
+        if state_dict["fingerprint"] != self.dataset.fingerprint:
+            raise UserError(
+                f"data_root={self.data_root}: found data of fingerprint {self.dataset.fingerprint}, expected "
+                f"{state_dict['fingerprint']} as in the checkpoint; rerun=true starts anew"
+            )
 
     def train_dataloader(self) -> TrainLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

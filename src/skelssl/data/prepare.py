@@ -74,12 +74,12 @@ def build_parsed(
     if not entries:
         raise UserError(f"raw={', '.join(map(str, roots))}: found no file of {source.dataset}, expected its recordings")
     inputs = shards.inputs_key(source, entries)
-    if store := _current(folder, inputs):
-        report.notes.append(f"{folder}: complete, and the raw files are the same: nothing to do")
-        _examine(source, store.index, report, strict)
-        return report
     try:
-        with locked(folder.parent / ".prepare.lock"):
+        with locked(folder.parent / ".prepare.lock"):  # another process may be making this very store
+            if store := _current(folder, inputs):
+                report.notes.append(f"{folder}: complete, and the raw files are the same: nothing to do")
+                _examine(source, store.index, report, strict)
+                return report
             parts = _parse(source, entries, folder, workers, shard_size, progress)
             index = _merge(parts)
             _publish(source, index, parts, folder, report, strict, inputs)

@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from skelssl.data.clip import EmptyClip
 from skelssl.data.ntu import parse_skeleton
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import BadInput
@@ -25,5 +26,5 @@ def process_file(path: str | Path, recipe: str = "aimclr", faithful: bool = True
     clip = parse_skeleton(path.read_bytes(), path.stem)
     try:
         return stages.published(clip)
-    except ValueError as error:
+    except EmptyClip as error:
         raise BadInput("D04", str(error)) from error

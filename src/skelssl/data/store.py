@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from skelssl.data.batch import Batch
+from skelssl.data.clip import EmptyClip
 from skelssl.data.files import NpyWriter, atomic_folder, locked, read_json, write_json
 from skelssl.data.parsed import ParsedStore
 from skelssl.data.recipes import RecipeConfig
@@ -109,8 +110,11 @@ def derive(parsed: ParsedStore, recipe: RecipeConfig, folder: Path) -> None:
         for i in track(range(len(parsed)), description=recipe.name, transient=True):
             try:
                 x = stages.normalise(stages.select(parsed.clip(i)))
-            except ValueError as error:  # the clip holds nothing this recipe can use
-                skipped[parsed.names[i]] = str(error)
+            except EmptyClip as error:
+                skipped[parsed.names[i]] = f"D04: {error}"
+                continue
+            if not np.isfinite(x).all():  # one such number would spread through every batch statistic
+                skipped[parsed.names[i]] = "D12: NaN or infinite coordinates"
                 continue
             writer = writer or NpyWriter(temporary / "x.npy", "<f4", x.shape[1:])
             digest.update(writer.append(x))
@@ -120,7 +124,7 @@ def derive(parsed: ParsedStore, recipe: RecipeConfig, folder: Path) -> None:
             raise UserError(f"{folder}: recipe {recipe.name} could use none of the {len(parsed)} parsed clips")
         writer.close()
         names = [parsed.names[i] for i in kept]
-        digest.update("\n".join(names).encode() + np.array(lengths, "<i8").tobytes())
+        digest.update("\n".join(names).encode() + np.array([lengths, parsed.labels[kept]], "<i8").tobytes())
         np.save(temporary / "offsets.npy", np.cumsum([0, *lengths], dtype=np.int64))
         write_json(temporary / "recipe.json", {
             "recipe": recipe.parameters, "layout": parsed.layout, "parsed": parsed.fingerprint,

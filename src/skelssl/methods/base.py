@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from skelssl.data.batch import Batch
+from skelssl.errors import UserError
 from skelssl.optim import Optim
 from skelssl.parallel import seed_step, step_generator
 
@@ -98,5 +99,7 @@ class Method(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         clips = self._sums.pop("clips")
         means = {f"train/{name}": total / clips for name, total in self._sums.items()}
+        if not means["train/loss"].isfinite():
+            raise UserError(f"train/loss: found {means['train/loss']}, expected a finite number; try a lower optim.lr")
         self.log_dict(means, sync_dist=True, prog_bar=True)
         self._sums = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.data.clip import RawClip
+from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes.tracks import PERSONS, as_stored, in_interval, two_people
 from skelssl.errors import UserError
 
@@ -48,7 +48,7 @@ class AGCN:
     def select(self, clip: RawClip) -> NDArray[np.float32]:
         """The two persons who move most, the main one first. PKU-MMD clips stay as they are stored.
 
-        Raises ValueError for a clip without a usable body.
+        Raises EmptyClip for a clip without a usable body.
         """
         clip = in_interval(clip, self.pku_interval)
         x = as_stored(clip)
@@ -57,7 +57,7 @@ class AGCN:
         return x[:MAX_FRAMES] if self.faithful else x
 
     def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Fills, centres and turns (T, M, V, 3); raises ValueError where the first person is absent throughout."""
+        """Fills, centres and turns (T, M, V, 3); raises EmptyClip where the first person is absent throughout."""
         return self._normalise(x, len(x))
 
     def published(self, clip: RawClip) -> NDArray[np.float32]:
@@ -71,7 +71,7 @@ class AGCN:
 
     def _normalise(self, x: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
         if not x[:, 0].any():
-            raise ValueError("the first person is absent in every frame")
+            raise EmptyClip("the first person is absent in every frame")
         if self.faithful:
             x = np.stack([_repeated(x[:, person], frames) for person in range(PERSONS)], axis=1)
             there, first, centre = x.sum(-1) != 0, 0, x[:, 0, SPINE_MID]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.data.clip import RawClip
+from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.errors import UserError
 
 MAX_FRAMES = 300  # the references' padded length; longer clips keep their central part
@@ -44,10 +44,10 @@ class AimCLR:
         return x[start : start + MAX_FRAMES]
 
     def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Cuts to the filled length, centres, resizes to 50 frames and turns; raises ValueError on an empty clip."""
+        """Cuts to the filled length, centres, resizes to 50 frames and turns; raises EmptyClip on an empty clip."""
         length = int((x[:, 0, SPINE_BASE] != 0).any(-1).sum())
         if length == 0:
-            raise ValueError("the first person is absent in every frame")
+            raise EmptyClip("the first person is absent in every frame")
         centred = x[:length] - x[:length, :, SPINE_SHOULDER : SPINE_SHOULDER + 1]
         return face_camera(resize(centred, FRAMES)).astype(np.float32)
 

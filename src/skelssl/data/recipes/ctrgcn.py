@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.data.clip import RawClip
+from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes.tracks import as_stored, in_interval, two_people
 from skelssl.errors import UserError
 
@@ -43,7 +43,7 @@ class CTRGCN:
     def select(self, clip: RawClip) -> NDArray[np.float32]:
         """The cleaned bodies as two persons, frames without either left out. PKU-MMD clips stay as they are stored.
 
-        Raises ValueError for a clip without a usable body.
+        Raises EmptyClip for a clip without a usable body.
         """
         clip = in_interval(clip, self.pku_interval)
         x, bodies = as_stored(clip), 0
@@ -59,11 +59,11 @@ class CTRGCN:
     def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Subtracts the first person's mid-spine in his first frame from all that is there; zeros stay zero.
 
-        Raises ValueError where the first person is absent throughout.
+        Raises EmptyClip where the first person is absent throughout.
         """
         present = np.any(x[:, 0] != 0, axis=(1, 2))
         if not present.any():
-            raise ValueError("the first person is absent in every frame")
+            raise EmptyClip("the first person is absent in every frame")
         there = _filled(x.reshape(*x.shape[:2], -1), True)[..., None] if self.faithful else _filled(x, False)
         return np.where(there[..., None], x - x[present.argmax(), 0, SPINE_MID], np.float32(0))
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.data.clip import RawClip
+from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes.agcn import onto_axes
 from skelssl.data.recipes.tracks import PERSONS, as_stored, in_interval, two_people
 from skelssl.errors import UserError
@@ -43,7 +43,7 @@ class PySKL:
     def select(self, clip: RawClip) -> NDArray[np.float32]:
         """The cleaned bodies as two persons, from the first frame that shows either to the last.
 
-        PKU-MMD clips stay as they are stored. Raises ValueError for a clip without a usable body.
+        PKU-MMD clips stay as they are stored. Raises EmptyClip for a clip without a usable body.
         """
         x = self._persons(clip)
         return np.pad(x, ((0, 0), (0, PERSONS - x.shape[1]), (0, 0), (0, 0)))
@@ -53,12 +53,12 @@ class PySKL:
 
         The main person is the second one if he is in more frames than the first, and then the two change places.
         Frames without the main person go, his mid-spine in the first frame left becomes the origin, zeros stay zero.
-        Raises ValueError for a clip that shows nobody.
+        Raises EmptyClip for a clip that shows nobody.
         """
         present = np.any(x != 0, axis=(2, 3))
         main = int(present.sum(0).argmax())
         if not present.any():
-            raise ValueError("nobody is there in any frame")
+            raise EmptyClip("nobody is there in any frame")
         x = x[present[:, main]]
         x = x[:, ::-1] if main else x
         x = np.where(x.any(-1, keepdims=True), x - x[0, 0, SPINE_MID], np.float32(0))
@@ -82,7 +82,7 @@ class PySKL:
         x, bodies = two_people(clip, faithful=self.faithful)
         filled = np.flatnonzero(~(np.abs(x).sum((1, 2, 3)) < EMPTY))  # a frame with NaN is not empty
         if len(filled) == 0:
-            raise ValueError("every body lies at the origin")
+            raise EmptyClip("every body lies at the origin")
         x = x[filled[0] : filled[-1] + 1]
         if bodies == 1:  # one body is one person; several may leave the second one empty
             return x[:, :1]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.data.clip import RawClip
+from skelssl.data.clip import EmptyClip, RawClip
 
 SHORTEST = 12  # frames; a shorter body beside others is noise
 WIDEST = 0.8  # x extent over y extent; wider frames are bad ones
@@ -46,7 +46,7 @@ def two_people(clip: RawClip, *, faithful: bool, overlap: int = 0) -> tuple[NDAr
 
     Frames that list nobody leave the timeline. ``faithful``: a body that vanishes and returns is pushed together, a
     person's frames are the hull of his bodies' frames, and bodies of one person may share ``overlap`` frames, where the
-    later one overwrites. Otherwise bodies keep their frames and share none. Raises ValueError where no body is left.
+    later one overwrites. Otherwise bodies keep their frames and share none. Raises EmptyClip where no body is left.
     """
     tracks, length = listed(clip, contiguous=faithful)
     if len(tracks) > 1:
@@ -60,7 +60,7 @@ def listed(clip: RawClip, *, contiguous: bool) -> tuple[list[Track], int]:
     """The bodies in the order in which the file first names them, and the number of frames that list somebody.
 
     ``contiguous`` closes the gaps of a body that vanishes and returns: its later frames slide to the left.
-    Raises ValueError for a clip without bodies, and for a body that a frame lists twice.
+    Raises EmptyClip for a clip without bodies, and for a body that a frame lists twice.
     """
     count = np.diff(clip.frame_ptr)
     frame = np.repeat(np.cumsum(count > 0) - 1, count)
@@ -70,24 +70,24 @@ def listed(clip: RawClip, *, contiguous: bool) -> tuple[list[Track], int]:
         own = clip.body_id == body
         points, frames = clip.bodies[own], frame[own]
         if (np.diff(frames) == 0).any():
-            raise ValueError(f"body {body} is listed twice in one frame")
+            raise EmptyClip(f"body {body} is listed twice in one frame")
         if contiguous:
             frames = frames[0] + np.arange(len(frames))
         tracks.append(Track(points, frames, _variance(points)))
     if not tracks:
-        raise ValueError("no frame lists a body")
+        raise EmptyClip("no frame lists a body")
     return tracks, int((count > 0).sum())
 
 
 def denoise(tracks: Sequence[Track], *, keep_longest: bool) -> list[Track]:
     """Drops short bodies, and too wide ones as long as another is left; sorts by motion, largest first.
 
-    Where all are short, ``keep_longest`` keeps the longest one; without it that is a ValueError (the references fail).
+    Where all are short, ``keep_longest`` keeps the longest one; without it that is an EmptyClip (the references fail).
     """
     kept = [track for track in tracks if len(track.frames) >= SHORTEST]
     if not kept:
         if not keep_longest:
-            raise ValueError(f"every body is listed in fewer than {SHORTEST} frames")
+            raise EmptyClip(f"every body is listed in fewer than {SHORTEST} frames")
         kept = [max(tracks, key=lambda track: len(track.frames))]
     clean: list[Track] = []
     for i, track in enumerate(kept):

@@ -48,7 +48,10 @@ class Synthetic:
         ):  # fmt: skip
             if not low <= value <= high:
                 raise UserError(f"dataset.source.{key}: found {value}, expected {low} to {high}")
-        self.dataset, self.seed = dataset, seed
+        # Sets of another size or seed have stores of their own, so that two jobs never overwrite each other's.
+        sizes = (classes, subjects, replications, seed)
+        self.dataset = dataset if sizes == (24, 10, 1, 0) else "-".join([dataset, *map(str, sizes)])
+        self.seed = seed
         self.class_names = [action.name for action in ACTIONS[:classes]]
         self._counts = classes, subjects, replications
 
