@@ -1,6 +1,11 @@
+import os
 import warnings
 
 import pytest
+import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # as many workers as cores already
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,7 @@ def test_a_checkpoint_of_another_shape_is_one_sentence(whole, data_root, tmp_pat
     with pytest.raises(UserError, match=r"resume: found no file nothing, expected a checkpoint"):
         train({**config, "resume": "nothing"}, tmp_path / "other")
     weights_only = folder / "encoder" / "encoder.safetensors"
-    with pytest.raises(UserError, match=r"encoder\.safetensors: cannot be read as a torch checkpoint"):
+    with pytest.raises(UserError, match=r"encoder\.safetensors: found no training state"):
         train({**config, "resume": str(weights_only)}, tmp_path / "third")
     torch.save({"a": 1}, tmp_path / "bare.pt")
     with pytest.raises(UserError, match=r"bare\.pt: found no training state, expected a checkpoint such as"):
@@ -197,7 +197,8 @@ def test_overfitting_a_few_batches(data_root, tmp_path):
 def test_sigkill_then_resume_gives_the_weights_of_an_uninterrupted_run(whole, data_root, tmp_path, delay):
     config, folder = whole
     command = [sys.executable, "-m", "skelssl.train", *TINY, "debug=smoke", f"data_root={data_root}", *ARGUMENTS]
-    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    threads = str(torch.get_num_threads())  # sums are bit for bit the same with the same number of threads only
+    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": threads})
     run = tmp_path / run_folder(config)
     deadline = time.monotonic() + 120
     while not (run / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
