@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,9 @@ from skelssl.data.prepare_report import Report
 from skelssl.data.source import FACTS, BadInput, ClipTable
 from skelssl.errors import UserError
 from tests.helpers.clips import assert_same, write_clips
+from tests.helpers.shared import data, shared
 
-SHARED = os.environ.get("SKELSSL_SHARED")
-needs_shared = pytest.mark.skipif(not SHARED, reason="SKELSSL_SHARED is not set: no real recordings here")
-RAW = Path(SHARED or ".") / "data" / "ntu_raw"
+RAW = data("ntu_raw")
 
 
 def table(names: list[str]) -> ClipTable:
@@ -99,8 +97,7 @@ def test_read_gives_the_written_clip(tmp_path: Path) -> None:
     assert (clip.label, clip.facts) == (3, {"setup": 1, "camera": 2, "subject": 3, "replication": 2})
 
 
-@pytest.mark.shared
-@needs_shared
+@shared
 @pytest.mark.parametrize(
     ("name", "frames", "bodies"),
     [
@@ -128,8 +125,7 @@ def test_real_files(name: str, frames: int, bodies: int) -> None:
         assert set(clip.body_id.tolist()) == {72057594037944738, 72057594037944734}
 
 
-@pytest.mark.shared
-@needs_shared
+@shared
 @pytest.mark.parametrize(("action", "code"), [("054", "D02"), ("055", "D01"), ("056", "D04")])
 def test_damaged_files(action: str, code: str) -> None:
     name = f"S001C003P008R002A{action}"
@@ -138,8 +134,7 @@ def test_damaged_files(action: str, code: str) -> None:
     assert caught.value.code == code
 
 
-@pytest.mark.shared
-@needs_shared
+@shared
 def test_damaged_but_usable_files() -> None:
     data = (RAW / "damaged" / "S004C002P003R001A001.skeleton").read_bytes()
     clip = parse_skeleton(data, "S004C002P003R001A001")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -21,8 +20,8 @@ from skelssl.data.prepare import build_parsed, parsed_folder, prepare, split_pat
 from skelssl.errors import UserError
 from tests.helpers.clips import assert_same, make_clip, write_clips
 from tests.helpers.ntu_text import format_skeleton
+from tests.helpers.shared import data, shared
 
-SHARED = os.environ.get("SKELSSL_SHARED")
 NAMES = [f"S001C00{c}P00{p}R001A00{a}" for a in (1, 2) for p in (1, 3) for c in (1, 2, 3)]
 ROOT = Path(__file__).parents[2]
 
@@ -207,11 +206,10 @@ def test_workers_start_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.shared
-@pytest.mark.skipif(not SHARED, reason="SKELSSL_SHARED is not set: no real recordings here")
+@shared
 def test_a_real_zip(tmp_path: Path) -> None:
     source = NTU(skip_incomplete=False)  # three of its names are on NTU's list of incomplete recordings
-    raw = [Path(SHARED or "") / "data" / "nw_ucla_as_ntu.zip"]
+    raw = [data("nw_ucla_as_ntu.zip")]
     report = prepare(source, data_root=tmp_path, raw=raw, workers=2, strict=False)
     assert (report.counts["clips"], len(report.duplicates), report.skipped) == (1484, 95, [])
     assert report.leaks == {"xsub": [], "xview": []}
@@ -222,10 +220,9 @@ def test_a_real_zip(tmp_path: Path) -> None:
     assert sorted(ParsedStore(folder).index.n_frames)[:3][:2] == [1, 1]
 
 
-@pytest.mark.shared
-@pytest.mark.skipif(not SHARED, reason="SKELSSL_SHARED is not set: no real recordings here")
+@shared
 def test_real_damage_ends_in_the_report(tmp_path: Path) -> None:
-    raw = [Path(SHARED or "") / "data" / "ntu_raw" / "damaged"]
+    raw = [data("ntu_raw", "damaged")]
     report = prepare(NTU(), data_root=tmp_path, raw=raw, workers=1, strict=False)
     assert {skip.name[-4:]: skip.code for skip in report.skipped} == {"A054": "D02", "A055": "D01", "A056": "D04"}
     assert report.warned["D05"] == ["S004C002P003R001A001"]

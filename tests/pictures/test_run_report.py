@@ -77,8 +77,8 @@ def test_browser_draws_it_without_errors_and_the_animation_moves(page: Path, tmp
         assert "CONSOLE" not in done.stderr, done.stderr
         return picture.read_bytes()
 
-    early, late = shot(1500), shot(2100)
-    assert len(early) > 20_000  # an empty page of this size is far smaller
-    assert early != late
+    shots = [shot(milliseconds) for milliseconds in (900, 1500, 2100, 2900)]  # a busy machine may skip some frames
+    assert min(map(len, shots)) > 20_000  # an empty page of this size is far smaller
+    assert len(set(shots)) > 1
     still = "--force-prefers-reduced-motion"  # starts paused, so only the animation can have made the difference
     assert shot(1500, still) == shot(2100, still)

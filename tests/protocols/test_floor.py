@@ -1,8 +1,5 @@
 """The raw-coordinate floor against plain loops."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -10,6 +7,7 @@ import torch
 from skelssl.data.ntu import NTU
 from skelssl.data.prepare_report import Report
 from skelssl.protocols.floor import raw_features, raw_one_nn, raw_ridge
+from tests.helpers.shared import data, shared
 
 
 def clips(seed=0, n=5, t=20, m=2):
@@ -77,11 +75,10 @@ def test_ridge_equals_the_primal_solution():
     assert found > 0.8
 
 
-@pytest.mark.shared
+@shared
 @pytest.mark.slow
-@pytest.mark.skipif("SKELSSL_SHARED" not in os.environ, reason="SKELSSL_SHARED is not set: no real recordings")
 def test_floor_of_real_recordings():
-    source, root = NTU("ntu60"), Path(os.environ["SKELSSL_SHARED"]) / "data" / "nw_ucla_as_ntu.zip"
+    source, root = NTU("ntu60"), data("nw_ucla_as_ntu.zip")
     raw = [source.read(entry)[0] for entry in source.entries([root], Report("ntu60"))]
     longest = max(clip.n_frames for clip in raw)
     x = np.zeros((len(raw), 3, longest, 25, 1), np.float32)

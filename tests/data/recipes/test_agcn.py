@@ -1,17 +1,16 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from skelssl.data import process_file
+from skelssl.data.ntu import parse_skeleton
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.recipes.agcn import onto_axes
 from skelssl.errors import UserError
 from tests.helpers.bodies import body, clip_of, on, random_clip
+from tests.helpers.shared import golden_clips, shared
 
 RECIPE = RecipeConfig("agcn")
 FIXED = RecipeConfig("agcn", faithful=False)
-SHARED = os.environ.get("SKELSSL_SHARED")
 
 
 def naive_turn(vector, target):
@@ -203,28 +202,12 @@ def test_arguments_it_does_not_have():
             RecipeConfig("agcn", **extra).build()
 
 
-@pytest.mark.shared
-@pytest.mark.skipif(SHARED is None, reason="SKELSSL_SHARED is unset: no real recordings at hand")
+@shared
 def test_equals_the_reference_on_real_and_damaged_files():
-    from skelssl.data import process_file
-    from skelssl.data.ntu import parse_skeleton
-    from skelssl.data.source import BadInput
-
-    folder = Path(SHARED or "") / "data" / "ntu_raw"
-    compared = 0
-    for path in sorted((folder / "golden").glob("*.npz")):
-        kind, name = path.stem.split("__")
-        golden = np.load(path)
-        raw = folder / kind / f"{name}.skeleton"
-        if "c_joint" not in golden or not golden["c_joint"].any():  # unreadable, or nobody in it
-            with pytest.raises(BadInput):
-                process_file(raw, recipe="agcn")
-            continue
+    recipe = RECIPE.build()
+    for raw, golden in golden_clips("agcn", "c_joint"):
         np.testing.assert_allclose(process_file(raw, recipe="agcn"), golden["c_joint"], atol=1e-5)
-        recipe = RECIPE.build()
-        selected = recipe.select(parse_skeleton(raw.read_bytes(), name))
+        selected = recipe.select(parse_skeleton(raw.read_bytes(), raw.stem))
         np.testing.assert_allclose(recipe.as_published(selected), golden["c_raw"], atol=1e-5)
         stored = recipe.as_published(recipe.normalise(selected))
         np.testing.assert_allclose(stored, golden["c_joint"][:, : int(golden["c_num_frame"])], atol=1e-5)
-        compared += 1
-    assert compared == 12

@@ -1,18 +1,16 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import interpolate
 
+from skelssl.data import process_file
 from skelssl.data.clip import RawClip
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.recipes.aimclr import resize
 from skelssl.errors import UserError
+from tests.helpers.shared import golden_clips, shared
 
 RECIPE = RecipeConfig("aimclr")
-SHARED = os.environ.get("SKELSSL_SHARED")
 
 
 def clip_of(x: np.ndarray) -> RawClip:
@@ -95,22 +93,7 @@ def test_identity_of_a_recipe():
         RecipeConfig.parse({"name": "aimclr", "colour": 1})
 
 
-@pytest.mark.shared
-@pytest.mark.skipif(SHARED is None, reason="SKELSSL_SHARED is unset: no real recordings at hand")
+@shared
 def test_equals_the_reference_on_real_and_damaged_files():
-    from skelssl.data import process_file
-    from skelssl.data.source import BadInput
-
-    folder = Path(SHARED or "") / "data" / "ntu_raw"
-    compared = 0
-    for path in sorted((folder / "golden").glob("*.npz")):
-        kind, name = path.stem.split("__")
-        golden = np.load(path)
-        raw = folder / kind / f"{name}.skeleton"
-        if "b_position" not in golden:  # the references raise on these
-            with pytest.raises(BadInput):
-                process_file(raw, recipe="aimclr")
-            continue
+    for raw, golden in golden_clips("aimclr", "b_position"):
         np.testing.assert_allclose(process_file(raw, recipe="aimclr"), golden["b_position"], atol=1e-5)
-        compared += 1
-    assert compared == 12

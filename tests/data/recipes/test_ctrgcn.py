@@ -1,16 +1,15 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from skelssl.data import process_file
+from skelssl.data.ntu import parse_skeleton
 from skelssl.data.recipes import RecipeConfig
 from skelssl.errors import UserError
 from tests.helpers.bodies import body, clip_of, on, random_clip
+from tests.helpers.shared import golden_clips, shared
 
 RECIPE = RecipeConfig("ctrgcn")
 FIXED = RecipeConfig("ctrgcn", faithful=False)
-SHARED = os.environ.get("SKELSSL_SHARED")
 
 
 def naive_normalise(x):
@@ -119,29 +118,13 @@ def test_errors():
         RecipeConfig("ctrgcn", align_spine=True).build()
 
 
-@pytest.mark.shared
-@pytest.mark.skipif(SHARED is None, reason="SKELSSL_SHARED is unset: no real recordings at hand")
+@shared
 def test_equals_the_reference_on_real_and_damaged_files():
-    from skelssl.data import process_file
-    from skelssl.data.ntu import parse_skeleton
-    from skelssl.data.source import BadInput
-
-    folder = Path(SHARED or "") / "data" / "ntu_raw"
-    compared = 0
-    for path in sorted((folder / "golden").glob("*.npz")):
-        kind, name = path.stem.split("__")
-        golden = np.load(path)
-        raw = folder / kind / f"{name}.skeleton"
-        if "a_final" not in golden:  # the references raise on these
-            with pytest.raises(BadInput):
-                process_file(raw, recipe="ctrgcn")
-            continue
-        selected = RECIPE.build().select(parse_skeleton(raw.read_bytes(), name)).reshape(-1, 150)
+    for raw, golden in golden_clips("ctrgcn", "a_final"):
+        selected = RECIPE.build().select(parse_skeleton(raw.read_bytes(), raw.stem)).reshape(-1, 150)
         width = golden["a_denoised"].shape[1]  # 75 where there is one body
         np.testing.assert_allclose(selected[:, :width], golden["a_denoised"], atol=1e-5)
         np.testing.assert_allclose(process_file(raw, recipe="ctrgcn"), golden["a_final"], atol=1e-5)
         twice = process_file(raw, recipe="ctrgcn", single_person_fill="copy")[:, 75:]
         expected = golden["a_final"][:, :75] if width == 75 else golden["a_final"][:, 75:]
         np.testing.assert_allclose(twice, expected, atol=1e-5)
-        compared += 1
-    assert compared == 12

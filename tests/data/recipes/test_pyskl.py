@@ -1,18 +1,16 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from skelssl.data import process_file
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.recipes.agcn import onto_axes
 from skelssl.errors import UserError
 from tests.helpers.bodies import body, clip_of, on
+from tests.helpers.shared import golden_clips, shared
 
 RECIPE = RecipeConfig("pyskl")
 FIXED = RecipeConfig("pyskl", faithful=False)
 ALIGNED = RecipeConfig("pyskl", align_spine=True)
-SHARED = os.environ.get("SKELSSL_SHARED")
 
 
 def naive_normalise(x):
@@ -114,24 +112,9 @@ def test_errors():
         RecipeConfig("pyskl", single_person_fill="copy").build()
 
 
-@pytest.mark.shared
-@pytest.mark.skipif(SHARED is None, reason="SKELSSL_SHARED is unset: no real recordings at hand")
+@shared
 def test_equals_the_reference_on_real_and_damaged_files():
-    from skelssl.data import process_file
-    from skelssl.data.source import BadInput
-
-    folder = Path(SHARED or "") / "data" / "ntu_raw"
-    compared = 0
-    for path in sorted((folder / "golden").glob("*.npz")):
-        kind, name = path.stem.split("__")
-        golden = np.load(path)
-        raw = folder / kind / f"{name}.skeleton"
-        if "d_keypoint" not in golden:  # the reference raises on these
-            with pytest.raises(BadInput):
-                process_file(raw, recipe="pyskl")
-            continue
+    for raw, golden in golden_clips("pyskl", "d_keypoint"):
         keypoint = process_file(raw, recipe="pyskl")
         assert keypoint.dtype == np.float16
         np.testing.assert_array_max_ulp(keypoint, golden["d_keypoint"], maxulp=1)
-        compared += 1
-    assert compared == 12
