@@ -9,6 +9,7 @@ import skelssl
 from skelssl.checkpoints import build_encoder, foreign_about, save_encoders
 from skelssl.encoders.stgcn import STGCN
 from skelssl.errors import UserError
+from skelssl.skeleton import layout
 from skelssl.trust import check_target
 from tests.helpers.config import train_config
 
@@ -55,7 +56,6 @@ def test_a_bare_state_dict(released, x):
         lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}},
         lambda s: {**{f"encoder.{k}": v for k, v in s.items()}, "head.weight": torch.ones(2)},
         lambda s: {**s, "fc.weight": torch.ones(60, 256), "fc.bias": torch.ones(60)},
-        lambda s: {k: v.double() for k, v in s.items()},
     ],
 )
 def test_the_wrappings_that_files_come_in(released, x, tmp_path, wrap):
@@ -63,6 +63,17 @@ def test_the_wrappings_that_files_come_in(released, x, tmp_path, wrap):
     torch.save(wrap(torch.load(path)), tmp_path / "wrapped.pt")
     with torch.no_grad():
         assert torch.equal(skelssl.load_encoder(tmp_path / "wrapped.pt", source="pstl")(x), original(x))
+
+
+def test_double_precision_stays(released, x, tmp_path):
+    path, original = released
+    state = {k: v.double() if v.is_floating_point() else v for k, v in torch.load(path).items()}
+    state["A"] = torch.from_numpy(layout("ntu25").adjacency())
+    torch.save(state, tmp_path / "double.pt")
+    encoder, exact = skelssl.load_encoder(tmp_path / "double.pt", source="pstl"), original.double()
+    exact.A.copy_(state["A"])
+    with torch.no_grad():
+        assert torch.equal(encoder(x), exact(x.double()))
 
 
 def test_mistakes_with_files(released, tmp_path):

@@ -109,6 +109,8 @@ def _load(encoder: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
         if found is None or expected is None or found.shape != expected.shape:
             shapes = ["no such tensor" if t is None else f"shape {tuple(t.shape)}" for t in (found, expected)]
             raise UserError(f"{path}: {key}: found {shapes[0]}, expected {shapes[1]}")
+    if all(value.dtype == torch.float64 for value in state.values() if value.is_floating_point()):
+        encoder.double()  # a file in double precision keeps it
     encoder.load_state_dict(state)
 
 
@@ -146,7 +148,11 @@ def _foreign(path: Path, source: str, stream: str) -> tuple[dict[str, Any], dict
     if not path.is_file():
         raise UserError(f"{path}: found no file, expected a checkpoint of {source}")
     state = SOURCES[source](read_state(path))
-    return foreign_about(source, stream), {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    return foreign_about(source, stream), {k: _widened(v) for k, v in state.items()}
+
+
+def _widened(value: Tensor) -> Tensor:
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
 
 def foreign_about(method: str, stream: str = "joint", body: str = "ntu25") -> dict[str, Any]:

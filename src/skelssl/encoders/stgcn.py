@@ -153,7 +153,7 @@ class STGCN(nn.Module):
             UserError: wrong shape, unknown joint, or no joint left.
         """
         self._check(x, ignore)
-        rows = rearrange(x, "n c t v m -> (t n m) (v c)")
+        rows = rearrange(x.to(self.data_bn.weight.dtype), "n c t v m -> (t n m) (v c)")
         x = rearrange(self.data_bn(rows), "(t b) (v c) -> v t b c", t=x.shape[2], v=self.joints)
         graphs = [self.A * factor for factor in self.edge_importance] or [self.A] * len(self.st_gcn_networks)
         if ignore:
