@@ -5,12 +5,43 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from skelssl.errors import UserError
+
+
+class Schedule(Protocol):
+    """What a learning rate depends on; pre-training and probes each have a block with these keys."""
+
+    @property
+    def lr(self) -> float: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def schedule(self) -> str: ...
+    @property
+    def warmup_epochs(self) -> float: ...
+    @property
+    def min_lr(self) -> float: ...
+    @property
+    def milestones(self) -> tuple[int, ...]: ...
+    @property
+    def gamma(self) -> float: ...
+
+
+def rate(plan: Schedule, epoch: float) -> float:
+    """Learning rate at a (fractional) 0-based epoch: linear warm-up from 0, then cosine, steps or a constant."""
+    if epoch < plan.warmup_epochs:
+        return plan.lr * epoch / plan.warmup_epochs
+    if plan.schedule == "step":
+        return float(plan.lr * plan.gamma ** sum(epoch >= milestone for milestone in plan.milestones))
+    if plan.schedule == "constant":
+        return plan.lr
+    done = (epoch - plan.warmup_epochs) / (plan.epochs - plan.warmup_epochs)
+    return plan.min_lr + (plan.lr - plan.min_lr) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,20 +94,13 @@ class Optim:
         return self.epochs if self.stop_epoch is None else min(self.epochs, self.stop_epoch)
 
     def rate(self, epoch: float) -> float:
-        """Learning rate at a (fractional) 0-based epoch: linear warm-up from 0, then the schedule.
+        """Learning rate at a (fractional) 0-based epoch.
 
         >>> o = Optim(name="adam", lr=5e-3, epochs=150, warmup_epochs=10)
         >>> [round(o.rate(e), 6) for e in (0, 5, 10, 80)]
         [0.0, 0.0025, 0.005, 0.0025]
         """
-        if epoch < self.warmup_epochs:
-            return self.lr * epoch / self.warmup_epochs
-        if self.schedule == "step":
-            return float(self.lr * self.gamma ** sum(epoch >= m for m in self.milestones))
-        if self.schedule == "constant":
-            return self.lr
-        done = (epoch - self.warmup_epochs) / (self.epochs - self.warmup_epochs)
-        return self.min_lr + (self.lr - self.min_lr) * 0.5 * (1 + math.cos(math.pi * done))
+        return rate(self, epoch)
 
     def build(self, parameters: Iterable[Any]) -> Optimizer:
         """The optimiser over parameters or named groups, fused into one kernel where torch has one."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from math import cos, pi
 from typing import Any, Literal, get_args, get_type_hints
 
 from skelssl.errors import UserError
+from skelssl.optim import rate
 
 _AT_LEAST_0 = ("weight_decay", "min_lr", "warmup_epochs", "gamma")
 _AT_LEAST_1 = ("epochs", "batch")
@@ -52,15 +52,7 @@ class LinearRecipe:
 
     def lr_at(self, epoch: int, fraction: float = 0.0) -> float:
         """The rate of a step, before which ``epoch`` epochs and a ``fraction`` of the next are done."""
-        t = epoch + fraction * self.per_step
-        if t < self.warmup_epochs:
-            return self.lr * t / self.warmup_epochs
-        if self.schedule == "cosine":
-            turn = (t - self.warmup_epochs) / (self.epochs - self.warmup_epochs)
-            return self.min_lr + (self.lr - self.min_lr) * (1 + cos(pi * turn)) / 2
-        if self.schedule == "step":
-            return float(self.lr * self.gamma ** sum(t >= milestone for milestone in self.milestones))
-        return self.lr
+        return rate(self, epoch + fraction * self.per_step)
 
     def _check_ranges(self) -> None:
         for key in _AT_LEAST_0:
