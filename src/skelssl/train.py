@@ -23,7 +23,7 @@ from skelssl.callbacks.checkpoint import LAST
 from skelssl.callbacks.metrics import MetricsCSV
 from skelssl.checkpoints import read_state, save_encoders
 from skelssl.data.files import locked, write_json
-from skelssl.data.module import SkeletonData
+from skelssl.data.module import Dataset, SkeletonData
 from skelssl.entry import run_hydra
 from skelssl.errors import UserError
 from skelssl.methods.base import Method
@@ -70,23 +70,25 @@ def train(config: Mapping[str, Any], folder: Path) -> None:
         claim(folder, config)
         state = resume_from(config, folder)
         metrics = MetricsCSV(folder / "metrics.csv", echo=not sys.stdout.isatty())
-        if state:
-            seen = read_resumable(state)
-            metrics.resume(seen["global_step"], seen["epoch"] + 1, seen["row"])
-        else:
-            metrics.resume(0, 0, {})
+        seen: dict[str, Any] = read_resumable(state) if state else {"global_step": 0, "epoch": -1, "row": {}}
+        metrics.resume(seen["global_step"], seen["epoch"] + 1, seen["row"])
         trainer = build_trainer(config, folder, metrics, method, trainer_options)
         name = f"{config['method']['name']} on {config['dataset']['name']}"
         print(f"{name}: {len(dataset.train)} clips -> {folder}", flush=True)
         fit(trainer, method, data, state)
-        save_encoders(method.encoders(), folder / "encoder", config, dataset.fingerprint)
-        write_json(folder / "run.json", {
-            "finished": True, "method": config["method"]["name"], "dataset": config["dataset"]["name"],
-            "seed": config["seed"], "epochs": trainer.current_epoch, "steps": trainer.global_step,
-            "seconds": round(method.elapsed, 1), "peak_memory_mb": peak_memory_mb(),
-            "data_fingerprint": dataset.fingerprint, "clips_left_out": len(dataset.store.skipped),
-            "git_commit": git_commit(), "versions": versions(),
-        })  # fmt: skip
+        finish(trainer, method, dataset, config, folder)
+
+
+def finish(trainer: L.Trainer, method: Method, dataset: Dataset, config: Mapping[str, Any], folder: Path) -> None:
+    """Writes the encoders, then ``run.json``, whose presence says that the run is whole."""
+    save_encoders(method.encoders(), folder / "encoder", config, dataset.fingerprint)
+    write_json(folder / "run.json", {
+        "finished": True, "method": config["method"]["name"], "dataset": config["dataset"]["name"],
+        "seed": config["seed"], "epochs": trainer.current_epoch, "steps": trainer.global_step,
+        "seconds": round(method.elapsed, 1), "peak_memory_mb": peak_memory_mb(),
+        "data_fingerprint": dataset.fingerprint, "clips_left_out": len(dataset.store.skipped),
+        "git_commit": git_commit(), "versions": versions(),
+    })  # fmt: skip
 
 
 def fit(trainer: L.Trainer, method: Method, data: SkeletonData, state: Path | None) -> None:
