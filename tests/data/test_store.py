@@ -144,10 +144,13 @@ def test_a_store_of_older_parsed_data_is_derived_anew(data, tmp_path, capsys):
     about = copy / "recipes" / data.store.folder.name / "recipe.json"
     recipe = json.loads(about.read_text())
     about.write_text(json.dumps({**recipe, "parsed": "older"}))
+    stale = about.parent.with_name(f".{about.parent.name}.1.tmp")  # of a process that was killed
+    stale.mkdir()
     store = open_store(copy / "parsed", RecipeConfig("aimclr"))
     assert "deriving recipe aimclr" in capsys.readouterr().out
     assert store.parsed == recipe["parsed"]
     assert store.fingerprint == data.store.fingerprint
+    assert not stale.exists()
 
 
 def test_a_cut_store_is_refused_with_a_hint(data, tmp_path):

@@ -74,6 +74,12 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         raise
 
 
+def remove_stale(folder: Path) -> None:
+    """Removes what a killed process left of ``folder`` half-made; call it where no other process can be making it."""
+    for stale in folder.parent.glob(f".{folder.name}.*.tmp"):
+        shutil.rmtree(stale)
+
+
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Holds an exclusive lock among the processes of one machine (and of a shared disk that supports flock).

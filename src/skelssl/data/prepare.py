@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from skelssl.data import shards
-from skelssl.data.files import atomic_folder, locked, write_json
+from skelssl.data.files import atomic_folder, locked, remove_stale, write_json
 from skelssl.data.parsed import Index, ParsedStore, write_store
 from skelssl.data.prepare_report import Report
 from skelssl.data.source import Entry, Source, Split
@@ -136,8 +136,7 @@ def _publish(
     finally:
         write_json(report_file, report.as_json())
     write_splits(splits, folder.parent / "splits")
-    for stale in folder.parent.glob(f".{folder.name}.*.tmp"):  # of a run that was killed
-        shutil.rmtree(stale)
+    remove_stale(folder)
     with atomic_folder(folder) as temporary:
         meta = {"dataset": source.dataset, "layout": source.layout, "inputs": inputs}
         write_store(temporary, shards.read_arrays(parts), index, meta)

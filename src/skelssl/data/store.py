@@ -14,7 +14,7 @@ from rich.progress import track
 
 from skelssl.data.batch import Batch
 from skelssl.data.clip import EmptyClip
-from skelssl.data.files import NpyWriter, atomic_folder, locked, read_json, write_json
+from skelssl.data.files import NpyWriter, atomic_folder, locked, read_json, remove_stale, write_json
 from skelssl.data.parsed import ParsedStore
 from skelssl.data.recipes import RecipeConfig
 from skelssl.errors import UserError
@@ -94,6 +94,7 @@ def open_store(parsed_folder: Path, recipe: RecipeConfig) -> RecipeStore:
             if store.parsed == parsed.fingerprint:
                 return store
         print(f"deriving recipe {recipe.name} of {len(parsed)} clips -> {folder}", flush=True)
+        remove_stale(folder)
         derive(parsed, recipe, folder)
     return RecipeStore(folder, recipe)
 
