@@ -26,6 +26,7 @@ from skelssl.data.files import locked, write_json
 from skelssl.data.module import Dataset, SkeletonData
 from skelssl.entry import run_hydra
 from skelssl.errors import UserError
+from skelssl.evaluate import evaluate_run, read_protocols
 from skelssl.methods.base import Method
 from skelssl.runs import claim, clear, finished, git_commit, resolved, run_folder, run_id, same_run, versions
 
@@ -40,8 +41,6 @@ def main() -> None:
 
 def train_and_evaluate(config: DictConfig) -> None:
     """One job: trains, then evaluates the protocols named by ``then``."""
-    from skelssl.evaluate import evaluate_run, read_protocols  # here, since evaluation imports training's neighbours
-
     plain = resolved(config)
     protocols = read_protocols(plain["then"])
     moved = [o for o in HydraConfig.get().overrides.hydra if o.startswith("hydra.run.dir=")]
