@@ -22,7 +22,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("key", ["raw", "checkpoint", "data_root", "hydra.run.dir", "+import"])
+@pytest.mark.parametrize("key", ["raw", "checkpoint", "data_root", "name", "html", "hydra.run.dir", "+import"])
 def test_any_path_survives_the_parser_of_hydra(key, path):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 

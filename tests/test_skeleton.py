@@ -55,8 +55,66 @@ def test_bones_and_parts():
     assert sorted(v for part in BODY.parts.values() for v in part) == list(range(25))
 
 
+def test_kinect_v1_is_kinect_v2_without_neck_and_fingers():
+    small, place = layout("kinect20"), {joint: v for v, joint in enumerate(layout("kinect20").joints)}
+    assert small.joints == tuple(BODY.joints[v] for v in (0, 1, 20, 3, *range(4, 20)))
+    kept = {(BODY.joints[c], BODY.joints[p]) for c, p in BODY.bones if {BODY.joints[c], BODY.joints[p]} <= set(place)}
+    assert {(small.joints[c], small.joints[p]) for c, p in small.bones} == kept | {("head", "spine_shoulder")}
+    assert small.flip.tolist() == [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 16, 17, 18, 19, 12, 13, 14, 15]
+    assert {part: [small.joints[v] for v in members] for part, members in small.parts.items()} == {
+        part: [small.joints[place[BODY.joints[v]]] for v in sorted(members, key=lambda v: place.get(BODY.joints[v], 99))
+               if BODY.joints[v] in place]
+        for part, members in BODY.parts.items()
+    }  # fmt: skip
+    np.testing.assert_allclose(small.adjacency().sum(0).sum(0), 1)
+
+
+OWN = """
+name: own
+joints: [hip, chest, hand_left, hand_right]
+center: chest
+bones: {hip: chest, hand_left: chest, hand_right: chest}
+parts: {arms: [hand_left, hand_right], rest: [hip, chest]}
+"""
+
+
+def test_a_layout_of_ones_own(tmp_path):
+    path = tmp_path / "my body.yaml"
+    path.write_text(OWN)
+    body = layout(str(path))
+    assert (body.name, body.parents, body.center, body.flip.tolist()) == ("own", (1, 1, 1, 1), 1, [0, 1, 3, 2])
+    assert body.parts == {"arms": (2, 3), "rest": (0, 1)}
+    (tmp_path / "copy.yml").write_text(OWN)
+    assert layout(str(tmp_path / "copy.yml")) == body != BODY
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("center: chest", "", "found no 'center', expected it among the joints or the keys"),
+        ("center: chest", "center: head", "found no 'head'"),
+        ("hip: chest", "hip: head", "found no 'head'"),
+        ("hip: chest", "foot: chest", "found no 'foot'"),
+        ("hip: chest, ", "", "found bones from hip that do not end in the center, chest"),
+        ("hip: chest, hand_left: chest", "hip: hand_left, hand_left: hip", "found bones from hip that do not end in"),
+        ("{hip: chest", "{hip: chest, chest: hip", "found bones from chest that do not end in the center, chest"),
+        ("hand_left, hand_right]\ncenter", "hand_left, hand_left]\ncenter", "found a joint named twice"),
+        ("hand_right", "hand_up", "found hand_left alone, expected hand_right too"),
+        ("[hip, chest, hand_left, hand_right]", "4", "found another structure"),
+        ("name: own", "name: [", "found malformed YAML"),
+    ],
+)
+def test_a_layout_that_is_none(tmp_path, old, new, sentence):
+    path = tmp_path / "body.yaml"
+    path.write_text(OWN.replace(old, new))
+    with pytest.raises(UserError, match=f"^layout {path}: {sentence}"):
+        layout(str(path))
+
+
 def test_unknown_names():
-    assert "ntu25" in layouts()
+    assert layouts() == ["kinect20", "ntu25"]
+    with pytest.raises(UserError, match=r"or a \.yaml file like theirs"):
+        layout("gone.yaml")
     with pytest.raises(UserError, match="layout: found 'x', expected one of"):
         layout("x")
     with pytest.raises(UserError, match="adjacency strategy: found 'x'"):

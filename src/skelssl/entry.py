@@ -18,9 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from skelssl.errors import UserError
 
-COMMANDS = ("train", "evaluate", "prepare", "report")
+COMMANDS = ("train", "evaluate", "prepare", "report", "explore")
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
-PATH_KEYS = ("raw", "import", "checkpoint", "data_root", "resume", "hydra.run.dir")
+PATH_KEYS = ("raw", "import", "names", "checkpoint", "data_root", "resume", "name", "html", "hydra.run.dir")
 
 
 def config_dir() -> Path:

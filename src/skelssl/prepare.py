@@ -1,4 +1,7 @@
-"""``python -m skelssl.prepare dataset=ntu60 raw=PATH``: raw archives -> the parsed store and its report."""
+"""``python -m skelssl.prepare dataset=ntu60 raw=PATH``: raw archives -> the parsed store and its report.
+
+``import=PATH`` takes the preprocessed files of other code instead.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from skelssl.data.archives import unpacked
+from skelssl.data.imports import imported
 from skelssl.data.prepare import parsed_folder, prepare, split_paths
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import Source
@@ -20,23 +25,39 @@ def main() -> None:
 
 
 def run(config: DictConfig) -> None:
-    """Parses, writes the splits, then derives the recipe stores asked for."""
+    """Parses, writes the splits, derives the recipe stores asked for; with ``verify`` checks what is prepared."""
     source: Source = instantiate(config.dataset.source, _convert_="all")
-    raw = split_paths(config.raw)
-    if not raw and not source.generated:
+    raw, foreign = split_paths(config.raw), split_paths(config["import"])
+    if raw and foreign:
+        raise UserError(f"import={foreign[0]}: found raw={raw[0]} as well, expected one of the two")
+    if config.names is not None and not foreign:
+        raise UserError(f"names={config.names}: found no import=PATH, expected names only beside an import")
+    if not raw and not foreign and not source.generated and not config.verify:
         raise UserError("raw: not given, expected the folder or zip with the raw recordings (several: raw=A,B)")
     if not isinstance(config.workers, int) or config.workers < 1:
         raise UserError(f"workers: found {config.workers!r}, expected a whole number of at least 1")
-    if not isinstance(config.strict, bool):
-        raise UserError(f"strict: found {config.strict!r}, expected true or false")
+    for key in ("strict", "verify"):
+        if not isinstance(config[key], bool):
+            raise UserError(f"{key}: found {config[key]!r}, expected true or false")
     names = [config.recipes] if isinstance(config.recipes, str) else config.recipes
-    recipes = [RecipeConfig.parse({"name": name}) for name in names]
+    recipes = [RecipeConfig.published(name, config.dataset) for name in names]
     root = Path(config.data_root)
-    prepare(source, data_root=root, raw=raw, workers=config.workers, strict=config.strict)
+    settings = {"data_root": root, "workers": config.workers, "strict": config.strict}
+    if foreign:
+        listed = Path(config.names).expanduser() if config.names else None
+        folder = parsed_folder(root, source).parent
+        with imported(foreign, source, folder, split=config.dataset.get("split"), names=listed) as clips:
+            prepare(clips, raw=foreign, **settings)
+    elif raw or not config.verify:
+        with unpacked(raw, parsed_folder(root, source).parent) as roots:
+            prepare(source, raw=roots, **settings)
     from skelssl.data.store import open_store  # brings torch, which the parsing processes must not wait for
+    from skelssl.data.verify import verify
 
     for recipe in recipes:
         open_store(parsed_folder(root, source), recipe)
+    if config.verify:
+        verify(source, data_root=root, strict=config.strict)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a body is: joints, bones, parts and graph of a layout, read from ``layouts/<name>.yaml``.
+"""What a body is: joints, bones, parts and graph of a layout, read from ``layouts/<name>.yaml`` or a file like those.
 
 >>> body = layout("ntu25")
 >>> len(body.joints), body.joints[body.center], int(body.degree.sum())
@@ -11,12 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
 from skelssl.errors import UserError
+
+_OTHER = {"_left": "_right", "_right": "_left"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,9 @@ class Layout:
     parts: Mapping[str, tuple[int, ...]]
 
     def index(self, joint: str) -> int:
-        """Index of a joint by its name."""
+        """Index of a joint by its name; raises UserError where the layout has none of that name."""
+        if joint not in self.joints:
+            raise UserError(f"layout {self.name}: found no joint {joint}, expected one among {', '.join(self.joints)}")
         return self.joints.index(joint)
 
     @property
@@ -41,8 +46,7 @@ class Layout:
     @cached_property
     def flip(self) -> NDArray[np.int64]:
         """(V,) permutation that swaps left and right."""
-        swap = {"_left": "_right", "_right": "_left"}
-        order = [self.index(name.removesuffix(s) + swap[s]) if (s := _side(name)) else v
+        order = [self.index(name.removesuffix(s) + _OTHER[s]) if (s := _side(name)) else v
                  for v, name in enumerate(self.joints)]  # fmt: skip
         return np.array(order, dtype=np.int64)
 
@@ -95,7 +99,7 @@ class Layout:
 
 
 def _side(name: str) -> str | None:
-    return next((s for s in ("_left", "_right") if name.endswith(s)), None)
+    return next((s for s in _OTHER if name.endswith(s)), None)
 
 
 def _by_column(a: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -111,16 +115,49 @@ def layouts() -> list[str]:
 
 @lru_cache
 def layout(name: str) -> Layout:
-    """The layout called ``name``; raises UserError for one that is not known."""
-    if name not in layouts():
-        raise UserError(f"layout: found {name!r}, expected one of {', '.join(layouts())}")
-    data = yaml.safe_load((files("skelssl") / "layouts" / f"{name}.yaml").read_text("utf-8"))
-    joints = tuple(data["joints"])
-    at = {joint: v for v, joint in enumerate(joints)}
-    return Layout(
-        name=data["name"],
-        joints=joints,
-        parents=tuple(at[data["bones"].get(joint, joint)] for joint in joints),
-        center=at[data["center"]],
-        parts={part: tuple(at[j] for j in members) for part, members in data["parts"].items()},
-    )
+    """The layout called ``name``, or the one a ``.yaml`` file of the user's describes; raises UserError."""
+    if name in layouts():
+        return _parsed((files("skelssl") / "layouts" / f"{name}.yaml").read_text("utf-8"), name)
+    path = Path(name).expanduser()
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        raise UserError(f"layout: found {name!r}, expected one of {', '.join(layouts())}, or a .yaml file like theirs")
+    return _parsed(path.read_text("utf-8"), name)
+
+
+def _parsed(text: str, where: str) -> Layout:
+    """A layout from YAML; raises UserError for a missing key, an unknown name and a body in several pieces."""
+    try:
+        data = yaml.safe_load(text)
+        joints, bones = tuple(data["joints"]), dict(data["bones"])
+        at = {joint: v for v, joint in enumerate(joints)}
+        if len(at) < len(joints):
+            raise UserError(f"layout {where}: found a joint named twice, expected {len(joints)} different names")
+        parents = np.arange(len(joints))
+        parents[[at[child] for child in bones]] = [at[parent] for parent in bones.values()]
+        parts = {part: tuple(at[joint] for joint in members) for part, members in data["parts"].items()}
+        body = Layout(data["name"], joints, tuple(parents.tolist()), at[data["center"]], parts)
+    except yaml.YAMLError as error:
+        raise UserError(f"layout {where}: found malformed YAML ({' '.join(str(error).split())})") from error
+    except KeyError as error:
+        raise UserError(f"layout {where}: found no {error}, expected it among the joints or the keys") from error
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(f"layout {where}: found another structure ({error}), expected that of ntu25.yaml") from error
+    _check(body, where)
+    return body
+
+
+def _check(body: Layout, where: str) -> None:
+    parents = np.array(body.parents)
+    ancestor = parents
+    for _ in body.joints:
+        ancestor = parents[ancestor]
+    if (ancestor != body.center).any():
+        lost = body.joints[int((ancestor != body.center).argmax())]
+        raise UserError(
+            f"layout {where}: found bones from {lost} that do not end in the center, {body.joints[body.center]}"
+        )
+    for joint in body.joints:
+        if (side := _side(joint)) and joint.removesuffix(side) + _OTHER[side] not in body.joints:
+            raise UserError(
+                f"layout {where}: found {joint} alone, expected {joint.removesuffix(side)}{_OTHER[side]} too"
+            )

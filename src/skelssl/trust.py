@@ -10,7 +10,8 @@ from torch import nn
 
 from skelssl.errors import UserError
 
-PARTS = ("skelssl.maskers.", "skelssl.data.ntu", "skelssl.data.synthetic")  # plain classes that only keep arguments
+# Plain classes that only keep their arguments.
+PARTS = ("skelssl.maskers.", "skelssl.data.ntu", "skelssl.data.pku", "skelssl.data.custom", "skelssl.data.synthetic")
 
 
 def check_target(block: Any, trust: Collection[str] = ()) -> None:

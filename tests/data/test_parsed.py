@@ -15,7 +15,7 @@ from tests.helpers.clips import assert_same, make_clip
 NAMES = ["S001C001P001R001A001", "S001C002P003R002A004", "S002C003P008R001A058"]
 COUNTS = [(1, 2, 1), (0, 1), (2, 0, 0, 3)]
 CLIPS = [make_clip(name, counts, seed) for seed, (name, counts) in enumerate(zip(NAMES, COUNTS, strict=True))]
-META = {"dataset": "ntu60", "layout": "ntu25", "inputs": "abc"}
+META = {"dataset": "ntu60", "layout": "ntu25", "form": "raw", "class_names": ["a"], "arguments": {}, "inputs": "abc"}
 
 
 def write(folder: Path, cuts: list[int]) -> ParsedStore:

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from skelssl.data import prepare as module
+from skelssl.data import files as module
+from skelssl.data import shards
 from skelssl.data.ntu import NTU
 from skelssl.data.parsed import ParsedStore
 from skelssl.data.prepare import build_parsed, parsed_folder, prepare, split_paths
+from skelssl.data.prepare_report import Report
 from skelssl.errors import UserError
 from tests.helpers.clips import assert_same, make_clip, write_clips
 from tests.helpers.ntu_text import format_skeleton
@@ -53,7 +55,7 @@ def test_store_holds_the_files_sorted(tmp_path: Path) -> None:
 def test_bytes_do_not_depend_on_workers_or_shards(tmp_path: Path) -> None:
     write_clips(tmp_path / "raw", NAMES)
     (tmp_path / "raw" / "S001C001P001R001A009.skeleton").write_bytes(b"")
-    runs = [(1, 5), (2, 5), (1, 1), (2, 100)]
+    runs = [(1, 5), (2, 5), (4, 2), (1, 1), (2, 100)]
     for workers, size in runs:
         build(tmp_path / "raw", tmp_path / f"{workers}-{size}" / "parsed", workers, shard_size=size)
     first, *others = (content(tmp_path / f"{workers}-{size}" / "parsed") for workers, size in runs)
@@ -112,6 +114,19 @@ def test_sigkill_and_resume(tmp_path: Path) -> None:
     assert len(done) >= 5
     build(tmp_path / "raw", folder, workers=2, shard_size=10)
     assert content(folder) == content(tmp_path / "whole" / "parsed")
+
+
+def test_a_shard_holds_no_more_bytes_than_fit_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_clips(tmp_path / "raw", NAMES)
+    entries = NTU().entries([tmp_path / "raw"], Report("ntu60"))
+    assert [len(cut) for cut in shards.plan(NTU(), entries, tmp_path, 5).values()] == [5, 5, 2]
+    sizes = [entry.size for entry in entries]
+    monkeypatch.setattr(shards, "SHARD_BYTES", sum(sizes[:3]))
+    cuts = list(shards.plan(NTU(), entries, tmp_path, 5).values())
+    assert [entry for cut in cuts for entry in cut] == entries
+    assert len(cuts[0]) == 3
+    monkeypatch.setattr(shards, "SHARD_BYTES", 1)  # a file that is larger stands alone
+    assert [len(cut) for cut in shards.plan(NTU(), entries, tmp_path, 5).values()] == [1] * len(NAMES)
 
 
 def test_unchanged_inputs_are_kept_and_changed_ones_parsed(tmp_path: Path) -> None:

@@ -34,6 +34,19 @@ def test_several_roots_of_all_kinds(tmp_path: Path) -> None:
     ]
 
 
+def test_files_as_roots_and_suffixes_of_any_case(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.Skeleton", "c.md", ".txt"):
+        (tmp_path / name).write_bytes(b"12345")
+    entries = list(scan([tmp_path / "a.txt", tmp_path], (".txt", ".skeleton")))
+    assert [entry.name for entry in entries[:1]] == ["a"]
+    assert sorted(entry.name for entry in entries[1:]) == ["a", "b"]
+    assert read_bytes(entries[0], 2) == b"12"
+    with pytest.raises(UserError, match=r"c.md: found a file that is no zip, expected a folder or a zip with .txt or"):
+        list(scan([tmp_path / "c.md"], (".txt", ".skeleton")))
+    archive = make_zip(tmp_path / "d.zip", {"in/D.TXT": b"12345"})
+    assert [(entry.name, read_bytes(entry, 3)) for entry in scan([archive], ".txt")] == [("D", b"123")]
+
+
 def test_copies_are_used_once_and_clashes_refused(tmp_path: Path) -> None:
     for folder, data in (("one", b"same"), ("two", b"same"), ("three", b"else")):
         (tmp_path / folder).mkdir()

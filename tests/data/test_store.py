@@ -1,6 +1,9 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -151,6 +154,41 @@ def test_a_store_of_older_parsed_data_is_derived_anew(data, tmp_path, capsys):
     assert store.parsed == recipe["parsed"]
     assert store.fingerprint == data.store.fingerprint
     assert not stale.exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from skelssl.data import files
+from skelssl.data.recipes import RecipeConfig
+from skelssl.data.store import open_store
+
+append, left = files.NpyWriter.append, [20]
+
+def fatal(self, rows):
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return append(self, rows)
+
+files.NpyWriter.append = fatal
+open_store(Path(sys.argv[1]), RecipeConfig("aimclr"))
+"""
+
+
+def test_a_derivation_that_was_killed_leaves_nothing_and_is_made_anew(data, tmp_path):
+    copy = tmp_path / "v1"
+    shutil.copytree(data.store.folder.parent.parent, copy)
+    folder = copy / "recipes" / data.store.folder.name
+    shutil.rmtree(folder)
+    process = subprocess.run([sys.executable, "-c", KILLED, str(copy / "parsed")], capture_output=True)
+    assert process.returncode == -signal.SIGKILL
+    assert not folder.exists()
+    assert list(folder.parent.glob(f".{folder.name}.*.tmp"))
+    open_store(copy / "parsed", RecipeConfig("aimclr"))
+    for file in data.store.folder.iterdir():
+        assert (folder / file.name).read_bytes() == file.read_bytes(), file.name
+    assert not list(folder.parent.glob("*.tmp"))
 
 
 def test_a_cut_store_is_refused_with_a_hint(data, tmp_path):

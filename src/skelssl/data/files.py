@@ -80,6 +80,12 @@ def remove_stale(folder: Path) -> None:
         shutil.rmtree(stale)
 
 
+def check_space(folder: Path, need: int, purpose: str) -> None:
+    """Raises UserError where the disk of ``folder`` has less than ``need`` bytes left (D33)."""
+    if (free := shutil.disk_usage(folder).free) < need:
+        raise UserError(f"{folder}: found {free / 1e9:.1f} GB free, expected {need / 1e9:.1f} GB {purpose} (D33)")
+
+
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Holds an exclusive lock among the processes of one machine (and of a shared disk that supports flock).

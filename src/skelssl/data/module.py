@@ -13,6 +13,7 @@ import numpy as np
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 
+from skelssl.data.custom import Custom
 from skelssl.data.files import read_json
 from skelssl.data.loader import TrainLoader
 from skelssl.data.prepare import parsed_folder, prepare
@@ -20,6 +21,7 @@ from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import Source
 from skelssl.data.store import RecipeStore, open_store
 from skelssl.errors import UserError
+from skelssl.skeleton import layout
 
 
 @dataclass(frozen=True)
@@ -57,19 +59,38 @@ def open_dataset(config: Mapping[str, Any], recipe: Mapping[str, Any], data_root
     if not folder.exists():
         raise UserError(
             f"{folder}: not found, expected the prepared {source.dataset}; "
-            f"run: python -m skelssl.prepare dataset={source.dataset} raw=PATH"
+            f"run: python -m skelssl.prepare {_named(source)} raw=PATH"
         )
     store = open_store(folder, RecipeConfig.parse(recipe))
+    if layout(store.layout) != layout(config["layout"]):
+        raise UserError(
+            f"dataset.layout: found {config['layout']}, expected {store.layout}, the layout that {folder} was prepared "
+            f"with; pass dataset.layout={store.layout}"
+        )
     if store.skipped:
         print(f"{len(store.skipped)} clips are left out, see {store.folder / 'recipe.json'}")
-    split = read_json(folder.parent / "splits" / f"{config['split']}.json")
+    lists = {file.stem: file for file in sorted((folder.parent / "splits").glob("[!.]*.json"))}
+    if config["split"] not in lists:
+        raise UserError(
+            f"dataset={config['name']}: found no such split in {folder.parent}, expected one of {', '.join(lists)} "
+            "(an import without sample names has its own split alone; names=FILE gives them)"
+        )
+    split = read_json(lists[config["split"]])
     train, test = store.rows(split["train"]), store.rows(split["test"])
     if len(train) == 0 or len(test) == 0:
         raise UserError(
             f"dataset={config['name']}: found {len(train)} training and {len(test)} test clips in {folder.parent}, "
             "expected both parts of the split to have clips"
         )
-    return Dataset(config["name"], store, train, test, config["classes"], list(source.class_names))
+    class_names: list[str] = read_json(folder / "meta.json")["class_names"]
+    return Dataset(config["name"], store, train, test, config["classes"] or len(class_names), class_names)
+
+
+def _named(source: Source) -> str:
+    """What a command line calls the set."""
+    return (
+        f"dataset=custom dataset.name={source.dataset}" if isinstance(source, Custom) else f"dataset={source.dataset}"
+    )
 
 
 class SkeletonData(L.LightningDataModule):

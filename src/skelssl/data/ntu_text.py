@@ -38,17 +38,24 @@ class SkeletonText:
     body_id: Ints  # (R,)
     track: NDArray[np.uint8]  # (R, V)
     frame_ptr: Ints  # (F + 1,)
-    codes: tuple[str, ...]  # D03 extra numbers at the end, D05 frames without a body, D12 NaN or infinity
+    codes: tuple[
+        str, ...
+    ]  # D02 cut short and salvaged, D03 extra numbers at the end, D05 frames without a body, D12 NaN or infinity
 
 
-def read_skeleton(data: bytes) -> SkeletonText:
-    """Reads one file; raises BadInput with D01 (empty), D02 (truncated), D04 (nobody in it) or D23 (not a number)."""
+def read_skeleton(data: bytes, *, salvage: bool = False) -> SkeletonText:
+    """Reads one file; raises BadInput with D01 (empty), D02 (truncated), D04 (nobody in it) or D23 (not a number).
+
+    ``salvage`` keeps the complete frames of a truncated file, with the code D02; one without any is still refused.
+    """
     words = Words.of(data)
     if not len(words):
         raise BadInput("D01", "empty file")
     if b"," in data or b"_" in data:  # Python's own digit separator "_" would otherwise pass
         raise BadInput("D23", "found a comma or an underscore, expected numbers with a decimal point")
-    counts, end = _body_counts(words)
+    counts, end, truncated = _body_counts(words)
+    if truncated and not (salvage and counts.any()):
+        raise BadInput("D02", f"truncated: frame {len(counts) + 1} needs more than the {len(words)} numbers there are")
     if not counts.any():
         raise BadInput("D04", f"no body in any of {len(counts)} frames")
     frame_ptr = np.concatenate([[0], counts.cumsum()])
@@ -57,23 +64,29 @@ def read_skeleton(data: bytes) -> SkeletonText:
     joint = head[:, None] + _HEAD + _FIELDS * np.arange(JOINTS)
     words.expect(b"%d" % JOINTS, head + _HEAD - 1)
     bodies = words.numbers(joint[..., None] + np.arange(3)).astype(np.float32)
-    found = {"D03": end < len(words), "D05": not counts.all(), "D12": not np.isfinite(bodies).all()}
+    found = {
+        "D02": truncated,
+        "D03": end < len(words) and not truncated,
+        "D05": not counts.all(),
+        "D12": not np.isfinite(bodies).all(),
+    }
     codes = tuple(code for code, yes in found.items() if yes)
     return SkeletonText(bodies, words.integers(head), words.states(joint + _FIELDS - 1), frame_ptr, codes)
 
 
-def _body_counts(words: Words) -> tuple[Ints, int]:
-    """Bodies of each frame (F,), and the index of the first word after the last frame.
+def _body_counts(words: Words) -> tuple[Ints, int, bool]:
+    """Bodies of each complete frame (F,), the index of the first word after them, and whether frames are missing.
 
     A loop, because where a frame begins depends on all counts before it.
     """
-    counts, at = [], 1
-    for _ in range(words.count(0)):
-        counts.append(words.count(at))
-        at += 1 + _BODY * counts[-1]
-        if at > len(words):
-            raise BadInput("D02", f"truncated: frame {len(counts)} needs {at} numbers, the file holds {len(words)}")
-    return np.array(counts, dtype=np.int64), at
+    counts, at, announced = list[int](), 1, words.count(0)
+    while len(counts) < announced and at < len(words):
+        bodies = words.count(at)
+        if at + 1 + _BODY * bodies > len(words):
+            break
+        counts.append(bodies)
+        at += 1 + _BODY * bodies
+    return np.array(counts, dtype=np.int64), at, len(counts) < announced
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +113,7 @@ class Words:
         return self.data[self.start[i] : self.stop[i]]
 
     def count(self, i: int) -> int:
-        """Word i as a count; BadInput D02 where the text ends before it, D23 where it is none."""
-        if i >= len(self.stop):
-            raise BadInput("D02", f"truncated: ends after {i} numbers")
+        """Word i as a count; BadInput D23 where it is none."""
         if not (word := self[i]).isdigit():
             raise _odd(word, "a count")
         return int(word)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from skelssl.data.files import NpyWriter, read_json, write_json
 from skelssl.data.source import FACTS, ClipTable
 from skelssl.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 ROWS = {"bodies": "<f4", "body_id": "<i8", "track": "|u1"}  # arrays with one row per body-frame
 POINTERS = ("frame_ptr", "sample_ptr")
+_MAPPED_ROWS = 250_000  # body-frames, about 80 MB
 _HINT = "delete the folder and run skelssl prepare again"
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -37,6 +38,7 @@ class Index:
     n_frames: list[int] = field(default_factory=list)
     max_bodies: list[int] = field(default_factory=list)
     codes: list[list[str]] = field(default_factory=list)
+    repaired: list[int] = field(default_factory=list)  # joints interpolated or left out because of NaN (D12)
     sha1: list[str] = field(default_factory=list)  # of the clip's content: equal clips, equal digest
     skipped: list[list[str]] = field(default_factory=list)  # name, code, reason
 
@@ -48,12 +50,13 @@ class Index:
         self.n_frames.append(clip.n_frames)
         self.max_bodies.append(int(np.diff(clip.frame_ptr).max(initial=0)))
         self.codes.append(list(clip.codes))
-        self.sha1.append(_content_sha1(clip))
+        self.repaired.append(clip.repaired)
+        self.sha1.append(content_sha1(clip))
 
     def extend(self, other: Index) -> None:
         for fact in FACTS:
             self.facts[fact] += other.facts[fact]
-        for key in ("name", "label", "n_frames", "max_bodies", "codes", "sha1", "skipped"):
+        for key in ("name", "label", "n_frames", "max_bodies", "codes", "repaired", "sha1", "skipped"):
             getattr(self, key).extend(getattr(other, key))
 
     def table(self) -> ClipTable:
@@ -61,7 +64,8 @@ class Index:
         return ClipTable(self.name, np.array(self.label, dtype=np.int64), facts)
 
 
-def _content_sha1(clip: RawClip) -> str:
+def content_sha1(clip: RawClip) -> str:
+    """Hash of a clip's arrays, whatever its name and label."""
     digest = hashlib.sha1()
     for array in (clip.bodies, clip.body_id, clip.track, clip.frame_ptr):
         digest.update(f"{array.shape}".encode())
@@ -98,11 +102,17 @@ def write_store(folder: Path, parts: Iterable[Arrays], index: Index, meta: Mappi
             digests[key].update(writers[key].append(rows))
     for writer in writers.values():
         writer.close()
-    total = hashlib.sha256("\n".join([*index.name, *map(str, index.label)]).encode())
-    for key in digests:
-        total.update(digests[key].digest())
+    total = fingerprint(index, {key: digest.digest() for key, digest in digests.items()})
     write_json(folder / "index.json", asdict(index))
-    write_json(folder / "meta.json", {"format": FORMAT, "fingerprint": total.hexdigest(), **meta})
+    write_json(folder / "meta.json", {"format": FORMAT, "fingerprint": total, **meta})
+
+
+def fingerprint(index: Index, digests: Mapping[str, bytes]) -> str:
+    """Hash of a store: names, labels and the SHA-256 of what each array holds."""
+    total = hashlib.sha256("\n".join([*index.name, *map(str, index.label)]).encode())
+    for key in (*ROWS, *POINTERS):
+        total.update(digests[key])
+    return total.hexdigest()
 
 
 class ParsedStore:
@@ -117,6 +127,9 @@ class ParsedStore:
             raise UserError(f"{self.folder}: found a store of format {meta.get('format')}, expected {FORMAT}; {_HINT}")
         self.dataset: str = meta["dataset"]
         self.layout: str = meta["layout"]
+        self.form: str = meta["form"]
+        self.class_names: list[str] = meta["class_names"]
+        self.arguments: dict[str, Any] = meta["arguments"]  # of the recipe that made an import; empty otherwise
         self.fingerprint: str = meta["fingerprint"]
         self.inputs: str = meta["inputs"]
         self.index = Index(**read_json(self.folder / "index.json"))
@@ -124,8 +137,11 @@ class ParsedStore:
         self.names: list[str] = self.index.name
         self.labels: NDArray[np.int64] = table.labels
         self.facts: dict[str, NDArray[np.int64]] = dict(table.facts)
-        self._arrays = {key: self._map(key) for key in (*ROWS, *POINTERS)}
+        self._open()
         self._check()
+
+    def _open(self) -> None:
+        self._arrays = {key: self._map(key) for key in (*ROWS, *POINTERS)}
 
     def _map(self, key: str) -> NDArray[Any]:
         path = self.folder / f"{key}.npy"
@@ -133,7 +149,7 @@ class ParsedStore:
             array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
             return array
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}: found a missing or half-written array ({error}); {_HINT}") from error
+            raise UserError(f"{path}: found a missing or half-written array (D32, {error}); {_HINT}") from error
 
     def _check(self) -> None:
         clips, frames, rows = (len(self._arrays[key]) for key in ("sample_ptr", "frame_ptr", "bodies"))
@@ -144,6 +160,20 @@ class ParsedStore:
     def __len__(self) -> int:
         return len(self.names)
 
+    def clips(self) -> Iterator[RawClip]:
+        """All clips in order, in little memory whatever their number; keep none of them.
+
+        The pages of a map that were read count as this process's own, so the maps are opened anew now and then.
+        """
+        rows = 0
+        for i in range(len(self)):
+            clip = self.clip(i)
+            rows += len(clip.bodies)
+            yield clip
+            if rows > _MAPPED_ROWS:
+                self._open()
+                rows = 0
+
     def clip(self, i: int) -> RawClip:
         """Clip i; its arrays are read-only views of the memory maps."""
         first, last = self._arrays["sample_ptr"][i : i + 2]
@@ -153,5 +183,13 @@ class ParsedStore:
         facts = {fact: int(values[i]) for fact, values in self.facts.items() if values[i] >= 0}
         codes = tuple(self.index.codes[i])
         return RawClip(
-            self.names[i], int(self.labels[i]), bodies, body_id, track, frame_ptr - frame_ptr[0], facts, codes
+            self.names[i],
+            int(self.labels[i]),
+            bodies,
+            body_id,
+            track,
+            frame_ptr - frame_ptr[0],
+            facts,
+            codes,
+            self.form,
         )

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from skelssl.data import shards
-from skelssl.data.files import atomic_folder, locked, remove_stale, write_json
+from skelssl.data.files import atomic_folder, check_space, locked, remove_stale, write_json
 from skelssl.data.parsed import Index, ParsedStore, write_store
 from skelssl.data.prepare_report import Report
 from skelssl.data.source import Entry, Source, Split
@@ -18,7 +18,7 @@ from skelssl.data.splits import all_splits, write_splits
 from skelssl.errors import UserError
 
 SHARD_SIZE = 500
-_SPACE = 0.6  # bytes on disk per byte of text, shards and store together; measured 0.28 (NTU) to 0.57 (short numbers)
+_SPACE = 1.0  # bytes on disk per byte of text, shards and store together; measured 0.28 (NTU) to 0.64 (PKU-MMD)
 
 
 def parsed_folder(data_root: Path, source: Source) -> Path:
@@ -77,14 +77,17 @@ def build_parsed(
     try:
         with locked(folder.parent / ".prepare.lock"):  # another process may be making this very store
             if store := _current(folder, inputs):
-                report.notes.append(f"{folder}: complete, and the raw files are the same: nothing to do")
-                _examine(source, store.index, report, strict)
+                report.notes.insert(0, f"{folder}: complete, and the raw files are the same: nothing to do")
+                splits = _examine(source, store.index, report, strict)
+                write_splits(splits, folder.parent / "splits")  # a custom set's rule may be another one than before
                 return report
+            if folder.exists():
+                report.notes.append(f"{folder}: was made from other files and is replaced")
             parts = _parse(source, entries, folder, workers, shard_size, progress)
             index = _merge(parts)
             _publish(source, index, parts, folder, report, strict, inputs)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error}), expected a writable data_root with room") from error
+        raise UserError(f"{folder}: cannot be written ({error}), expected a data_root with room (D33)") from error
     report.built = True
     return report
 
@@ -103,7 +106,7 @@ def _parse(
     """The finished shard files, in the order of their clips."""
     work = folder.with_name(f".{folder.name}.shards")
     work.mkdir(exist_ok=True)
-    _check_space(work, sum(entry.size for entry in entries))
+    check_space(work, int(_SPACE * sum(entry.size for entry in entries)), "for parsing")
     plan = shards.plan(source, entries, work, shard_size)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
@@ -111,12 +114,6 @@ def _parse(
         for count in shards.parse_shards(source, plan, workers):
             bar.advance(task, count)
     return list(plan)
-
-
-def _check_space(folder: Path, text_bytes: int) -> None:
-    need, free = int(_SPACE * text_bytes), shutil.disk_usage(folder).free
-    if free < need:
-        raise UserError(f"{folder}: found {free / 1e9:.1f} GB free, expected {need / 1e9:.1f} GB for parsing")
 
 
 def _merge(parts: Sequence[Path]) -> Index:
@@ -136,9 +133,14 @@ def _publish(
     finally:
         write_json(report_file, report.as_json())
     write_splits(splits, folder.parent / "splits")
+    for file in (folder.parent / "splits").glob("[!.]*.json"):
+        if file.stem not in splits:  # of a set before this one; an import without names has its own split alone
+            file.unlink()
     remove_stale(folder)
     with atomic_folder(folder) as temporary:
-        meta = {"dataset": source.dataset, "layout": source.layout, "inputs": inputs}
+        meta = {"dataset": source.dataset, "layout": source.layout, "form": source.form, "inputs": inputs,
+                "class_names": list(source.class_names),
+                "arguments": dict(source.arguments)}  # fmt: skip
         write_store(temporary, shards.read_arrays(parts), index, meta)
     shutil.rmtree(parts[0].parent)
 
@@ -154,8 +156,10 @@ def _examine(source: Source, index: Index, report: Report, strict: bool) -> dict
         raise UserError(f"{source.dataset}: found clips of one name twice, expected unique names")
     clips = index.table()
     splits = all_splits(source, clips)
-    report.tally(clips, source.expected())
+    report.tally(clips, splits, source.expected())
     report.find_duplicates(index.name, index.sha1, splits)
+    report.find_outliers(index.name, index.n_frames)
+    report.counts["repaired_joints"] = sum(index.repaired)
     if not index.name:
         raise UserError(f"{source.dataset}: found no usable clip; {report.complaint()}")
     if complaint := report.complaint():

@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from skelssl.data.clip import EmptyClip
+from skelssl.data.examine import examined
 from skelssl.data.ntu import parse_skeleton
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import BadInput
@@ -23,7 +24,7 @@ def process_file(path: str | Path, recipe: str = "aimclr", faithful: bool = True
     """
     path = Path(path)
     stages = RecipeConfig.parse({"name": recipe, "faithful": faithful, **arguments}).build()
-    clip = parse_skeleton(path.read_bytes(), path.stem)
+    clip = examined(parse_skeleton(path.read_bytes(), path.stem))
     try:
         return stages.published(clip)
     except EmptyClip as error:

@@ -15,37 +15,50 @@ from skelssl.data.prepare_report import Report
 from skelssl.data.source import BadInput, Entry
 from skelssl.errors import UserError
 
+TEXTS = (".skeleton", ".txt")  # what raw recordings, their labels and lists are
 
-def scan(roots: Sequence[Path], suffix: str) -> Iterator[Entry]:
-    """All files whose name ends in ``suffix``, named by their stem; raises UserError for a root that is no source."""
+
+def scan(roots: Sequence[Path], suffix: str | tuple[str, ...]) -> Iterator[Entry]:
+    """All files whose name ends in ``suffix`` (any case), named by the rest of it; a root may be such a file itself.
+
+    Raises UserError for a root that is no source.
+    """
+    suffixes = (suffix,) if isinstance(suffix, str) else suffix
     for root in roots:
         if root.is_dir():
-            yield from _scan_folder(root, suffix)
+            yield from _scan_folder(root, suffixes)
         elif zipfile.is_zipfile(root):
-            yield from _scan_zip(root, suffix)
+            yield from _scan_zip(root, suffixes)
+        elif root.is_file() and _stem(root.name, suffixes):
+            yield _on_disk(str(root), suffixes)
         else:
             found = "a file that is no zip" if root.exists() else "nothing"
-            raise UserError(f"raw={root}: found {found}, expected a folder or a zip with {suffix} files")
+            raise UserError(f"raw={root}: found {found}, expected a folder or a zip with {' or '.join(suffixes)} files")
 
 
-def _scan_folder(root: Path, suffix: str) -> Iterator[Entry]:
+def _scan_folder(root: Path, suffixes: Sequence[str]) -> Iterator[Entry]:
     for folder, _, files in os.walk(root, followlinks=True):
         for file in files:
-            if _wanted(file, suffix):
-                path = os.path.join(folder, file)
-                stat = os.stat(path)
-                yield Entry(file.removesuffix(suffix), path, size=stat.st_size, stamp=stat.st_mtime_ns)
+            if _stem(file, suffixes):
+                yield _on_disk(os.path.join(folder, file), suffixes)
 
 
-def _scan_zip(root: Path, suffix: str) -> Iterator[Entry]:
+def _on_disk(path: str, suffixes: Sequence[str]) -> Entry:
+    stat = os.stat(path)
+    return Entry(_stem(os.path.basename(path), suffixes), path, size=stat.st_size, stamp=stat.st_mtime_ns)
+
+
+def _scan_zip(root: Path, suffixes: Sequence[str]) -> Iterator[Entry]:
     for info in _archive(str(root), os.stat(root).st_mtime_ns).infolist():
         file = info.filename.rpartition("/")[2]
-        if _wanted(file, suffix):
-            yield Entry(file.removesuffix(suffix), str(root), info.filename, info.file_size, info.CRC)
+        if stem := _stem(file, suffixes):
+            yield Entry(stem, str(root), info.filename, info.file_size, info.CRC)
 
 
-def _wanted(file: str, suffix: str) -> bool:
-    return file.endswith(suffix) and not file.startswith(".")  # macOS zips carry a "._" twin of every file
+def _stem(file: str, suffixes: Sequence[str]) -> str:
+    """The name without the suffix, or "" for a file that is not wanted; macOS zips carry a "._" twin of every file."""
+    found = next((suffix for suffix in suffixes if file.lower().endswith(suffix)), None)
+    return "" if found is None or file.startswith(".") else file[: -len(found)]
 
 
 @lru_cache(maxsize=8)
@@ -59,12 +72,14 @@ def _archive(path: str, mtime_ns: int) -> zipfile.ZipFile:
         ) from error
 
 
-def read_bytes(entry: Entry) -> bytes:
-    """The content of a raw file; raises BadInput where disk or zip fail."""
+def read_bytes(entry: Entry, limit: int = -1) -> bytes:
+    """The content of a raw file, or its first ``limit`` bytes; raises BadInput where disk or zip fail."""
     try:
         if entry.member is None:
-            return Path(entry.location).read_bytes()
-        return _archive(entry.location, os.stat(entry.location).st_mtime_ns).read(entry.member)
+            with open(entry.location, "rb") as file:
+                return file.read(limit)
+        with _archive(entry.location, os.stat(entry.location).st_mtime_ns).open(entry.member) as member:
+            return member.read(limit)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise BadInput("D02", f"damaged member of the zip ({error})") from error
     except OSError as error:

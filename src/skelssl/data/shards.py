@@ -20,22 +20,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skelssl.data.clip import RawClip
+from skelssl.data.examine import examined
 from skelssl.data.files import atomic_file
 from skelssl.data.parsed import FORMAT, Index, pack
-from skelssl.data.source import BadInput, Entry, Source
+from skelssl.data.source import BadInput, Entry, Skipped, Source
 from skelssl.errors import UserError
+
+SHARD_BYTES = 128_000_000  # of raw text, about 500 files of NTU RGB+D; a recording of PKU-MMD is thirty times one
 
 
 def inputs_key(source: Source, entries: Sequence[Entry]) -> str:
     """Hash of what the raw files are: equal key, equal parsed arrays. Moving the files does not change it."""
     what = [[e.name, e.size, e.stamp, e.location if source.generated else ""] for e in entries]
-    text = json.dumps([FORMAT, source.dataset, source.layout, what])
+    how = getattr(source, "salvage", False)  # an option of a reader that changes what it makes of the same bytes
+    text = json.dumps([FORMAT, source.dataset, source.layout, source.form, how, what])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def plan(source: Source, entries: Sequence[Entry], folder: Path, size: int) -> dict[Path, Sequence[Entry]]:
-    """Shard files in the order of their clips, each with its raw files; a name changes when one of them does."""
-    cuts = [entries[i : i + size] for i in range(0, len(entries), size)]
+    """Shard files in the order of their clips, each with its raw files; a name changes when one of them does.
+
+    A shard holds at most ``size`` files, and no more bytes than a worker can keep in memory at once.
+    """
+    cuts, room = list[list[Entry]](), 0
+    for entry in entries:
+        if not cuts or len(cuts[-1]) == size or entry.size > room:
+            cuts.append([])
+            room = SHARD_BYTES
+        cuts[-1].append(entry)
+        room -= entry.size
     return {folder / f"{inputs_key(source, cut)}.npz": cut for cut in cuts}
 
 
@@ -69,19 +83,30 @@ def _die_with_parent() -> None:
 def parse_shard(source: Source, entries: Sequence[Entry], path: Path) -> int:
     """Writes the clips of some files and the reasons for those that gave none; returns the number of files."""
     if not path.exists():
-        index, clips = Index(), []
+        index, clips = Index(), list[RawClip]()
         for entry in entries:
-            try:
-                clips += (found := source.read(entry))
-                for clip in found:
-                    index.add(clip)
-            except BadInput as bad:
-                index.skipped.append([entry.name, bad.code, bad.reason])
+            for found in _read(source, entry):
+                if isinstance(found, Skipped):
+                    index.skipped.append([found.name, found.code, found.reason])
+                else:
+                    index.add(found)
+                    clips.append(found)
         arrays = pack(clips) if clips else {}
         about = np.frombuffer(json.dumps(asdict(index)).encode(), np.uint8)
         with atomic_file(path) as file:
             np.savez(file, allow_pickle=False, about=about, **arrays)
     return len(entries)
+
+
+def _read(source: Source, entry: Entry) -> Iterator[RawClip | Skipped]:
+    try:
+        for found in source.read(entry):
+            try:
+                yield examined(found) if isinstance(found, RawClip) else found
+            except BadInput as bad:
+                yield Skipped(found.name, bad.code, bad.reason)
+    except BadInput as bad:
+        yield Skipped(entry.name, bad.code, bad.reason)
 
 
 def read_index(path: Path) -> Index:

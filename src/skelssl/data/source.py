@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from skelssl.data.clip import RawClip
 if TYPE_CHECKING:
     from skelssl.data.prepare_report import Report
 
+AS_RECORDED: Mapping[str, Any] = MappingProxyType({})  # the ``arguments`` of every source but imports
 FACTS = ("subject", "camera", "setup", "replication")
 
 
@@ -27,6 +29,15 @@ class BadInput(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A part of a raw file that gives no clip, such as one line of a label file; the rest of the file is sound."""
+
+    name: str
+    code: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +97,22 @@ class Source(Protocol):
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
         """The files to read, sorted by name, each name once; all others are noted in the report."""
 
-    def read(self, entry: Entry) -> list[RawClip]:
-        """The clips of one file; raises BadInput."""
+    @property
+    def form(self) -> str:
+        """What the bodies of its clips are: ``clip.RAW``, ``PERSONS``, ``PKU`` or a recipe's name."""
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """With which arguments the recipe named by ``form`` was run; empty for all but imports."""
+
+    def read(self, entry: Entry) -> Sequence[RawClip | Skipped]:
+        """The clips of one file, as the file has them, and its parts that give none; raises BadInput."""
 
     def split(self, name: str, clips: ClipTable) -> Split:
         """Raises UserError, naming the known splits, for one that is not known."""
 
     def expected(self) -> Mapping[str, Any]:
-        """``clips``: their number in a complete set; ``label`` or a fact: the values that must occur. May be empty."""
+        """``clips``: their number in a complete set; ``label`` or a fact: the values that must occur. May be empty.
+
+        ``clips`` may be a ``prepare_report.Span`` where sources disagree.
+        """

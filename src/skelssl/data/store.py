@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from rich.progress import track
 
+from skelssl import skeleton
 from skelssl.data.batch import Batch
 from skelssl.data.clip import EmptyClip
-from skelssl.data.files import NpyWriter, atomic_folder, locked, read_json, remove_stale, write_json
+from skelssl.data.files import NpyWriter, atomic_folder, check_space, locked, read_json, remove_stale, write_json
 from skelssl.data.parsed import ParsedStore
 from skelssl.data.recipes import RecipeConfig
+from skelssl.data.recipes.tracks import PERSONS
 from skelssl.errors import UserError
 
 
@@ -78,7 +80,9 @@ def _map(path: Path) -> NDArray[Any]:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); delete its folder to derive the store again") from error
+        raise UserError(
+            f"{path}: cannot be read (D32, {error}); delete its folder to derive the store again"
+        ) from error
 
 
 def open_store(parsed_folder: Path, recipe: RecipeConfig) -> RecipeStore:
@@ -95,27 +99,36 @@ def open_store(parsed_folder: Path, recipe: RecipeConfig) -> RecipeStore:
                 return store
         print(f"deriving recipe {recipe.name} of {len(parsed)} clips -> {folder}", flush=True)
         remove_stale(folder)
-        derive(parsed, recipe, folder)
+        try:
+            derive(parsed, recipe, folder)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be written ({error}), expected a data_root with room (D33)") from error
     return RecipeStore(folder, recipe)
+
+
+def about_digest(names: Sequence[str], lengths: ArrayLike, labels: ArrayLike) -> bytes:
+    """What follows the bytes of ``x`` in the hash that is the store's fingerprint."""
+    return "\n".join(names).encode() + np.array([lengths, labels], "<i8").tobytes()
 
 
 def derive(parsed: ParsedStore, recipe: RecipeConfig, folder: Path) -> None:
     """Applies the recipe to every parsed clip, one at a time, and publishes the store with one rename."""
-    stages = recipe.build()
+    stages = recipe.build(parsed.layout)
+    recipe.check_form(parsed.form, parsed.arguments, parsed.folder.parent)
+    # As many frames as the clips have; the recipes that resample mean to make fewer.
+    joints = sum(parsed.index.n_frames) * PERSONS * len(skeleton.layout(parsed.layout).joints)
+    check_space(folder.parent, 12 * joints, f"for recipe {recipe.name}")
     kept: list[int] = []
     lengths: list[int] = []
     skipped: dict[str, str] = {}
     digest = hashlib.sha256()
     with atomic_folder(folder) as temporary:
         writer: NpyWriter | None = None
-        for i in track(range(len(parsed)), description=recipe.name, transient=True):
+        for i, clip in enumerate(track(parsed.clips(), recipe.name, len(parsed), transient=True)):
             try:
-                x = stages.normalise(stages.select(parsed.clip(i)))
+                x = recipe.apply(clip, stages)
             except EmptyClip as error:
-                skipped[parsed.names[i]] = f"D04: {error}"
-                continue
-            if not np.isfinite(x).all():  # one such number would spread through every batch statistic
-                skipped[parsed.names[i]] = "D12: NaN or infinite coordinates"
+                skipped[clip.name] = f"{error.code}: {error}"
                 continue
             writer = writer or NpyWriter(temporary / "x.npy", "<f4", x.shape[1:])
             digest.update(writer.append(x))
@@ -125,7 +138,7 @@ def derive(parsed: ParsedStore, recipe: RecipeConfig, folder: Path) -> None:
             raise UserError(f"{folder}: recipe {recipe.name} could use none of the {len(parsed)} parsed clips")
         writer.close()
         names = [parsed.names[i] for i in kept]
-        digest.update("\n".join(names).encode() + np.array([lengths, parsed.labels[kept]], "<i8").tobytes())
+        digest.update(about_digest(names, lengths, parsed.labels[kept]))
         np.save(temporary / "offsets.npy", np.cumsum([0, *lengths], dtype=np.int64))
         write_json(temporary / "recipe.json", {
             "recipe": recipe.parameters, "layout": parsed.layout, "parsed": parsed.fingerprint,

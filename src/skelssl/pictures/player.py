@@ -21,15 +21,21 @@ class PlayerClip:
     x: NDArray[np.floating]  # (T, V, 3, M) joint positions (no motion or bone stream), any unit
     dropped_joints: Sequence[int] = ()  # drawn hollow, their bones dashed
     kept_frames: Sequence[int] | None = None  # T' frames that survive a mask; None: all of them
+    bodies: Sequence[str] = ()  # M names: each body gets a bar of the frames that show it
+    note: str | None = None  # the line below; None: what a mask drops
 
 
-def skeleton_player(clips: Sequence[PlayerClip], layout: Layout) -> str:
-    """Plays the clips side by side on one clock: drag turns them all, a strip below each shows its dropped frames."""
+def skeleton_player(clips: Sequence[PlayerClip], layout: Layout, *, together: bool = False) -> str:
+    """Plays the clips side by side on one clock: drag turns them all, a strip below each shows its dropped frames.
+
+    ``together`` stretches shorter clips, so that all begin and end at the same time.
+    """
     side = [{"_left": 1, "_right": 2}.get(j[j.rfind("_") :], 0) if "_" in j else 0 for j in layout.joints]
     data = {
         "bones": layout.bones,
         "side": side,
         "head": layout.joints.index("head") if "head" in layout.joints else -1,
+        "together": together,
         "clips": [_clip(clip, layout) for clip in clips],
     }
     return figure("player", data, "animated skeletons")
@@ -43,7 +49,8 @@ def _clip(clip: PlayerClip, layout: Layout) -> dict[str, object]:
     kept = range(frames) if clip.kept_frames is None else sorted(int(t) for t in clip.kept_frames)
     return {
         "title": clip.title,
-        "note": _note(clip, frames, len(kept), layout),
+        "note": _note(clip, frames, len(kept), layout) if clip.note is None else clip.note,
+        "bodies": list(clip.bodies),
         "floor": float(posed[present].reshape(-1, 3)[:, 1].min(initial=0.0)),
         "x": (1000 * posed).round().astype(int).reshape(frames, len(x[0]), -1).tolist(),
         "present": present.astype(int).tolist(),

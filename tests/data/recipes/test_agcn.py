@@ -6,9 +6,11 @@ from skelssl.data.ntu import parse_skeleton
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.recipes.agcn import onto_axes
 from skelssl.errors import UserError
+from skelssl.skeleton import layout
 from tests.helpers.bodies import body, clip_of, on, random_clip
 from tests.helpers.shared import golden_clips, shared
 
+NTU25 = layout("ntu25")
 RECIPE = RecipeConfig("agcn")
 FIXED = RecipeConfig("agcn", faithful=False)
 
@@ -123,12 +125,12 @@ def test_golden_of_the_specification():
 
 def test_a_turn_is_a_rotation_and_ends_on_the_shoulder_line():
     pose = body(1, seed=3)[0]
-    turn = onto_axes(pose)
+    turn = onto_axes(pose, NTU25)
     np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(turn) == pytest.approx(1)
     line = turn @ (pose[8] - pose[4])
     np.testing.assert_allclose(line / np.linalg.norm(line), (1, 0, 0), atol=1e-12)
-    np.testing.assert_array_equal(onto_axes(np.zeros((25, 3), np.float32)), np.eye(3))
+    np.testing.assert_array_equal(onto_axes(np.zeros((25, 3), np.float32), NTU25), np.eye(3))
 
 
 def test_places_are_taken_by_scatter_and_swap_with_the_order_of_the_list():
@@ -159,13 +161,15 @@ def test_fixed_keeps_one_time_line_and_holds_the_spine():
     late[5:, 0], late[:, 1] = quick, slow
     x = FIXED.build().normalise(late)
     assert not x[:5, 0].any()
-    turn = onto_axes(quick[0]).astype(np.float32)
+    turn = onto_axes(quick[0], NTU25).astype(np.float32)
     spine = np.concatenate([np.tile(quick[0, 1], (5, 1)), quick[:, 1]])[:, None]
     np.testing.assert_allclose(x[5:, 0], (quick - spine[5:]) @ turn.T, atol=1e-5)
     np.testing.assert_allclose(x[:, 1], (slow - spine) @ turn.T, atol=1e-5)
     gone = late[::-1]  # later he is held where he was last
     np.testing.assert_allclose(
-        FIXED.build().normalise(gone)[15:, 1], (gone[15:, 1] - gone[14, 0, 1]) @ onto_axes(gone[0, 0]).T, atol=1e-5
+        FIXED.build().normalise(gone)[15:, 1],
+        (gone[15:, 1] - gone[14, 0, 1]) @ onto_axes(gone[0, 0], NTU25).T,
+        atol=1e-5,
     )
 
 
@@ -198,7 +202,7 @@ def test_nobody_is_zero_in_both_forms():
 
 def test_arguments_it_does_not_have():
     for extra in ({"align_spine": True}, {"single_person_fill": "copy"}):
-        with pytest.raises(UserError, match=r"method\.recipe: agcn has neither"):
+        with pytest.raises(UserError, match=r"method\.recipe: agcn has no"):
             RecipeConfig("agcn", **extra).build()
 
 

@@ -8,9 +8,12 @@ from skelssl.data.clip import RawClip
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.recipes.aimclr import resize
 from skelssl.errors import UserError
+from tests.helpers.bodies import body, on
+from tests.helpers.bodies import clip_of as raw_clip
 from tests.helpers.shared import golden_clips, shared
 
 RECIPE = RecipeConfig("aimclr")
+FIXED = RecipeConfig("aimclr", faithful=False)
 
 
 def clip_of(x: np.ndarray) -> RawClip:
@@ -82,6 +85,64 @@ def test_shoulders_lie_along_x_where_the_clip_faces_one_way():
     line = line[:, 8] - line[:, 4]
     assert np.abs(line[:, 2]).max() < 0.01
     assert line[:, 0].min() > 0.39
+
+
+def naive_fixed(x):
+    """The fixed form in float64, frame by frame and joint by joint."""
+    shown = [frame.astype(np.float64) for frame in x if frame[0, 0].any()]
+    for frame in shown:
+        centre = frame[0, 20].copy()
+        for m in range(2):
+            for v in range(25):
+                frame[m, v] = frame[m, v] - centre if frame[m, v].any() else 0
+    out = np.zeros((50, 2, 25, 3))
+    for t in range(50):
+        at = min(max((t + 0.5) * len(shown) / 50 - 0.5, 0), len(shown) - 1)
+        low = int(at)
+        high = min(low + 1, len(shown) - 1)
+        pose = shown[low] * (low + 1 - at) + shown[high] * (at - low)
+        line = pose[0, 8] - pose[0, 4]
+        angle = np.arccos(line[0] / (np.hypot(line[0], line[2]) + 1e-4)) * (1 if line[2] >= 0 else -1)
+        c, s = np.cos(angle), np.sin(angle)
+        turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+        for m in range(2):
+            for v in range(25):
+                out[t, m, v] = turn @ pose[m, v]
+    return out
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fixed_equals_its_definition_written_joint_by_joint(seed):
+    dice = np.random.default_rng(seed)
+    x = dice.normal((0, 0, 3), 0.2, (int(dice.integers(2, 90)), 2, 25, 3)).astype(np.float32)
+    angle = np.linspace(0, 6, len(x)) + seed  # he turns about: every sign of x and z occurs
+    x[:, 0, 8] = x[:, 0, 4] + 0.4 * np.stack([np.cos(angle), 0.1 * angle, np.sin(angle)], -1)
+    x[1:][dice.random((len(x) - 1, 2)) < 0.15] = 0
+    x[:, 1] *= seed > 0
+    np.testing.assert_allclose(FIXED.build().normalise(x), naive_fixed(x), atol=1e-5)
+
+
+def test_fixed_takes_the_frames_of_the_first_person_and_keeps_the_distance():
+    first, second = body(30, motion=0.3), body(60, seed=1, motion=0.1)
+    clip = raw_clip({1: on(range(20, 50), first), 2: on(range(60), second)}, 60)
+    x = FIXED.build().select(clip)
+    np.testing.assert_array_equal(x[20:50, 0], first)
+    np.testing.assert_array_equal(x[:, 1], second)
+    out = FIXED.build().normalise(x)
+    gap = np.linalg.norm(resize(second[20:50, 20] - first[:, 20], 50), axis=-1)
+    np.testing.assert_allclose(np.linalg.norm(out[:, 1, 20] - out[:, 0, 20], axis=-1), gap, rtol=1e-2)
+    np.testing.assert_allclose(out[:, 0, 20], 0, atol=1e-6)
+    assert (out[:, 0, 8] - out[:, 0, 4])[:, 0].min() > 0
+    published = RECIPE.build()
+    np.testing.assert_allclose(published.normalise(published.select(clip))[:, 1, 20], 0, atol=1e-6)
+
+
+def test_fixed_keeps_every_frame():
+    long = raw_clip({1: on(range(310), body(310))}, 310)
+    assert len(FIXED.build().select(long)) == 310
+    assert len(RECIPE.build().select(long)) == 300
+    with pytest.raises(ValueError, match="absent in every frame"):
+        FIXED.build().normalise(np.zeros((5, 2, 25, 3), np.float32))
 
 
 def test_identity_of_a_recipe():

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from skelssl.data import process_file
+from skelssl.data.clip import PKU
 from skelssl.data.ntu import parse_skeleton
 from skelssl.data.recipes import RecipeConfig
 from skelssl.errors import UserError
@@ -98,10 +101,24 @@ def test_one_person_under_two_ids_is_copied_only_where_fixed():
 
 
 def test_pku_clips_are_not_cleaned():
-    clip = clip_of({0: on(range(6), body(6)), 1: on([2, 3], body(2, seed=1))}, 6, name="0291-R_011")
+    bodies = {0: on(range(6), body(6)), 1: on([2, 3], body(2, seed=1))}
+    clip = replace(clip_of(bodies, 6, name="0291-R_011"), form=PKU)
     x = RecipeConfig("ctrgcn", pku_interval="after_start").build().select(clip)
     assert x.shape == (5, 2, 25, 3)
     np.testing.assert_array_equal(x[[1, 2], 1], body(2, seed=1))
+
+
+@pytest.mark.parametrize("faithful", [True, False])
+def test_without_a_centre_nothing_moves(faithful):
+    clip = clip_of({1: on(range(20), body(20, motion=0.3)), 2: on(range(5, 20), body(15, seed=1))}, 20)
+    recipe = RecipeConfig("ctrgcn", faithful=faithful, center=False).build()
+    x = recipe.normalise(recipe.select(clip))
+    np.testing.assert_array_equal(x[:, 0], body(20, motion=0.3))
+    np.testing.assert_array_equal(x[5:, 1], body(15, seed=1))
+    assert not x[:5, 1].any()
+    with pytest.raises(ValueError, match="absent in every frame"):
+        recipe.normalise(np.zeros((5, 2, 25, 3), np.float32))
+    assert RecipeConfig("ctrgcn", center=False).id != RECIPE.id
 
 
 def test_published_layout_is_one_frame_a_row():

@@ -5,6 +5,7 @@ from skelssl.data import process_file
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.recipes.agcn import onto_axes
 from skelssl.errors import UserError
+from skelssl.skeleton import layout
 from tests.helpers.bodies import body, clip_of, on
 from tests.helpers.shared import golden_clips, shared
 
@@ -38,7 +39,7 @@ def test_equals_the_published_steps_written_joint_by_joint(seed):
     x[dice.random(x.shape[:3]) < 0.02] = 0
     expected = naive_normalise(x)
     np.testing.assert_allclose(RECIPE.build().normalise(x), expected, atol=1e-6)
-    turn = onto_axes(expected[0, 0])
+    turn = onto_axes(expected[0, 0], layout("ntu25"))
     aligned = ALIGNED.build().normalise(x)
     np.testing.assert_allclose(aligned, expected @ turn.T, atol=1e-5)
     np.testing.assert_allclose((aligned[0, 0, 8] - aligned[0, 0, 4])[1:], 0, atol=1e-5)
@@ -108,7 +109,7 @@ def test_errors():
         RECIPE.build().normalise(np.zeros((5, 2, 25, 3), np.float32))
     with pytest.raises(ValueError, match="at the origin"):
         RECIPE.build().select(clip_of({1: on(range(3), np.zeros((3, 25, 3), np.float32))}, 3))
-    with pytest.raises(UserError, match=r"single_person_fill: found copy, expected zero"):
+    with pytest.raises(UserError, match=r"method\.recipe: pyskl has neither single_person_fill nor center"):
         RecipeConfig("pyskl", single_person_fill="copy").build()
 
 

@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from skelssl.data.clip import PKU
 from skelssl.data.recipes.tracks import as_stored, denoise, in_interval, listed, two_people
 from tests.helpers.bodies import body, clip_of, on, random_clip
 
@@ -172,7 +175,7 @@ def test_a_clip_without_bodies_is_an_error_of_the_clip():
 def test_pku_clips_stay_as_stored_and_may_lose_their_leading_frame():
     one, two = body(4), body(2, seed=1)
     bodies = {0: on(range(4), one), 1: on([1, 3], two)}
-    clip = clip_of(bodies, 4, name="A10N08-L_003")
+    clip = replace(clip_of(bodies, 4, name="A10N08-L_003"), form=PKU)
     kept = as_stored(in_interval(clip, "inclusive"))
     np.testing.assert_array_equal(kept[:, 0], one)
     np.testing.assert_array_equal(kept[[1, 3], 1], two)

@@ -11,18 +11,24 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.data.clip import RawClip
+from skelssl import skeleton
+from skelssl.data.clip import RECIPE_FREE, SERVES, EmptyClip, RawClip
 from skelssl.data.recipes.agcn import AGCN
 from skelssl.data.recipes.aimclr import AimCLR
 from skelssl.data.recipes.ctrgcn import CTRGCN
 from skelssl.data.recipes.pyskl import PySKL
 from skelssl.errors import UserError
+from skelssl.skeleton import Layout
 
 
 class Recipe(Protocol):
     """Two stages; own recordings enter at the second."""
 
     version: int  # bumped when the arithmetic changes, so that older stores are derived anew
+    pku_interval: str  # as its published PKU-MMD files have it
+
+    def __init__(self, *, body: Layout, **arguments: Any) -> None:
+        """``arguments`` are the fields of RecipeConfig but the name."""
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
         """Raw bodies -> (T, M=2, V, 3), absent persons and frames zero."""
@@ -47,8 +53,13 @@ class RecipeConfig:
     name: str
     faithful: bool = True
     align_spine: bool = False
-    pku_interval: str = "inclusive"  # inclusive | after_start
+    pku_interval: str | None = None  # inclusive | after_start; None: as the recipe's published files have it
     single_person_fill: str = "zero"  # zero | copy
+    center: bool = True  # False: ctrgcn leaves clips where the camera saw them, as the published PKU-MMD files do
+
+    def __post_init__(self) -> None:
+        if self.pku_interval is None and self.name in RECIPES:
+            object.__setattr__(self, "pku_interval", RECIPES[self.name].pku_interval)
 
     @classmethod
     def parse(cls, config: Mapping[str, Any]) -> RecipeConfig:
@@ -59,16 +70,48 @@ class RecipeConfig:
                 raise UserError(f"method.recipe.{key}: unknown key, expected one of {', '.join(known)}")
         recipe = cls(**config)
         choices = {"name": tuple(RECIPES), "faithful": (True, False), "align_spine": (True, False),
-                   "pku_interval": ("inclusive", "after_start"), "single_person_fill": ("zero", "copy")}  # fmt: skip
+                   "pku_interval": ("inclusive", "after_start"), "single_person_fill": ("zero", "copy"),
+                   "center": (True, False)}  # fmt: skip
         for key, values in choices.items():
             if (value := getattr(recipe, key)) not in values:
                 expected = " or ".join(str(v) for v in values)
                 raise UserError(f"method.recipe.{key}: found {value!r}, expected {expected}")
         return recipe
 
-    def build(self) -> Recipe:
-        """The recipe itself."""
-        return RECIPES[self.name](**{k: v for k, v in asdict(self).items() if k != "name"})
+    @classmethod
+    def published(cls, name: str, dataset: Mapping[str, Any], *, faithful: bool = True) -> RecipeConfig:
+        """As the published files of a data set were made; ``dataset`` is its block of the configuration."""
+        keys = ("center", "single_person_fill") if name == "ctrgcn" else ()
+        return cls.parse({"name": name, "faithful": faithful, **{key: dataset[key] for key in keys if key in dataset}})
+
+    def check_form(self, form: str, arguments: Mapping[str, Any], where: object) -> None:
+        """Raises UserError where clips of ``form`` were imported as another recipe, or other arguments, made them."""
+        serves = SERVES.get(form, (form,) if form in RECIPES else (self.name,))
+        if self.name not in serves or (form not in RECIPE_FREE and not self.faithful):
+            raise UserError(
+                f"{where}: found arrays imported in the form of recipe {' or '.join(serves)}, expected that recipe "
+                "with faithful=true; anything else needs the raw recordings: skelssl prepare raw=PATH"
+            )
+        for key, value in arguments.items():
+            if getattr(self, key) != value:
+                raise UserError(
+                    f"method.recipe.{key}: found {getattr(self, key)}, expected {value} as the arrays imported to "
+                    f"{where} were made"
+                )
+
+    def apply(self, clip: RawClip, stages: Recipe) -> NDArray[np.float32]:
+        """(T, M, V, 3) as a store holds the clip; ``stages`` is ``build()``. Raises EmptyClip where it holds none."""
+        # An import is normalised already, but for pyskl's, whose readers do it when they load.
+        done = clip.form == self.name != "pyskl"
+        x = clip.persons() if done else stages.normalise(stages.select(clip))
+        if not np.isfinite(x).all():  # one such number would spread through every batch statistic
+            raise EmptyClip("NaN or infinite coordinates", "D12")
+        return x
+
+    def build(self, layout: str = "ntu25") -> Recipe:
+        """The recipe itself for bodies of ``layout``; raises UserError for one that lacks a joint it turns about."""
+        arguments = {k: v for k, v in asdict(self).items() if k != "name"}
+        return RECIPES[self.name](body=skeleton.layout(layout), **arguments)
 
     @property
     def parameters(self) -> dict[str, Any]:

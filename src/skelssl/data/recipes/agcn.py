@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes.tracks import PERSONS, as_stored, in_interval, two_people
 from skelssl.errors import UserError
+from skelssl.skeleton import Layout
 
 MAX_FRAMES = 300  # length of the references' files; longer clips keep their head
 MAX_BODIES = 4
-SPINE_BASE, SPINE_MID, SHOULDER_LEFT, SHOULDER_RIGHT = 0, 1, 4, 8
 
 
 class AGCN:
@@ -39,11 +39,24 @@ class AGCN:
     """
 
     version = 1
+    pku_interval = "inclusive"
 
-    def __init__(self, *, faithful: bool, align_spine: bool, pku_interval: str, single_person_fill: str) -> None:
-        if align_spine or single_person_fill != "zero":
-            raise UserError("method.recipe: agcn has neither align_spine nor single_person_fill, expected the defaults")
+    def __init__(
+        self,
+        *,
+        body: Layout,
+        faithful: bool,
+        align_spine: bool,
+        pku_interval: str,
+        single_person_fill: str,
+        center: bool,
+    ) -> None:
+        if align_spine or single_person_fill != "zero" or not center:
+            raise UserError(
+                "method.recipe: agcn has no align_spine, single_person_fill or center, expected the defaults"
+            )
         self.faithful, self.pku_interval = faithful, pku_interval
+        self.body, self.spine_mid = body, body.index("spine_mid")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
         """The two persons who move most, the main one first. PKU-MMD clips stay as they are stored.
@@ -74,25 +87,29 @@ class AGCN:
             raise EmptyClip("the first person is absent in every frame")
         if self.faithful:
             x = np.stack([_repeated(x[:, person], frames) for person in range(PERSONS)], axis=1)
-            there, first, centre = x.sum(-1) != 0, 0, x[:, 0, SPINE_MID]
+            there, first, centre = x.sum(-1) != 0, 0, x[:, 0, self.spine_mid]
         else:
             x = x[np.arange(frames) % len(x)]
             first = np.any(x[:, 0] != 0, axis=(1, 2)).argmax()
-            there, centre = np.any(x != 0, axis=-1), _held(x[:, 0, SPINE_MID])
+            there, centre = np.any(x != 0, axis=-1), _held(x[:, 0, self.spine_mid])
         x = np.where(there[..., None], x - centre[:, None, None], np.float32(0))
-        turn = onto_axes(x[first, 0]).astype(np.float32)
+        turn = onto_axes(x[first, 0], self.body).astype(np.float32)
         return (x.reshape(-1, 3) @ turn.T).reshape(x.shape)
 
 
-def onto_axes(pose: NDArray[np.float32]) -> NDArray[np.float64]:
+def onto_axes(pose: NDArray[np.float32], body: Layout) -> NDArray[np.float64]:
     """The rotation (3, 3) of 2s-AGCN: the lower spine of ``pose`` (V, 3) onto +z, then the shoulder line onto +x.
 
     The second turn is not about z and tilts the spine again. Vectors that are zero, or lie on their axis already in
     either sense, are not turned.
     """
-    pose = pose.astype(np.float64)
-    upright = _rotation(pose[SPINE_MID] - pose[SPINE_BASE], axis=2)
-    turn: NDArray[np.float64] = _rotation(upright @ (pose[SHOULDER_RIGHT] - pose[SHOULDER_LEFT]), axis=0) @ upright
+
+    def bone(start: str, end: str) -> NDArray[np.float64]:
+        vector: NDArray[np.float64] = pose[body.index(end)].astype(np.float64) - pose[body.index(start)]
+        return vector
+
+    upright = _rotation(bone("spine_base", "spine_mid"), axis=2)
+    turn: NDArray[np.float64] = _rotation(upright @ bone("shoulder_left", "shoulder_right"), axis=0) @ upright
     return turn
 
 

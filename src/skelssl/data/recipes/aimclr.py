@@ -1,9 +1,7 @@
 """Recipe ``aimclr``: 50 frames, each person centred and turned per frame.
 
 The preprocessing of ST-GCN's generator followed by AimCLR's (Guo et al., AAAI 2022), which PSTL was trained on
-(Zhou et al., AAAI 2023). The references' quirks are part of the published numbers and are kept: persons are told apart
-by their place in the file's list, the number of filled frames serves as the length of the clip, every person is
-centred on himself, and the direction of the turn is decided once per clip.
+(Zhou et al., AAAI 2023).
 """
 
 from __future__ import annotations
@@ -12,48 +10,92 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.clip import EmptyClip, RawClip
+from skelssl.data.recipes.tracks import as_stored, in_interval, two_people
 from skelssl.errors import UserError
+from skelssl.skeleton import Layout
 
 MAX_FRAMES = 300  # the references' padded length; longer clips keep their central part
 FRAMES = 50
-SPINE_BASE, SHOULDER_LEFT, SHOULDER_RIGHT, SPINE_SHOULDER = 0, 4, 8, 20
 
 
 class AimCLR:
-    """``select`` gives (T, 2, 25, 3) of at most 300 frames, ``normalise`` (50, 2, 25, 3), metres."""
+    """``select`` gives (T, 2, V, 3), ``normalise`` (50, 2, V, 3), metres.
+
+    ``faithful`` keeps the published quirks. Without it, as a group:
+
+    * persons are told apart by their ids and cleaned as in ``ctrgcn`` (published: by their place in each frame's list,
+      so that two who change places swap, and a table seen as a body becomes a person);
+    * only frames that show the first person remain (published: as many from the start as there are such frames,
+      wherever they lie);
+    * both persons are centred on the first one's upper spine, so that their distance stays (published: each on his
+      own);
+    * both persons are turned by the first one's shoulder line, which ends up along +x in every frame (published: each
+      by his own, and the sign of the angle is decided once per clip, so frames that face the other way turn wrongly);
+    * clips keep all their frames before they are resized (published: the central 300).
+    """
 
     version = 1
+    pku_interval = "inclusive"
 
-    def __init__(self, *, faithful: bool, align_spine: bool, pku_interval: str, single_person_fill: str) -> None:
-        if not faithful:
-            raise UserError("method.recipe.faithful: found false, expected true (aimclr has its published form only)")
-        if align_spine or single_person_fill != "zero":
+    def __init__(
+        self,
+        *,
+        body: Layout,
+        faithful: bool,
+        align_spine: bool,
+        pku_interval: str,
+        single_person_fill: str,
+        center: bool,
+    ) -> None:
+        if align_spine or single_person_fill != "zero" or not center:
             raise UserError(
-                "method.recipe: aimclr has neither align_spine nor single_person_fill, expected the defaults"
+                "method.recipe: aimclr has no align_spine, single_person_fill or center, expected the defaults"
             )
-        self.pku_interval = pku_interval
+        self.faithful, self.pku_interval = faithful, pku_interval
+        self.spine_base, self.spine_shoulder = body.index("spine_base"), body.index("spine_shoulder")
+        self.shoulders = body.index("shoulder_left"), body.index("shoulder_right")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
-        """Slot m holds the m-th body listed in each frame; tracker ids are not looked at, empty frames stay zero."""
-        first, count = clip.frame_ptr[:-1], np.diff(clip.frame_ptr)
-        x = np.zeros((clip.n_frames, 2, *clip.bodies.shape[1:]), np.float32)
-        for person in range(2):
-            present = count > person
-            x[present, person] = clip.bodies[first[present] + person]
+        """The first two bodies of each frame's list (``faithful``), or two persons by their ids.
+
+        Raises EmptyClip for a clip without a usable body.
+        """
+        clip = in_interval(clip, self.pku_interval)
+        x = as_stored(clip)
+        if x is None:
+            x = _by_place(clip) if self.faithful else two_people(clip, faithful=False)[0]
         start = max(0, (len(x) - MAX_FRAMES) // 2)
-        return x[start : start + MAX_FRAMES]
+        return x[start : start + MAX_FRAMES] if self.faithful else x
 
     def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Cuts to the filled length, centres, resizes to 50 frames and turns; raises EmptyClip on an empty clip."""
-        length = int((x[:, 0, SPINE_BASE] != 0).any(-1).sum())
-        if length == 0:
+        """Cuts, centres, resizes to 50 frames and turns; raises EmptyClip where the first person is never there."""
+        present = (x[:, 0, self.spine_base] != 0).any(-1)
+        if not present.any():
             raise EmptyClip("the first person is absent in every frame")
-        centred = x[:length] - x[:length, :, SPINE_SHOULDER : SPINE_SHOULDER + 1]
-        return face_camera(resize(centred, FRAMES)).astype(np.float32)
+        x = x[: present.sum()] if self.faithful else x[present]
+        origin = x[:, :, self.spine_shoulder] if self.faithful else x[:, :1, self.spine_shoulder]
+        there = True if self.faithful else x.any(-1, keepdims=True)  # zeros are absent: they do not move
+        resized = resize(np.where(there, x - origin[:, :, None], np.float32(0)), FRAMES)
+        return face_camera(resized, *self.shoulders, per_clip=self.faithful).astype(np.float32)
 
     def published(self, clip: RawClip) -> NDArray[np.float32]:
-        """(3, 50, 25, 2), as in the reference's ``*_position.npy``."""
-        return self.normalise(self.select(clip)).transpose(3, 0, 2, 1)
+        """(3, 50, V, 2), as in the reference's ``*_position.npy``."""
+        return self.as_published(self.normalise(self.select(clip)))
+
+    @staticmethod
+    def as_published(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(T, M, V, 3) -> (3, T, V, M), the layout of the reference's files."""
+        return x.transpose(3, 0, 2, 1)
+
+
+def _by_place(clip: RawClip) -> NDArray[np.float32]:
+    """Slot m holds the m-th body listed in each frame; ids are not looked at, empty frames stay zero."""
+    first, count = clip.frame_ptr[:-1], np.diff(clip.frame_ptr)
+    x = np.zeros((clip.n_frames, 2, *clip.bodies.shape[1:]), np.float32)
+    for person in range(2):
+        present = count > person
+        x[present, person] = clip.bodies[first[present] + person]
+    return x
 
 
 def resize(x: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
@@ -66,15 +108,19 @@ def resize(x: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
     return resized
 
 
-def face_camera(x: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Turns each person about the y axis, per frame, so that his shoulder line lies along x.
+def face_camera(x: NDArray[np.float32], left: int, right: int, *, per_clip: bool) -> NDArray[np.float64]:
+    """Turns each person about the y axis, per frame, so that the line from joint ``left`` to ``right`` lies along x.
 
-    (T, M, V, 3) -> same. The sign of the angle comes from the sum of the line's z over the whole clip, so frames in
-    which the person faces the other way are turned wrongly, as in the reference.
+    (T, M, V, 3) -> same. With ``per_clip`` the sign of the angle comes from the sum of the line's z over the whole
+    clip, so frames in which the person faces the other way are turned wrongly, as in the reference. Without it the
+    first person's line turns both, frame by frame.
     """
-    line = (x[:, :, SHOULDER_RIGHT] - x[:, :, SHOULDER_LEFT]).astype(np.float64)
+    line = (x[:, :, right] - x[:, :, left]).astype(np.float64)
     line[..., 1] = 0
+    if not per_clip:
+        line = np.broadcast_to(line[:, :1], line.shape)
     cosine = line[..., 0] / (np.linalg.norm(line, axis=-1) + 1e-4)
-    sine = np.sqrt(1 - np.minimum(cosine * cosine, 1)) * np.where(line[..., 2].sum(0) >= 0, -1.0, 1.0)
+    z = line[..., 2].sum(0) if per_clip else line[..., 2]
+    sine = np.sqrt(1 - np.minimum(cosine * cosine, 1)) * np.where(z >= 0, -1.0, 1.0)
     c, s = cosine[..., None], sine[..., None]  # (T, M, 1)
     return np.stack([c * x[..., 0] - s * x[..., 2], x[..., 1] + 0.0 * c, s * x[..., 0] + c * x[..., 2]], axis=-1)

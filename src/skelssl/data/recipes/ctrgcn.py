@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes.tracks import as_stored, in_interval, two_people
 from skelssl.errors import UserError
+from skelssl.skeleton import Layout
 
 MAX_FRAMES = 300  # the references' padded length; longer clips keep their head
-SPINE_MID = 1
 
 
 class CTRGCN:
@@ -33,12 +33,23 @@ class CTRGCN:
     ``select``, which knows the bodies; own arrays that enter at ``normalise`` bring their second person along.
     """
 
-    version = 1
+    version = 2
+    pku_interval = "after_start"
 
-    def __init__(self, *, faithful: bool, align_spine: bool, pku_interval: str, single_person_fill: str) -> None:
+    def __init__(
+        self,
+        *,
+        body: Layout,
+        faithful: bool,
+        align_spine: bool,
+        pku_interval: str,
+        single_person_fill: str,
+        center: bool,
+    ) -> None:
         if align_spine:
             raise UserError("method.recipe.align_spine: found true, expected false (ctrgcn never turns a clip)")
         self.faithful, self.pku_interval, self.copy = faithful, pku_interval, single_person_fill == "copy"
+        self.center, self.spine_mid = center, body.index("spine_mid")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
         """The cleaned bodies as two persons, frames without either left out. PKU-MMD clips stay as they are stored.
@@ -59,13 +70,15 @@ class CTRGCN:
     def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Subtracts the first person's mid-spine in his first frame from all that is there; zeros stay zero.
 
-        Raises EmptyClip where the first person is absent throughout.
+        With ``center=False`` nothing moves. Raises EmptyClip where the first person is absent throughout.
         """
         present = np.any(x[:, 0] != 0, axis=(1, 2))
         if not present.any():
             raise EmptyClip("the first person is absent in every frame")
+        if not self.center:
+            return x
         there = _filled(x.reshape(*x.shape[:2], -1), True)[..., None] if self.faithful else _filled(x, False)
-        return np.where(there[..., None], x - x[present.argmax(), 0, SPINE_MID], np.float32(0))
+        return np.where(there[..., None], x - x[present.argmax(), 0, self.spine_mid], np.float32(0))
 
     def published(self, clip: RawClip) -> NDArray[np.float32]:
         """(T, 150), a row of the reference's files before they are padded to 300 frames."""

@@ -16,8 +16,8 @@ from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes.agcn import onto_axes
 from skelssl.data.recipes.tracks import PERSONS, as_stored, in_interval, two_people
 from skelssl.errors import UserError
+from skelssl.skeleton import Layout
 
-SPINE_MID = 1
 EMPTY = 1e-3  # metres; a sum of absolute coordinates below it counts as absence
 
 
@@ -34,11 +34,22 @@ class PySKL:
     """
 
     version = 1
+    pku_interval = "after_start"
 
-    def __init__(self, *, faithful: bool, align_spine: bool, pku_interval: str, single_person_fill: str) -> None:
-        if single_person_fill != "zero":
-            raise UserError("method.recipe.single_person_fill: found copy, expected zero (pyskl copies nobody)")
+    def __init__(
+        self,
+        *,
+        body: Layout,
+        faithful: bool,
+        align_spine: bool,
+        pku_interval: str,
+        single_person_fill: str,
+        center: bool,
+    ) -> None:
+        if single_person_fill != "zero" or not center:
+            raise UserError("method.recipe: pyskl has neither single_person_fill nor center, expected the defaults")
         self.faithful, self.align_spine, self.pku_interval = faithful, align_spine, pku_interval
+        self.body, self.spine_mid = body, body.index("spine_mid")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
         """The cleaned bodies as two persons, from the first frame that shows either to the last.
@@ -61,8 +72,8 @@ class PySKL:
             raise EmptyClip("nobody is there in any frame")
         x = x[present[:, main]]
         x = x[:, ::-1] if main else x
-        x = np.where(x.any(-1, keepdims=True), x - x[0, 0, SPINE_MID], np.float32(0))
-        turn = onto_axes(x[0, 0]).astype(np.float32) if self.align_spine else np.eye(3, dtype=np.float32)
+        x = np.where(x.any(-1, keepdims=True), x - x[0, 0, self.spine_mid], np.float32(0))
+        turn = onto_axes(x[0, 0], self.body).astype(np.float32) if self.align_spine else np.eye(3, dtype=np.float32)
         return (x.reshape(-1, 3) @ turn.T).reshape(x.shape)
 
     def published(self, clip: RawClip) -> NDArray[Any]:
@@ -86,5 +97,5 @@ class PySKL:
         x = x[filled[0] : filled[-1] + 1]
         if bodies == 1:  # one body is one person; several may leave the second one empty
             return x[:, :1]
-        late = np.abs(x[0, :, SPINE_MID]).sum(-1) > EMPTY
+        late = np.abs(x[0, :, self.spine_mid]).sum(-1) > EMPTY
         return x[:, ::-1] if late[1] and not late[0] else x

@@ -6,20 +6,18 @@ et al., ACM MM 2022) have in common, with their quirks on demand.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.data.clip import EmptyClip, RawClip
+from skelssl.data.clip import LISTED, LISTED_TWO, PKU, RAW, EmptyClip, RawClip
 
 SHORTEST = 12  # frames; a shorter body beside others is noise
 WIDEST = 0.8  # x extent over y extent; wider frames are bad ones
 BAD_SHARE = 0.69754  # of bad frames that makes a body noise
 PERSONS = 2
-_PKU_NAME = re.compile(r"([0-9]{4}|A[0-9]{2}N[0-9]{2})-[LMR]")  # a clip's name begins with its recording's
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +96,13 @@ def denoise(tracks: Sequence[Track], *, keep_longest: bool) -> list[Track]:
 
 
 def as_stored(clip: RawClip) -> NDArray[np.float32] | None:
-    """(T, 2, V, 3) of a PKU-MMD clip, whose files keep two persons apart already; None for clips of other sets."""
-    if not _PKU_NAME.match(clip.name):
-        return None
-    x = np.zeros((clip.n_frames, PERSONS, *clip.bodies.shape[1:]), np.float32)
-    x[np.repeat(np.arange(clip.n_frames), np.diff(clip.frame_ptr)), clip.body_id] = clip.bodies
-    return x
+    """(T, 2, V, 3) of a clip whose file keeps two persons apart already, as PKU-MMD's do; None for a tracker's list."""
+    return None if clip.form in (RAW, LISTED, LISTED_TWO) else clip.persons(PERSONS)
 
 
 def in_interval(clip: RawClip, pku_interval: str) -> RawClip:
     """The clip without its leading frame where it is of PKU-MMD and its interval is read as ``after_start``."""
-    if pku_interval != "after_start" or not _PKU_NAME.match(clip.name):
+    if pku_interval != "after_start" or clip.form != PKU:
         return clip
     first = clip.frame_ptr[1]
     rows = {key: getattr(clip, key)[first:] for key in ("bodies", "body_id", "track")}

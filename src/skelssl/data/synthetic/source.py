@@ -7,10 +7,10 @@ from itertools import product
 from pathlib import Path
 from typing import Final
 
-from skelssl.data.clip import RawClip
+from skelssl.data.clip import RAW, RawClip
 from skelssl.data.ntu import NTU, parse_name
 from skelssl.data.prepare_report import Report
-from skelssl.data.source import ClipTable, Entry, Split
+from skelssl.data.source import AS_RECORDED, ClipTable, Entry, Split
 from skelssl.data.synthetic.actions import ACTIONS
 from skelssl.data.synthetic.dice import Dice
 from skelssl.data.synthetic.perform import perform
@@ -35,6 +35,8 @@ class Synthetic:
     """
 
     layout: Final = "ntu25"
+    form: Final = RAW
+    arguments = AS_RECORDED
     generated: Final = True
     splits: Final = ("xsub", "xview")
 

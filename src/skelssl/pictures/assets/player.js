@@ -1,4 +1,4 @@
-figures.player = (place, { bones, side, head, clips }) => {
+figures.player = (place, { bones, side, head, together, clips }) => {
   const frames = Math.max(...clips.map((clip) => clip.x.length));
   const view = { yaw: 0.45, pitch: 0.16 }, speeds = [1, 0.5, 0.25];
   let time = 0, speed = 0, last = 0, drawn = -1;
@@ -13,21 +13,30 @@ figures.player = (place, { bones, side, head, clips }) => {
   const sketches = clips.flatMap((clip) => {
     const card = element("div", stage);
     element("h3", card, { textContent: clip.title });
-    const kept = new Set(clip.kept), gone = new Set(clip.dropped), at = (t) => Math.min(Math.floor(t), clip.x.length - 1);
+    const kept = new Set(clip.kept), gone = new Set(clip.dropped);
+    const pace = together ? clip.x.length / frames : 1, at = (t) => Math.min(Math.floor(t * pace + 1e-6), clip.x.length - 1);
     const body = sketch(element("div", card), "view", (w) => w * 1.1, (pen, w, h) => drawClip(pen, w, h, clip, at(time), kept, gone));
-    const strip = sketch(element("div", card), "strip", () => 18, (pen, w, h) => drawStrip(pen, w, h, clip, at(time), kept));
+    const strip = sketch(element("div", card), "strip", () => Math.max(18, 14 * clip.bodies.length + 4), (pen, w, h) => drawStrip(pen, w, h, clip, at(time), kept));
+    const names = clip.bodies.length ? element("div", card, { className: "legend names" }) : null;
+    clip.bodies.forEach((name, m) => swatch(names, bodyColor(m), `${m + 1} · ${name}`));
     element("p", card, { textContent: clip.note });
     turn(body.canvas);
-    seek(strip.canvas, clip.x.length);
+    seek(strip.canvas, clip.x.length, pace);
     return [body, strip];
   });
   const legend = element("div", place, { className: "legend" });
-  [["left", "left side"], ["right", "right side"], ["trunk", "trunk"]].forEach(([name, text]) => {
-    element("i", element("span", legend, { textContent: "" })).style.background = `var(--${name})`;
-    legend.lastChild.append(text);
-  });
-  element("i", element("span", legend), { className: "ring" });
-  legend.lastChild.append("dropped");
+  [["left", "left side"], ["right", "right side"], ["trunk", "trunk"]].forEach(([name, text]) => swatch(legend, name, text));
+  if (clips.some((clip) => clip.dropped.length)) {
+    element("i", element("span", legend), { className: "ring" });
+    legend.lastChild.append("dropped");
+  }
+
+  function swatch(parent, name, text) {
+    element("i", element("span", parent)).style.background = `var(--${name})`;
+    parent.lastChild.append(text);
+  }
+
+  function bodyColor(m) { return `c${m % 6}`; }
 
   function project(p, w, h) {
     const [cy, sy, cp, sp] = [Math.cos(view.yaw), Math.sin(view.yaw), Math.cos(view.pitch), Math.sin(view.pitch)];
@@ -43,6 +52,7 @@ figures.player = (place, { bones, side, head, clips }) => {
       const joints = side.map((_, v) => project([0, 1, 2].map((c) => flat[3 * v + c] / 1000), w, h));
       pen.globalAlpha = kept.has(t) ? 1 : 0.18;
       drawBody(pen, w, joints, gone);
+      if (clip.bodies.length > 1) drawNumber(pen, w, joints, m);
     });
     pen.globalAlpha = 1;
     if (kept.has(t)) return;
@@ -90,9 +100,22 @@ figures.player = (place, { bones, side, head, clips }) => {
     });
   }
 
+  function drawNumber(pen, w, joints, m) {
+    const [x, y] = joints.reduce((top, joint) => (joint[1] < top[1] ? joint : top));
+    pen.fillStyle = color(bodyColor(m));
+    pen.font = "600 12px system-ui, sans-serif";
+    pen.fillText(m + 1, x - 3, y - w / 30 - 4); // above the head
+  }
+
   function drawStrip(pen, w, h, clip, t, kept) {
     const step = w / clip.x.length, gap = step > 4 ? 1 : 0;
-    clip.x.forEach((_, i) => {
+    if (clip.bodies.length) clip.bodies.forEach((_, m) => {
+      pen.fillStyle = color("faint");
+      pen.fillRect(0, 14 * m + 8, w, 2);
+      pen.fillStyle = color(bodyColor(m));
+      clip.present.forEach((there, i) => { if (there[m]) pen.fillRect(i * step, 14 * m + 4, step - gap, 10); });
+    });
+    else clip.x.forEach((_, i) => {
       pen.fillStyle = color(kept.has(i) ? "accent" : "gone");
       pen.globalAlpha = kept.has(i) ? 0.55 : 0.9;
       pen.fillRect(i * step, kept.has(i) ? 3 : 8, step - gap, kept.has(i) ? 12 : 2);
@@ -115,8 +138,8 @@ figures.player = (place, { bones, side, head, clips }) => {
     for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => { from = null; });
   }
 
-  function seek(canvas, count) {
-    const to = (event) => { if (event.buttons) jump(Math.floor((count * event.offsetX) / canvas.clientWidth)); };
+  function seek(canvas, count, pace) {
+    const to = (event) => { if (event.buttons) jump(Math.ceil(Math.floor((count * event.offsetX) / canvas.clientWidth) / pace)); };
     canvas.addEventListener("pointerdown", to);
     canvas.addEventListener("pointermove", to);
   }

@@ -1,0 +1,101 @@
+"""Figures of one clip: as recorded, as each recipe leaves it, and as pre-training draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from hydra.utils import get_class, instantiate
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+
+from skelssl.data.clip import RAW, SERVES, EmptyClip, RawClip
+from skelssl.data.recipes import RECIPES, RecipeConfig
+from skelssl.errors import UserError
+from skelssl.pictures.player import PlayerClip
+
+VISIBLE = 0.01  # metres
+PERSONS = "first person", "second person"
+
+
+def recorded(clip: RawClip) -> PlayerClip:
+    """All bodies in the order in which the file first names them, each with its id."""
+    ids, first, body = np.unique(clip.body_id, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    x = np.zeros((clip.n_frames, len(ids), *clip.bodies.shape[1:]), np.float32)
+    x[np.repeat(np.arange(clip.n_frames), np.diff(clip.frame_ptr)), np.argsort(order)[body]] = clip.bodies
+    listed = clip.form in SERVES  # by place alone
+    names = [str(i) if clip.form == RAW else f"place {i + 1}" if listed else PERSONS[i] for i in ids[order]]
+    return _player("recorded", x, bodies=names, note=f"{clip.n_frames} frames")
+
+
+def under_recipes(clip: RawClip, layout: str, dataset: Mapping[str, Any]) -> tuple[list[PlayerClip], dict[str, str]]:
+    """A figure per recipe, two where faithful and fixed differ visibly; and why a recipe cannot use the clip.
+
+    ``dataset`` is the block of the configuration, which knows how the published files of a recipe were made.
+    """
+    shown: list[PlayerClip] = []
+    refused: dict[str, str] = {}
+    for name in RECIPES:
+        made: dict[bool, NDArray[np.float32]] = {}
+        reasons: dict[bool, str] = {}
+        for faithful in (True, False):
+            try:
+                recipe = RecipeConfig.published(name, dataset, faithful=faithful)
+                made[faithful] = under_recipe(clip, recipe, layout)
+            except (UserError, EmptyClip) as error:
+                reasons[faithful] = str(error)
+        if len(made) == 2 and not differ(made[True], made[False]):
+            del made[False]
+        shown += [_player(_title(name, f), x, bodies=PERSONS, note=f"{len(x)} frames") for f, x in made.items()]
+        same = len(set(reasons.values())) < len(reasons)
+        refused |= {name if same else _title(name, f): why for f, why in reasons.items()}
+    return shown, refused
+
+
+def _title(name: str, faithful: bool) -> str:
+    return name if faithful else f"{name}, fixed"
+
+
+def under_recipe(clip: RawClip, recipe: RecipeConfig, layout: str) -> NDArray[np.float32]:
+    """(T, M, V, 3) as the recipe's store would hold the clip; raises EmptyClip or UserError where it would not."""
+    recipe.check_form(clip.form, {}, clip.name)
+    return recipe.apply(clip, recipe.build(layout))
+
+
+def differ(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
+    """Whether an eye could tell two (T, M, V, 3) apart."""
+    return a.shape != b.shape or bool(np.abs(a - b).max(initial=0) > VISIBLE)
+
+
+def drawn(clip: RawClip, layout: str, config: DictConfig) -> tuple[list[PlayerClip], list[PlayerClip]]:
+    """Views of the clip as the method's pre-training draws them, and what its masks hide."""
+    import torch  # slow to load, and the page of a data set does without
+
+    from skelssl.data.batch import Batch
+    from skelssl.methods.base import Method
+    from skelssl.train import build_method
+
+    OmegaConf.update(config, "dataset.layout", layout, force_add=True)
+    method: Any = OmegaConf.to_container(config.method, resolve=True)
+    x = under_recipe(clip, RecipeConfig.parse(method["recipe"]), layout)
+    whole = torch.from_numpy(np.ascontiguousarray(x))[None].permute(0, 4, 1, 3, 2)  # (1, 3, T, V, M)
+    one = torch.zeros(1, dtype=torch.int64)
+    batch = Batch(x=whole, frames=one + len(x), label=one + clip.label, index=one)
+    view, dice = instantiate(method["view"]["pretrain"], _convert_="all"), torch.Generator().manual_seed(config.seed)
+    draws = torch.cat([view(batch, dice) for _ in range(config.draws)])[: config.draws]
+    views = [
+        _player(f"draw {i + 1}", draw.permute(1, 3, 2, 0).numpy(), note=f"{draw.shape[1]} frames")
+        for i, draw in enumerate(draws)
+    ]
+    target: Any = get_class(method["_target_"])
+    if target.show is Method.show:  # it has no masks to show
+        return views, []
+    shown = build_method({"method": method, "seed": config.seed}).show(whole, dice)
+    masks = [_player(s.title, x, dropped_joints=s.dropped_joints, kept_frames=s.kept_frames) for s in shown]
+    return views, masks
+
+
+def _player(title: str, x: NDArray[np.floating[Any]], **more: Any) -> PlayerClip:
+    return PlayerClip(title, np.moveaxis(x, 1, 3), **more)  # (T, M, V, 3) -> (T, V, 3, M)

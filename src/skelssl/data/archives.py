@@ -1,0 +1,75 @@
+"""7z archives among the raw files. They give up their members only in order, so they are unpacked before parsing."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from lzma import LZMAError
+from pathlib import Path
+
+from skelssl.data.files import atomic_folder, check_space, locked, remove_stale
+from skelssl.data.roots import TEXTS
+from skelssl.errors import UserError
+
+_MAGIC = b"7z\xbc\xaf\x27\x1c"
+
+
+@contextmanager
+def unpacked(roots: Sequence[Path], folder: Path) -> Iterator[list[Path]]:
+    """Yields the roots, each 7z archive replaced by a folder with the texts in it, below ``folder``.
+
+    An archive that is unpacked already is not unpacked again, so that a call goes on where an earlier one was stopped
+    or failed. Once the block has ended well the unpacked files are removed. Raises UserError where py7zr is not
+    installed, for a damaged archive, and for a disk without room.
+    """
+    if not any(map(_is_7z, roots)):
+        yield list(roots)
+        return
+    work = folder / ".unpacked"
+    with locked(folder / ".unpack.lock"):
+        yield [_unpack(root, work) if _is_7z(root) else root for root in roots]
+        shutil.rmtree(work)
+
+
+def _is_7z(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def _unpack(path: Path, work: Path) -> Path:
+    try:
+        import py7zr
+        from py7zr import exceptions
+    except ImportError as error:
+        raise UserError(
+            f"raw={path}: found a 7z archive, expected py7zr to read it: pip install 'skelssl[archives]'"
+        ) from error
+    stat = path.stat()
+    key = hashlib.sha256(repr((path.name, stat.st_size, stat.st_mtime_ns)).encode()).hexdigest()[:8]
+    target = work / f"{path.stem}-{key}"
+    if target.exists():
+        return target
+    remove_stale(target)
+    try:
+        with py7zr.SevenZipFile(path) as archive:
+            wanted = [file for file in archive.list() if file.filename.lower().endswith(TEXTS)]
+            if not wanted:
+                raise UserError(f"raw={path}: found no {' or '.join(TEXTS)} file inside, expected raw recordings")
+            size = sum(file.uncompressed for file in wanted)
+            with atomic_folder(target) as temporary:
+                check_space(work, size, "for unpacking")
+                print(f"unpacking {path.name}, {len(wanted):,} files of {size / 1e9:.2f} GB, into {target}", flush=True)
+                archive.extract(temporary, targets=[file.filename for file in wanted])
+    except (
+        exceptions.ArchiveError,
+        exceptions.PasswordRequired,
+        exceptions.AbsolutePathError,
+        LZMAError,
+        EOFError,
+    ) as error:
+        raise UserError(f"raw={path}: cannot be unpacked ({error}), expected a whole and unlocked archive") from error
+    return target

@@ -1,0 +1,124 @@
+"""``prepare import=PATH``: the preprocessed files that users of other code have already, as a source of clips.
+
+| on disk | made by | recipe |
+|---|---|---|
+| ``NTU60_XSub.npz`` and its kin | CTR-GCN, MAMP, HA-CM | ``ctrgcn`` |
+| ``{train,val}_data.npy`` | ST-GCN | ``aimclr``: raw bodies by their place, no ids |
+| ``{train,val}_position.npy`` | AimCLR, PSTL | ``aimclr`` |
+| ``{train,val}_data_joint.npy`` with ``_num_frame.npy`` | 2s-AGCN, skeleton-contrast, CMD | ``agcn`` |
+| ``ntu60_3danno.pkl`` and its kin | pyskl, mmaction2 | ``pyskl`` |
+| ``S...A....skeleton.npy`` | NTU RGB+D's ``txt2npy.py`` | ``aimclr``, ``agcn`` |
+
+Each is known by its content. Its arrays are what one recipe made, so they serve that recipe and no other.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from skelssl.data.files import locked, write_json
+from skelssl.data.imports.annotations import find_annotations
+from skelssl.data.imports.arrays import find_arrays
+from skelssl.data.imports.imported import Imported
+from skelssl.data.imports.listed import ABOUT, SUFFIX, ListedNTU
+from skelssl.data.imports.names import attach, check_dataset, check_sides, own_split
+from skelssl.data.imports.npz import find_npz
+from skelssl.data.imports.rows import Found, Refused
+from skelssl.data.ntu import NTU
+from skelssl.data.prepare_report import Report
+from skelssl.data.source import Source
+from skelssl.errors import UserError
+
+_KNOWN = "an .npz of CTR-GCN, a folder of ST-GCN, AimCLR or 2s-AGCN arrays, a pyskl .pkl, or .skeleton.npy files"
+
+
+@contextmanager
+def imported(
+    paths: Sequence[Path], base: Source, folder: Path, *, split: str | None = None, names: Path | None = None
+) -> Iterator[Source]:
+    """The clips of ``paths`` as a source, for as long as the block lasts; prints what it found.
+
+    ``base`` is the data set as of its raw files, ``folder`` where its store and report go, ``split`` the file's own
+    where its name does not tell, ``names`` a list of sample names. What must be unpacked lies in ``folder`` meanwhile.
+    Raises UserError for what is no such file, or does not belong to the data set. Where the catalogue of bad input has
+    a code for the fault, ``report.json`` is written as well.
+    """
+    scratch = folder / ".import"
+    with locked(folder / ".import.lock", wait=False):
+        try:
+            yield _open(paths, base, scratch, split, names)
+        except Refused as error:
+            report = Report(base.dataset)
+            report.skip(error.path.name, error.code, error.reason)
+            write_json(folder / "report.json", report.as_json())
+            raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _open(paths: Sequence[Path], base: Source, scratch: Path, split: str | None, names: Path | None) -> Source:
+    if base.generated:
+        raise UserError(f"dataset: found {base.dataset}, which is generated, expected the data set of the import")
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"import={path}: found nothing there, expected {_KNOWN}")
+    if any(path.name.endswith(SUFFIX) or (path.is_dir() and next(path.rglob(f"*{SUFFIX}"), None)) for path in paths):
+        if not isinstance(base, NTU):
+            raise UserError(f"import={paths[0]}: found {SUFFIX} files, which only NTU RGB+D has, not {base.dataset}")
+        if file := next((path for path in paths if path.is_file()), None):
+            raise UserError(f"import={file}: found a single file, expected the folder of the {SUFFIX} files")
+        print(ABOUT)
+        return ListedNTU(base.dataset, skip_incomplete=base.skip_incomplete, missing=base.missing)
+    if len(paths) != 1:
+        raise UserError(f"import: found {len(paths)} paths, expected one (several only of {SUFFIX} files)")
+    path = _single(paths[0])
+    check_dataset(path, base)
+    found = _find(path, base, scratch)
+    split = own_split(found, base, split)
+    _check_classes(found, base)
+    naming = attach(found, base, split, names)
+    source = Imported(base, found, split=split, naming=naming)
+    if source.named and isinstance(base, NTU):
+        check_sides(found, base, split)
+    print(source.about)
+    return source
+
+
+def _single(path: Path) -> Path:
+    """The file of a folder that holds just one npz or pickle; the path itself otherwise."""
+    if not path.is_dir() or any(path.glob("*.npy")):
+        return path
+    files = sorted([*path.glob("*.npz"), *path.glob("*.pkl")])
+    if len(files) != 1:
+        found = ", ".join(file.name for file in files) or "none of those"
+        raise UserError(f"import={path}: found {found}, expected one of {_KNOWN}")
+    return files[0]
+
+
+def _find(path: Path, base: Source, scratch: Path) -> Found:
+    if path.is_dir() or _starts(path, b"\x93NUMPY"):
+        return find_arrays(path, base)
+    if zipfile.is_zipfile(path) or _starts(path, b"PK"):
+        return find_npz(path, base, scratch)
+    if path.suffix in (".pkl", ".pickle"):
+        return find_annotations(path, base, scratch)
+    raise UserError(f"import={path}: found a file of no known kind, expected {_KNOWN}")
+
+
+def _starts(path: Path, magic: bytes) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(magic)) == magic
+
+
+def _check_classes(found: Found, base: Source) -> None:
+    classes = len(base.class_names)
+    for part in found.parts:
+        if len(part.labels) and not 0 <= part.labels.min() <= part.labels.max() < classes:
+            wrong = part.labels[(part.labels < 0) | (part.labels >= classes)][0]
+            raise Refused(
+                found.path, "D21", f"found label {wrong}, expected 0 to {classes - 1} for the classes of {base.dataset}"
+            )

@@ -1,0 +1,122 @@
+"""Foreign arrays as a source like any other: shards, report, splits and resuming come from ``prepare``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skelssl.data.clip import RawClip
+from skelssl.data.imports.names import facts_of
+from skelssl.data.imports.rows import Found, Part, Row
+from skelssl.data.ntu import NTU
+from skelssl.data.prepare_report import Report
+from skelssl.data.source import ClipTable, Entry, Source, Split
+from skelssl.errors import UserError
+
+
+class Imported:
+    """The clips of one import, one entry each.
+
+    With NTU's names everything follows from them, all splits included. Without, clips are called ``train-000001`` and
+    so on, and there are just the splits that the file itself has.
+    """
+
+    generated = False
+
+    def __init__(self, base: Source, found: Found, *, split: str | None, naming: str) -> None:
+        """``base`` is the data set that the arrays were made of, ``split`` the file's own where it is known.
+
+        ``naming`` says where the names come from.
+        """
+        self.dataset, self.layout, self.class_names = base.dataset, base.layout, list(base.class_names)
+        self.base, self.form, self.arguments, self.decode = base, found.form, dict(found.arguments), found.decode
+        self.named = isinstance(base, NTU) and all(part.names is not None for part in found.parts)
+        self._rows = _rows(found)
+        self._train = {} if self.named else _training(found, split)
+        self.splits = tuple(base.splits) if self.named else tuple(self._train)
+        if not self.splits:
+            raise UserError(
+                f"import={found.path}: found no name that tells its split, expected dataset="
+                f"{' or '.join(f'{base.dataset}_{name}' for name in base.splits)}"
+            )
+
+        self.about = _about(found, self, naming)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_rows": [], "_train": {}}  # workers are handed their rows with each call
+
+    def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
+        """All rows, sorted by name; raises UserError for a name that occurs twice (D18)."""
+        report.origin = self.about
+        rows: list[Entry] = [*self._rows]
+        if self.named and isinstance(self.base, NTU):
+            rows = self.base.admitted(rows, report)
+        rows.sort(key=lambda row: row.name)
+        twice = [a.name for a, b in pairwise(rows) if a.name == b.name]
+        if twice:
+            raise UserError(f"{twice[0]}: found two rows of that name in {rows[0].location} (D18), expected one")
+        return rows
+
+    def read(self, entry: Entry) -> list[RawClip]:
+        """The one clip of a row; raises BadInput."""
+        assert isinstance(entry, Row)  # ``entries`` makes no others
+        return [self.decode(entry)]
+
+    def split(self, name: str, clips: ClipTable) -> Split:
+        """By the data set's rule where names tell, else as the file has it; raises UserError for an unknown split."""
+        if name not in self.splits:
+            raise UserError(f"split of {self.dataset}: found {name!r}, expected one of {', '.join(self.splits)}")
+        if self.named:
+            return self.base.split(name, clips)
+        train = [clip in self._train[name] for clip in clips.names]
+        sides = [tuple(c for c, t in zip(clips.names, train, strict=True) if t is side) for side in (True, False)]
+        return Split(*sides)
+
+    def expected(self) -> Mapping[str, Any]:
+        """As of the data set."""
+        return self.base.expected()
+
+
+def clip_names(part: Part) -> Sequence[str]:
+    """The names of a part, made up from the row where there are none."""
+    return part.names or [f"{part.side}-{row:06d}" for row in range(1, len(part.blocks) + 1)]
+
+
+def _training(found: Found, split: str | None) -> dict[str, frozenset[str]]:
+    """Split -> names of its training clips, for sets whose names tell nothing."""
+    lists = {key.rpartition("_")[0]: names for key, names in found.lists.items() if key.endswith("_train")}
+    if lists:
+        return {name: frozenset(names) for name, names in lists.items()}
+    names = [name for part in found.parts if part.side == "train" for name in clip_names(part)]
+    return {split: frozenset(names)} if split else {}
+
+
+def _about(found: Found, source: Imported, naming: str) -> str:
+    counts = " + ".join(f"{len(part.blocks):,} {part.side}".strip() for part in found.parts)
+    classes = len(np.unique(np.concatenate([part.labels for part in found.parts])))
+    lost = "" if source.named else f"; lost: subjects, cameras, every other split than {', '.join(source.splits)}"
+    return (
+        f"import {found.path.name}: {found.what} of recipe {found.form}, {counts} clips, {classes} of "
+        f"{len(source.class_names)} classes\nsplits {', '.join(source.splits)}; {naming}{lost}"
+    )
+
+
+def _rows(found: Found) -> list[Row]:
+    digest = hashlib.sha256()
+    for file in found.files:
+        stat = file.stat()
+        digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    stamp = int(digest.hexdigest()[:15], 16)
+    rows = []
+    for part in found.parts:
+        labels = part.labels.tolist()
+        frames = [None] * len(labels) if part.frames is None else part.frames.tolist()
+        for name, block, label, count in zip(clip_names(part), part.blocks, labels, frames, strict=True):
+            rows.append(Row(name, str(found.path), size=found.text_size(block), stamp=stamp, block=block, label=label,
+                            facts=facts_of(name), frames=count))  # fmt: skip
+    return rows

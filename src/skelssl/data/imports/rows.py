@@ -1,0 +1,143 @@
+"""What every importer finds: clips as rows of foreign arrays, where they lie, and what is known about them."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelssl.data.clip import RawClip
+from skelssl.data.source import Entry
+from skelssl.errors import UserError
+
+TEXT = 1200  # bytes of text that one body in one frame would take, for the check of free space
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+class Refused(UserError):
+    """An import that cannot be: the file, a code of the bad-input catalogue and the reason."""
+
+    def __init__(self, path: Path | str, code: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason} ({code})")
+        self.path, self.code, self.reason = Path(path), code, reason
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """An array as it lies in a file, uncompressed."""
+
+    path: str
+    offset: int  # bytes
+    dtype: str
+    shape: tuple[int, ...]
+    fortran: bool = False
+
+    def read(self) -> NDArray[Any]:
+        """The array, read afresh: a memory map would count as memory used, and the rows are read once only."""
+        flat = np.fromfile(self.path, self.dtype, math.prod(self.shape), offset=self.offset)
+        return flat.reshape(self.shape, order="F" if self.fortran else "C")
+
+    def rows(self) -> list[Block]:
+        """One block per index of the first axis; raises Refused for an array whose rows are scattered."""
+        if self.fortran and len(self.shape) > 1:
+            raise Refused(self.path, "D32", "found an array in Fortran order, expected C order as the references save")
+        row = self.shape[1:]
+        step = math.prod(row) * np.dtype(self.dtype).itemsize
+        return [Block(self.path, self.offset + i * step, self.dtype, row) for i in range(self.shape[0])]
+
+
+def npy_header(
+    path: Path, start: int = 0, data: bytes | None = None
+) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, Fortran order, dtype and the offset of the content of a ``.npy`` that begins at byte ``start``.
+
+    ``data``: the bytes of a file that is in memory already.
+    """
+    try:
+        with open(path, "rb") if data is None else io.BytesIO(data) as file:
+            file.seek(start)
+            shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+            return shape, fortran, dtype, file.tell()
+    except OSError as error:
+        raise Refused(path, "D33", f"cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError) as error:
+        raise Refused(path, "D32", "found no npy header, expected a whole .npy; delete it and make it again") from error
+
+
+def npy_block(path: Path, start: int = 0, size: int | None = None) -> Block:
+    """The array of a ``.npy`` file, or of the ``size`` bytes from ``start`` that are one.
+
+    Raises Refused (D32) for one whose size is not what its header says, and for one that holds objects.
+    """
+    shape, fortran, dtype, offset = npy_header(path, start)
+    if dtype.hasobject:
+        raise Refused(path, "D29", "found an array of pickled objects, expected one of numbers")
+    found = (os.stat(path).st_size if size is None else start + size) - offset
+    if found != (needed := math.prod(shape) * dtype.itemsize):
+        raise Refused(
+            path,
+            "D32",
+            f"found {found:,} bytes of content, expected the {needed:,} of {shape} {dtype}; "
+            "it was half-written: delete it and make or download it again",
+        )
+    return Block(str(path), offset, dtype.str, shape, fortran)
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Entry):
+    """One clip of an array file."""
+
+    block: Block = field(kw_only=True)
+    label: int = field(kw_only=True)
+    facts: Mapping[str, int] = field(kw_only=True)
+    frames: int | None = field(kw_only=True, default=None)  # where the file counts them beside the array
+
+
+@dataclass(slots=True)
+class Part:
+    """One side of a split as its file holds it, or all clips of a file that keeps the splits as lists."""
+
+    side: str  # train or test; empty for all
+    blocks: Sequence[Block]
+    labels: NDArray[np.int64]  # (N,)
+    names: Sequence[str] | None = None
+    frames: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises Refused (D30) where there are more or fewer labels, names or counts than clips."""
+        beside = {"labels": self.labels, "names": self.names, "frame counts": self.frames}
+        for what, values in beside.items():
+            if values is not None and len(values) != len(self.blocks):
+                path = self.blocks[0].path if self.blocks else self.side
+                raise Refused(
+                    path, "D30", f"found {len(values):,} {what} for {len(self.blocks):,} clips, expected one each"
+                )
+
+
+@dataclass(slots=True)
+class Found:
+    """What an importer made of a path."""
+
+    path: Path
+    what: str  # for the reader: whose format it is
+    form: str  # clip.LISTED, clip.LISTED_TWO or the name of a recipe
+    decode: Callable[[Row], RawClip]
+    parts: Sequence[Part]
+    files: Sequence[Path]  # whose change makes another import
+    text_size: Callable[[Block], int]  # bytes that a clip would take as text, for the check of free space
+    hints: Sequence[str] = ()  # names of file and folder that may tell the split
+    order: str | None = None  # of clips without names: by the ids of the split, "name", or not known
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the recipe that made the arrays
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)  # "xsub_train" -> names, where the file has them
+
+
+def persons_first(x: NDArray[Any]) -> NDArray[np.float32]:
+    """(C, T, V, M), the layout of ST-GCN's files, -> (T, M, V, C)."""
+    return np.ascontiguousarray(x.transpose(1, 3, 2, 0), np.float32)
