@@ -1,7 +1,8 @@
 import pytest
+from torch import nn
 
 from skelssl.errors import UserError
-from skelssl.optim import Optim
+from skelssl.optim import Optim, decay_groups
 
 PSTL = Optim(name="adam", lr=5e-3, epochs=150, warmup_epochs=10)
 
@@ -22,6 +23,16 @@ def test_steps_and_floors():
     assert mamp.rate(0.5) == pytest.approx(1e-3 * 0.5 / 20)
     assert mamp.rate(400) == pytest.approx(5e-4)
     assert Optim(name="adam", lr=1.0, epochs=9, stop_epoch=4).last_epoch == 4
+
+
+def test_vectors_and_exempt_names_are_not_decayed():
+    net = nn.ModuleDict({"a": nn.Linear(2, 3), "place": nn.Embedding(4, 2), "frozen": nn.Linear(1, 1)})
+    net["frozen"].requires_grad_(False)
+    decayed, spared = decay_groups(net.named_parameters(), exempt=["place"])
+    assert [p.shape for p in decayed["params"]] == [(3, 2)]
+    assert [p.shape for p in spared["params"]] == [(3,), (4, 2)]
+    assert (decayed.get("weight_decay"), spared["weight_decay"]) == (None, 0.0)
+    assert len(decay_groups(net.named_parameters())[0]["params"]) == 2
 
 
 def test_mistakes_name_the_key():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from argparse import Namespace
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from skelssl.data.files import atomic_file, read_json, write_json
+from skelssl.encoders import transformer
+from skelssl.encoders.representations import CONCAT, ConcatL2, from_reference, setting
 from skelssl.entry import config_dir
 from skelssl.errors import UserError
 from skelssl.skeleton import layout
@@ -33,13 +36,22 @@ def save_encoders(
         about = {
             "format": FORMAT, "method": method["name"], "dataset": config["dataset"]["name"],
             "stream": config["stream"], "seed": config["seed"], "layout": config["dataset"]["layout"],
-            "encoder": method["encoder"][name] if name else method["encoder"], "recipe": method["recipe"],
+            "setting": getattr(encoder, "setting", None), "encoder": _block(method["encoder"], encoders, name),
+            "recipe": method["recipe"],
             "view": method["view"], "probe": method["probe"], "data_fingerprint": fingerprint,
         }  # fmt: skip
         state = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
         with atomic_file(folder / name / WEIGHTS) as file:
             file.write(save(state))
         write_json(folder / name / CONFIG, about)
+
+
+def _block(config: Mapping[str, Any], encoders: Mapping[str, nn.Module], name: str) -> dict[str, Any]:
+    """What builds the encoder ``name``; where the method has several, the default one is one of those with a name."""
+    if "_target_" not in config:
+        same = next(n for n, encoder in encoders.items() if n and encoder is encoders[name])
+        config = config[same]
+    return {key: value for key, value in config.items() if key != "_partial_"}
 
 
 def load_encoder(
@@ -53,13 +65,15 @@ def load_encoder(
 ) -> nn.Module:
     """An encoder in eval mode: ``(N, 3, T, V, M) -> (N, D)``.
 
-    ``path`` is a run folder, its ``encoder/`` folder, or, with ``source`` (``pstl``), a state dict released elsewhere.
+    ``path`` is a run folder, its ``encoder/`` folder, or, with ``source`` (one of ``SOURCES``), a state dict
+    released elsewhere. ``representation`` picks one encoder of several (``seq``, ``graph``, ``image``), or all of
+    them with ``concat_l2``: their features, each of length 1, side by side.
     ``overrides`` replace arguments of the encoder (``hidden=64``). The module carries ``recipe`` (dict), ``view``
     (``probe`` and ``test`` views by name), ``layout`` (Layout), ``probe`` (recipes of the protocols) and ``about``.
     Raises UserError for a file of another format or shape, and for a module outside skelssl and ``trust``.
     """
     path = Path(path)
-    about, state = _foreign(path, source, stream) if source else _own(path, representation)
+    about, state = _foreign(path, source, representation, stream) if source else _own(path, representation)
     about = {**about, "encoder": {**about["encoder"], **overrides}}
     encoder = build_encoder(about, trust)
     _load(encoder, state, path)
@@ -87,11 +101,17 @@ def _build(block: Mapping[str, Any], trust: Collection[str]) -> nn.Module:
 def _own(path: Path, representation: str | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
     folder = path.parent if path.name == WEIGHTS else path
     folder = folder / "encoder" if (folder / "encoder").is_dir() else folder
-    folder = folder / (representation or "")
     if not (folder / CONFIG).exists():
         raise UserError(
             f"{path}: found no encoder there, expected a finished run, or source=NAME for a file of another code base"
         )
+    if representation:
+        parts = {file.parent.name: file for file in weights_files(folder, CONCAT)}
+        if representation == CONCAT and len(parts) > 1:
+            return _concat({name: _own(file, None) for name, file in parts.items()})
+        if representation not in parts:
+            raise _unknown(representation, parts, path)
+        folder = folder / representation
     about = read_json(folder / CONFIG)
     if about.get("format") != FORMAT:
         raise UserError(f"{folder / CONFIG}: found format {about.get('format')}, expected {FORMAT}")
@@ -99,6 +119,22 @@ def _own(path: Path, representation: str | None) -> tuple[dict[str, Any], dict[s
         return about, load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder / WEIGHTS}: cannot be read ({error})") from error
+
+
+def _concat(parts: Mapping[str, tuple[dict[str, Any], dict[str, Tensor]]]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Several encoders of one run as one."""
+    parts = dict(sorted(parts.items()))
+    about = next(iter(parts.values()))[0]
+    block = {"_target_": f"{ConcatL2.__module__}.{ConcatL2.__name__}",
+             "parts": {name: own["encoder"] for name, (own, _) in parts.items()}}  # fmt: skip
+    state = {f"parts.{name}.{key}": value for name, (_, own) in parts.items() for key, value in own.items()}
+    return {**about, "encoder": block, "setting": f"{'+'.join(parts)}, {CONCAT}"}, state
+
+
+def _unknown(representation: str, parts: Collection[str], path: Path) -> UserError:
+    names = [*parts, *([CONCAT] if len(parts) > 1 else [])]
+    expected = f"one of {', '.join(names)}" if names else "none, there is a single encoder"
+    return UserError(f"representation: found {representation!r}, expected {expected} in {path}")
 
 
 def _load(encoder: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
@@ -120,7 +156,8 @@ def _load(encoder: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
 def read_state(path: Path) -> dict[str, Any]:
     """A torch file read without unpickling code; raises UserError where it is none."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([Namespace]):  # many training scripts save their options; it runs no code
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: cannot be read as a torch checkpoint ({reason})") from error
@@ -129,26 +166,83 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _st_gcn(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """ST-GCN names, bare or under ``state_dict``/``model``, behind ``module.`` or ``encoder.``; ``fc`` is left out."""
+def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The named tensors of a file, bare or under ``state_dict`` or ``model``."""
     inner = next((state[k] for k in ("state_dict", "model") if isinstance(state.get(k), Mapping)), state)
-    tensors = {k: v for k, v in inner.items() if isinstance(v, Tensor)}
+    return {k: v for k, v in inner.items() if isinstance(v, Tensor)}
+
+
+def _st_gcn(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """ST-GCN names, behind ``module.`` or ``encoder.``; ``fc`` is left out."""
+    tensors = _tensors(state)
     for prefix in ("module.", "encoder.", "encoder_q."):
         if any(k.startswith(prefix) for k in tensors):
             tensors = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     return {k: v for k, v in tensors.items() if not k.startswith("fc.")}
 
 
-SOURCES: dict[str, Callable[[Mapping[str, Any]], dict[str, Tensor]]] = {"pstl": _st_gcn}
+def _contrasted(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Query networks of a pair as ``seq.…``, ``graph.…`` or ``image.…``: S1 is ``encoder_q``, S2 ``encoder_r``.
+
+    Which is which shows in the names of their parameters. Key networks, queues and heads (``fc``) are left out.
+    """
+    tensors = {k.removeprefix("module."): v for k, v in _tensors(state).items()}
+    found: dict[str, Tensor] = {}
+    for prefix in ("encoder_q.", "encoder_r."):
+        own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        if network := from_reference(own):
+            name, own = network
+            found |= {f"{name}.{k}": v for k, v in own.items()}
+    return found
 
 
-def _foreign(path: Path, source: str, stream: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _masked(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """MAMP's encoder out of a pre-training, linear or fine-tuning file; decoder, mask token and head are left out."""
+    tensors = {k.removeprefix("module."): v for k, v in _tensors(state).items()}
+    others = ("decoder_", "mask_token", "head.")
+    return transformer.from_reference({k: v for k, v in tensors.items() if not k.startswith(others)})
+
+
+SOURCES: dict[str, Callable[[Mapping[str, Any]], dict[str, Tensor]]] = {
+    "pstl": _st_gcn,
+    "skeleton_contrast": _contrasted,
+    "mamp": _masked,
+}
+
+
+def _foreign(
+    path: Path, source: str, representation: str | None, stream: str
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if source not in SOURCES:
         raise UserError(f"source: found {source!r}, expected one of {', '.join(SOURCES)}")
     if not path.is_file():
         raise UserError(f"{path}: found no file, expected a checkpoint of {source}")
-    state = SOURCES[source](read_state(path))
-    return foreign_about(source, stream), {k: _widened(v) for k, v in state.items()}
+    state = {k: _widened(v) for k, v in SOURCES[source](read_state(path)).items()}
+    about = foreign_about(source, stream)
+    if "_target_" not in about["encoder"]:
+        return _one_of(about, state, representation, path)
+    if representation:
+        raise _unknown(representation, (), path)
+    return about, state
+
+
+def _one_of(
+    about: dict[str, Any], state: Mapping[str, Tensor], representation: str | None, path: Path
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """One network, or all of them side by side, of a file that holds several; by default the first."""
+    names = list(dict.fromkeys(key.partition(".")[0] for key in state))
+    if not names:
+        raise UserError(f"{path}: found no network of {about['method']} there, expected one under encoder_q")
+    parts = {}
+    for name in names:
+        block = {key: value for key, value in about["encoder"][name].items() if key != "_partial_"}
+        own = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
+        parts[name] = {**about, "encoder": block, "setting": setting(names, name)}, own
+    if representation == CONCAT and len(parts) > 1:
+        return _concat(parts)
+    if representation and representation not in parts:
+        raise _unknown(representation, parts, path)
+    return parts[representation or names[0]]
 
 
 def _widened(value: Tensor) -> Tensor:
@@ -166,9 +260,11 @@ def foreign_about(method: str, stream: str = "joint", body: str = "ntu25") -> di
             "data_fingerprint": None, **keep}  # fmt: skip
 
 
-def weights_file(path: Path, representation: str | None = None) -> Path:
-    """The file that holds the weights of what ``load_encoder`` takes."""
+def weights_files(path: Path, representation: str | None = None) -> list[Path]:
+    """The files that hold the weights of what ``load_encoder`` takes: several with ``concat_l2``."""
     if path.is_file():
-        return path
+        return [path]
     folder = path / "encoder" if (path / "encoder").is_dir() else path
-    return folder / (representation or "") / WEIGHTS
+    if representation == CONCAT:
+        return sorted(folder.glob(f"*/{WEIGHTS}"))
+    return [folder / (representation or "") / WEIGHTS]

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from skelssl.callbacks.metrics import MetricsCSV
-from skelssl.checkpoints import WEIGHTS, build_encoder, load_encoder, weights_file
+from skelssl.checkpoints import WEIGHTS, build_encoder, load_encoder, weights_files
 from skelssl.data.files import read_json, write_json
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.entry import config_dir, run_hydra
@@ -87,9 +87,9 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
             f"data_root={config['data_root']}: found data of fingerprint {data.fingerprint}, expected "
             f"{about['data_fingerprint']} of {path}; name the dataset to evaluate on other data"
         )
-    digest = sha256(weights_file(path, config["representation"]))
+    digest = weights_digest(weights_files(path, config["representation"]))
     facts = {
-        "method": about["method"], "dataset": data.name, "mode": config["mode"], "setting": setting(config),
+        "method": about["method"], "dataset": data.name, "mode": config["mode"], "setting": setting(config, about),
         "stream": about["stream"], "data_fingerprint": data.fingerprint, "checkpoint_sha256": digest,
         **{key: config[key] for key in ("precision", "baseline")},
     }  # fmt: skip
@@ -144,6 +144,12 @@ class Bench:
         return Done(write_result(folder, {**facts, **more}, scores, baseline, names), fresh=True)
 
 
+def weights_digest(files: Sequence[Path]) -> str:
+    """SHA-256 of one file's bytes; of several, that of their digests one after the other."""
+    digests = [sha256(file) for file in files]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
 def short_hash(facts: Mapping[str, Any]) -> str:
     """Ten hex digits that depend on the content alone."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
@@ -178,10 +184,10 @@ def dataset_of(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     return own
 
 
-def setting(config: Mapping[str, Any]) -> str | None:
+def setting(config: Mapping[str, Any], about: Mapping[str, Any]) -> str | None:
     """What sets a result apart from the published protocol, so that the two never share a row of the report."""
     limit = config["limit"]
-    parts = [config["representation"], limit["clips"] and f"{limit['clips']} clips a class",
+    parts = [about.get("setting"), limit["clips"] and f"{limit['clips']} clips a class",
              limit["epochs"] and f"{limit['epochs']} probe epochs"]  # fmt: skip
     return ", ".join(str(p) for p in parts if p) or None
 

@@ -45,3 +45,34 @@ class Projector(nn.Module):
             else:
                 x = torch.cat([layer(rows) for rows in x.chunk(views)])
         return x
+
+
+class ContrastHead(nn.Module):
+    """MoCo v2's projection head (Chen et al., 2020, arXiv 2003.04297): Linear(D, D), ReLU, Linear(D, dim), with bias.
+
+    Args:
+        in_dim: feature width D of the encoder.
+        dim: width of the output, not normalised.
+        mlp: without it the head is the last layer alone.
+        last: start of the last layer: ``xavier`` uniform weight; ``xavier_zero`` with zero bias too; ``normal`` weight
+            of variance 2 / dim; ``default`` is torch's.
+    """
+
+    def __init__(self, *, in_dim: int, dim: int = 128, mlp: bool = True, last: str = "default") -> None:
+        super().__init__()
+        if last not in ("default", "xavier", "xavier_zero", "normal"):
+            raise UserError(f"head.last: found {last!r}, expected one of default, xavier, xavier_zero, normal")
+        self.dim = dim
+        final = nn.Linear(in_dim, dim)
+        if last.startswith("xavier"):
+            nn.init.xavier_uniform_(final.weight)
+        if last == "xavier_zero":
+            nn.init.zeros_(final.bias)
+        if last == "normal":
+            nn.init.normal_(final.weight, std=(2 / dim) ** 0.5)
+        self.fc = nn.Sequential(*([nn.Linear(in_dim, in_dim), nn.ReLU()] if mlp else []), final)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, in_dim) -> (N, dim)."""
+        y: Tensor = self.fc(features)
+        return y

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from skelssl.errors import UserError
@@ -53,6 +54,7 @@ class Optim:
     epochs: int  # horizon of the schedule
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8  # not sgd
     momentum: float = 0.9  # sgd only
     schedule: str = "cosine"  # cosine | step | constant
     interval: str = "epoch"  # epoch: one rate per epoch | step: the fractional epoch of every step
@@ -72,7 +74,7 @@ class Optim:
         for key in ("epochs", *(["stop_epoch"] if self.stop_epoch is not None else [])):
             if not isinstance(value := getattr(self, key), int) or value < 1:
                 raise UserError(f"method.optim.{key}: found {value!r}, expected a whole number of at least 1")
-        for key in ("lr", "weight_decay", "momentum", "warmup_epochs", "min_lr", "gamma"):
+        for key in ("lr", "weight_decay", "eps", "momentum", "warmup_epochs", "min_lr", "gamma"):
             if not isinstance(value := getattr(self, key), int | float) or not value >= 0:
                 raise UserError(f"method.optim.{key}: found {value!r}, expected a number of at least 0")
         if self.schedule == "cosine" and self.warmup_epochs >= self.epochs:
@@ -104,10 +106,24 @@ class Optim:
 
     def build(self, parameters: Iterable[Any]) -> Optimizer:
         """The optimiser over parameters or named groups, fused into one kernel where torch has one."""
-        common: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": fused_available()}
+        fused = fused_available() and self.clip is None  # under mixed precision Lightning does not clip for fused ones
+        common: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": fused}
         if self.name == "sgd":
             return SGD(parameters, momentum=self.momentum, **common)
-        return (Adam if self.name == "adam" else AdamW)(parameters, betas=self.betas, **common)
+        return (Adam if self.name == "adam" else AdamW)(parameters, betas=self.betas, eps=self.eps, **common)
+
+
+def decay_groups(parameters: Iterable[tuple[str, Tensor]], exempt: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Named parameters that train, in two groups: with weight decay, and without it.
+
+    Biases, norms and other 1-D parameters are not decayed, nor are those whose name begins with one of ``exempt``.
+    """
+    named = [(name, p) for name, p in parameters if p.requires_grad]
+    spared = {name for name, p in named if p.ndim < 2 or name.startswith(tuple(exempt))}
+    return [
+        {"params": [p for name, p in named if name not in spared]},
+        {"params": [p for name, p in named if name in spared], "weight_decay": 0.0},
+    ]
 
 
 def fused_available() -> bool:

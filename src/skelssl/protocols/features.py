@@ -93,7 +93,8 @@ def extract(
 def _encode(
     encoder: nn.Module, view: nn.Module, batch: Batch, generator: torch.Generator, ignore: Sequence[int]
 ) -> Features:
-    y = encoder(view(batch, generator), ignore=ignore).float()
+    clips = view(batch, generator).split(len(batch))  # K clips a sample need no more memory than one
+    y = torch.cat([encoder(part, ignore=ignore).float() for part in clips])
     x = rearrange(y, "(n k) d -> n k d", n=len(batch))
     return Features(x, batch.label, batch.index)
 

@@ -15,11 +15,12 @@ from skelssl.data.module import Dataset
 from skelssl.protocols.features import Features, extract
 from skelssl.protocols.knn import knn
 from skelssl.protocols.linear import linear_probe
+from skelssl.protocols.linear_recipe import LinearRecipe
 from skelssl.protocols.scores import Scores
 
 
 class Frozen:
-    """One encoder on one dataset; each (part, view) is encoded at most once, whatever protocols and seeds ask for it.
+    """One encoder on one dataset; each (part, view, draw) is kept for other protocols and seeds.
 
     ``limit`` keeps the first clips of each class of either part, for quick looks.
     """
@@ -33,17 +34,22 @@ class Frozen:
         self.view_configs: Mapping[str, Any] = loaded.about["view"]
         label = data.store.labels
         self.rows = {part: first_of_class(getattr(data, part), label, limit) for part in ("train", "test")}
-        self._cache: dict[tuple[str, str], Features] = {}
+        self._cache: dict[tuple[str, str, int], Features] = {}
 
-    def features(self, part: str, view: str) -> Features:
-        """Features of ``train`` or ``test`` under the ``probe`` or ``test`` view, on the CPU."""
+    def features(self, part: str, view: str, draw: int = 0, *, keep: bool = True) -> Features:
+        """Features of ``train`` or ``test`` under the ``probe`` or ``test`` view, on the CPU.
+
+        ``draw`` numbers the random crops of a view that has some; ``keep`` holds the features for the next who asks.
+        """
         if self.view_configs[view] == self.view_configs["test"]:
-            view = "test"
-        if (part, view) not in self._cache:
-            clips = batches(self.data.store, self.rows[part])
-            found = extract(self.encoder, self.views[view], clips, device=self.device, precision=self.precision)
-            self._cache[part, view] = found.to("cpu")
-        return self._cache[part, view]
+            view, draw, keep = "test", 0, True
+        if (found := self._cache.get((part, view, draw))) is not None:
+            return found
+        clips, seen = batches(self.data.store, self.rows[part]), self.views[view]
+        found = extract(self.encoder, seen, clips, device=self.device, precision=self.precision, seed=draw).to("cpu")
+        if keep:
+            self._cache[part, view, draw] = found
+        return found
 
 
 def first_of_class(rows: NDArray[np.int64], labels: NDArray[np.int64], limit: int | None) -> NDArray[np.int64]:
@@ -55,9 +61,14 @@ def first_of_class(rows: NDArray[np.int64], labels: NDArray[np.int64], limit: in
 
 def linear(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
     """Linear evaluation: the training view's features train one layer, the test view's are scored."""
-    train, test = frozen.features("train", "probe"), frozen.features("test", "test")
-    where = frozen.device
-    return linear_probe(train.to(where), test.to(where), classes=frozen.data.classes, recipe=recipe, seed=seed)
+    plan, where = LinearRecipe.read(recipe), frozen.device
+
+    def train(epoch: int) -> Features:
+        reused = plan.passes < plan.epochs  # else each pass serves one epoch, and all of them would fill the memory
+        return frozen.features("train", "probe", draw=epoch % plan.passes, keep=reused).to(where)
+
+    test = frozen.features("test", "test").to(where)
+    return linear_probe(train, test, classes=frozen.data.classes, recipe=recipe, seed=seed)
 
 
 def nearest(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:

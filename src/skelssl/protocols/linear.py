@@ -1,7 +1,8 @@
 """Linear probe on frozen features; the recipes of all methods are data for one function.
 
 A frozen encoder in evaluation mode gives the same feature whenever it sees the same clip. So the features are
-computed once, and the epochs run on them: the same steps, hundreds of times faster.
+computed once, and the epochs run on them: the same steps, hundreds of times faster. Where a recipe draws new crops in
+every epoch, they are computed once per pass.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ INIT: Mapping[str, Callable[[Tensor, torch.Generator], object]] = {
 }
 
 
-def linear_probe(train: Features, test: Features, *, classes: int, recipe: Mapping[str, object], seed: int) -> Scores:
+Train = Features | Callable[[int], Features]  # the same features in every epoch, or those of an epoch by its number
+
+
+def linear_probe(train: Train, test: Features, *, classes: int, recipe: Mapping[str, object], seed: int) -> Scores:
     """Trains one linear layer on ``train`` and scores ``test``; both on one device.
 
     The logits are the last epoch's. ``best_epoch_top1`` is the best of all epochs on the test set, as some
@@ -39,7 +43,7 @@ def linear_probe(train: Features, test: Features, *, classes: int, recipe: Mappi
     Raises UserError for a bad recipe, and when the loss has run off to infinity.
     """
     plan = LinearRecipe.read(recipe)
-    head = linear_head(train.x.shape[-1], classes, plan, seed).to(train.x.device)
+    head = linear_head(test.x.shape[-1], classes, plan, seed).to(test.x.device)
     best = 0.0
     for _ in fit(head, train, plan, seed):
         scores = Scores(head_logits(head, test), test.label, test.index)
@@ -62,12 +66,13 @@ def linear_head(width: int, classes: int, recipe: LinearRecipe, seed: int) -> nn
     return nn.Sequential(*norm, linear)
 
 
-def fit(head: nn.Module, train: Features, recipe: LinearRecipe, seed: int) -> Iterator[int]:
+def fit(head: nn.Module, train: Train, recipe: LinearRecipe, seed: int) -> Iterator[int]:
     """Trains ``head`` in place by cross-entropy on cached features; yields each epoch's number once it is done."""
-    x = rearrange(train.x, "n k d -> (n k) d")
-    label = repeat(train.label, "n -> (n k)", k=train.x.shape[1])
     optimizer = _optimizer(head, recipe)
     for epoch in range(recipe.epochs):
+        features = train if isinstance(train, Features) else train(epoch)
+        x = rearrange(features.x, "n k d -> (n k) d")
+        label = repeat(features.label, "n -> (n k)", k=features.x.shape[1])
         head.train()
         batches = epoch_batches(epoch_order(len(x), seed, epoch).to(x.device), recipe)
         with full_float32(x.device), _one_thread(), torch.enable_grad():

@@ -10,14 +10,14 @@ from skelssl.errors import UserError
 from skelssl.optim import rate
 
 _AT_LEAST_0 = ("weight_decay", "min_lr", "warmup_epochs", "gamma")
-_AT_LEAST_1 = ("epochs", "batch")
+_AT_LEAST_1 = ("epochs", "batch", "passes")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinearRecipe:
     """Defaults are PSTL's (Zhou et al., AAAI 2023, reference code): Adam, no augmentation, no BatchNorm.
 
-    skeleton-contrast: sgd, lr 0.1, momentum 0.9, batch 64, 80 epochs, step at 50 and 70, init normal_0.01.
+    skeleton-contrast: sgd, lr 0.1, momentum 0.9, batch 64, 80 epochs, step at 50 and 70, init normal_0.01, 80 passes.
     MAMP, HA-CM, Skeleton2vec: sgd, lr 0.1, momentum 0.9, batch 256, 100 epochs, cosine per step, batch_norm,
     init trunc_normal_0.01.
     """
@@ -29,6 +29,7 @@ class LinearRecipe:
     epochs: int = 150
     batch: int = 128  # rows a step, over all devices
     drop_last: bool = False
+    passes: int = 1  # how often the training clips are encoded, each time with new crops; the epochs take them in turns
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     per_step: bool = False  # the rate moves within an epoch, not only between epochs
     warmup_epochs: int = 0  # linear from 0; cosine spans the epochs that remain

@@ -1,0 +1,29 @@
+"""What every encoder asks of its clips, and what ``ignore`` does where a joint cannot leave."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from skelssl.errors import UserError
+
+CHANNELS, PERSONS = 3, 2
+
+
+def check_clips(x: Tensor, joints: int, ignore: Collection[int], frames: int | None = None) -> None:
+    """Raises UserError unless ``x`` is (N, 3, T, V, 2), T >= 1 or T = ``frames``, and ``ignore`` leaves a joint."""
+    found, expected = tuple(x.shape), (CHANNELS, frames or "T", joints, PERSONS)
+    length = found[2] if len(found) == 5 else 0
+    if length == 0 or found[1:] != (CHANNELS, frames or length, joints, PERSONS):
+        raise UserError(f"encoder input: found shape {found}, expected (N, {', '.join(map(str, expected))})")
+    if any(not 0 <= joint < joints for joint in ignore) or len(set(ignore)) == joints:
+        raise UserError(
+            f"encoder ignore: found {sorted(set(ignore))}, expected fewer than {joints} joints of 0 to {joints - 1}"
+        )
+
+
+def zero_joints(x: Tensor, ignore: Collection[int]) -> Tensor:
+    """Clips (N, C, T, V, M) with the joints ``ignore`` at zero; ``x`` itself is left as it is."""
+    return x.index_fill(3, torch.tensor(sorted(set(ignore)), device=x.device), 0) if ignore else x

@@ -1,0 +1,51 @@
+"""Skeleton-contrast's representations: how released files name their networks, and features of several at once.
+
+Thoker, Doughty, Snoek, ACM MM 2021. A clip is read as a sequence (`GRU`), a graph (`AGCN`) or an image (`HCN`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skelssl.encoders import agcn, gru, hcn
+
+MODULES = {"seq": gru, "graph": agcn, "image": hcn}
+NAMES = (*MODULES,)
+CONCAT = "concat_l2"  # in the place of a representation: the features of all of a run's encoders
+
+
+def setting(pair: Sequence[str], name: str) -> str | None:
+    """What sets an encoder apart from the published one, the sequence encoder of sequence and graph.
+
+    >>> setting(["seq", "graph"], "seq"), setting(["seq", "image"], "image"), setting(["graph"], "graph")
+    (None, 'seq+image, image', 'intra graph')
+    """
+    if len(pair) == 1:
+        return f"intra {name}"
+    return None if (*pair, name) == ("seq", "graph", "seq") else f"{'+'.join(pair)}, {name}"
+
+
+def from_reference(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]] | None:
+    """A released network told apart by its parameters' names, which become ours; None where it is none of the three."""
+    names = (name for name, module in MODULES.items() if module.recognises(state.keys()))
+    return next(((name, MODULES[name].from_reference(state)) for name in names), None)
+
+
+class ConcatL2(nn.Module):
+    """Features of several encoders side by side, each of length 1: (N, C, T, V, M) -> (N, D_1 + D_2 + …).
+
+    Ours, not the paper's: how its appendix combines encoders is not known.
+    """
+
+    def __init__(self, *, parts: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(parts)
+        self.dim = sum(cast(int, part.dim) for part in self.parts.values())
+
+    def forward(self, x: Tensor, ignore: Sequence[int] = ()) -> Tensor:
+        return torch.cat([F.normalize(part(x, ignore=ignore), dim=1) for part in self.parts.values()], 1)

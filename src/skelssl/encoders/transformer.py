@@ -1,0 +1,180 @@
+"""The joint space-time transformer of masked skeleton modelling, at the sizes of MAMP and of Skeleton2vec.
+
+Mao et al., Masked Motion Predictors are Strong 3D Action Representation Learners, ICCV 2023 (arXiv 2308.07092);
+Xu et al., Skeleton2vec, 2024 (arXiv 2401.00921). Every token of a person attends to all tokens of that person; persons
+never meet before the mean. There is no class token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+import torch
+from einops import rearrange, reduce
+from torch import Tensor, nn
+
+from skelssl.encoders.blocks import Positions, initialise, stack
+from skelssl.encoders.tokens import PERSONS, once_for_absent, patchify, take_tokens
+from skelssl.errors import UserError
+from skelssl.skeleton import layout as body_layout
+
+
+class Transformer(nn.Module):
+    """Strided tokens, factorised positions, ``depth`` blocks and a last LayerNorm.
+
+    MAMP: 120 frames in patches of 4, 6,336,000 parameters. Skeleton2vec: 90 in patches of 3 with ``layer_scale=1e-4``,
+    ``norm_eps=1e-6`` and ``init=normal``, 6,339,328 parameters.
+
+    Args:
+        layout: name of the body; its V joints are the columns of the grid.
+        frames: T' of the clips it takes, a multiple of ``patch``.
+        patch: frames of a segment.
+        hidden: width D, a multiple of ``heads``.
+        depth: number of blocks.
+        heads: attention heads.
+        mlp_ratio: hidden width of the MLPs over D.
+        channels: coordinates of a joint.
+        layer_scale: start value of LayerScale, null for none.
+        drop_path: stochastic depth of the last block; it grows linearly from 0 at the first.
+        norm_eps: of every LayerNorm.
+        init: of linear layers, ``xavier`` (uniform, the patch layer left as torch draws it) or ``normal`` (std 0.02).
+        norm_with_head: for layer-wise decay the last norm counts as part of the head, else of the last block.
+    """
+
+    def __init__(
+        self,
+        *,
+        layout: str = "ntu25",
+        frames: int = 120,
+        patch: int = 4,
+        hidden: int = 256,
+        depth: int = 8,
+        heads: int = 8,
+        mlp_ratio: float = 4.0,
+        channels: int = 3,
+        layer_scale: float | None = None,
+        drop_path: float = 0.0,
+        norm_eps: float = 1e-5,
+        init: str = "xavier",
+        norm_with_head: bool = True,
+    ) -> None:
+        super().__init__()
+        joints = len(body_layout(layout).joints)
+        if patch < 1 or frames < patch or frames % patch:
+            raise UserError(f"encoder.frames: found {frames}, expected a multiple of encoder.patch = {patch}")
+        self.dim, self.channels, self.frames, self.patch = hidden, channels, frames, patch
+        self.grid = (frames // patch, joints)
+        self.drop_path, self.norm_with_head = drop_path, norm_with_head
+        self.patch_embed = nn.Linear(patch * channels, hidden)
+        self.positions = Positions(self.grid, hidden)
+        rates = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
+        self.blocks = stack(hidden, heads, rates, mlp_ratio=mlp_ratio, layer_scale=layer_scale, eps=norm_eps)
+        self.norm = nn.LayerNorm(hidden, norm_eps)
+        initialise(self.blocks if init == "xavier" else self, init)
+
+    def forward(self, x: Tensor, ignore: Collection[int] = ()) -> Tensor:
+        """Clips (N, C, T', V, M=2) -> features (N, D), the mean over persons, segments and joints of the last tokens.
+
+        Args:
+            x: whole clips; an absent person is zeros and counts in the mean.
+            ignore: joints whose tokens are left out, for all clips of the batch.
+
+        Raises:
+            UserError: wrong shape, unknown joint, or no joint left.
+        """
+        rest = self._rest(ignore).to(x.device)
+
+        def pooled(patches: Tensor) -> Tensor:
+            index = rest.expand(len(patches), -1) if ignore else None
+            return self.encode(self.embed_patches(patches, index)).mean(1)
+
+        return reduce(self._person_by_person(pooled, x), "(n m) d -> n d", "mean", m=PERSONS)
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Clips (N, C, T', V, M) -> last tokens (N, M, S, V, D)."""
+        y = self._person_by_person(lambda patches: self.encode(self.embed_patches(patches)), x)
+        return rearrange(y, "(n m) (s v) d -> n m s v d", m=PERSONS, v=self.grid[1])
+
+    def embed(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Clips (N, C, T', V, M) -> tokens with positions: all (N·M, L, D), or ``visible`` (N·M, l): (N·M, l, D)."""
+        return self.embed_patches(self.patches(x), visible)
+
+    def patches(self, x: Tensor) -> Tensor:
+        """Clips (N, C, T', V, M) -> coordinates (N·M, L, patch·C); raises UserError for another shape."""
+        expected = (self.channels, self.frames, self.grid[1], PERSONS)
+        if x.ndim != 5 or x.shape[1:] != expected:
+            c, t, v, m = expected
+            raise UserError(f"encoder input: found shape {tuple(x.shape)}, expected (N, {c}, {t}, {v}, {m})")
+        return patchify(x.to(self.patch_embed.weight.dtype), self.patch)
+
+    def embed_patches(self, patches: Tensor, index: Tensor | None = None) -> Tensor:
+        """Patches (B, L, P) -> (B, L, D), or those at ``index`` (B, l) only: (B, l, D).
+
+        The choice comes before the embedding: a token's embedding depends on nothing but its own patch.
+        """
+        chosen = patches if index is None else take_tokens(patches, index)
+        return torch.add(self.patch_embed(chosen), self.positions(index))
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Any subset of tokens (B, l, D) through all blocks and the last norm -> (B, l, D)."""
+        for block in self.blocks:
+            tokens = block(tokens)
+        out: Tensor = self.norm(tokens)
+        return out
+
+    def block_outputs(self, tokens: Tensor, last: int | None = None) -> Iterator[Tensor]:
+        """Yields what the ``last`` blocks (all by default) put out, (B, l, D) each, before the last norm.
+
+        One at a time, so that a running average needs not keep them. Raises UserError unless 1 <= last <= depth.
+        """
+        depth = len(self.blocks)
+        last = depth if last is None else last
+        if not 1 <= last <= depth:
+            raise UserError(f"encoder blocks to average: found {last}, expected 1 to {depth}")
+        return self._outputs(tokens, depth - last)
+
+    def layer_ids(self) -> dict[str, int]:
+        """Layer of each parameter for layer-wise decay: 0 patches and positions, i + 1 block i; a head is depth + 1."""
+        depth = len(self.blocks)
+
+        def layer(name: str) -> int:
+            if name.startswith("blocks."):
+                return int(name.split(".")[1]) + 1
+            return depth + self.norm_with_head if name.startswith("norm.") else 0
+
+        return {name: layer(name) for name, _ in self.named_parameters()}
+
+    def _outputs(self, tokens: Tensor, skip: int) -> Iterator[Tensor]:
+        for i, block in enumerate(self.blocks):
+            tokens = block(tokens)
+            if i >= skip:
+                yield tokens
+
+    def _person_by_person(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        patches = self.patches(x)
+        draws = self.training and self.drop_path > 0
+        return function(patches) if draws else once_for_absent(function, patches)
+
+    def _rest(self, ignore: Collection[int]) -> Tensor:
+        """(l,) tokens of the joints that stay."""
+        joints = self.grid[1]
+        if any(not 0 <= joint < joints for joint in ignore) or len(set(ignore)) == joints:
+            raise UserError(
+                f"encoder ignore: found {sorted(set(ignore))}, expected fewer than {joints} joints of 0 to {joints - 1}"
+            )
+        stays = torch.ones(self.grid, dtype=torch.bool)
+        stays[:, list(ignore)] = False
+        return stays.flatten().nonzero().flatten()
+
+
+def from_reference(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Encoder parameters under MAMP's names -> the same under ours; other names pass as they are."""
+
+    def renamed(name: str, value: Tensor) -> tuple[str, Tensor]:
+        if name == "joints_embed.proj.weight":
+            return "patch_embed.weight", rearrange(value, "d c l 1 -> d (l c)")
+        if name in ("temp_embed", "pos_embed"):
+            return f"positions.{'time' if name == 'temp_embed' else 'space'}", value.flatten(0, 2)
+        return name.replace("joints_embed.proj", "patch_embed"), value
+
+    return dict(renamed(name, value) for name, value in state.items())

@@ -1,0 +1,75 @@
+"""Prediction of hidden tokens: the motion target of MAMP, the coordinates of its MAE baseline, and their loss.
+
+Mao et al., ICCV 2023 (arXiv 2308.07092); He et al., MAE, CVPR 2022 (arXiv 2111.06377) for the normalised target.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from skelssl.encoders.tokens import patchify, take_tokens
+from skelssl.errors import UserError
+
+TARGETS = ("motion", "coordinates")
+
+
+def displacement(x: Tensor, stride: int = 1) -> Tensor:
+    """u[t] = x[t + stride] - x[t], zero for the last ``stride`` frames; clips (N, C, T, V, M) -> the same shape."""
+    return pad(x[:, :, stride:] - x[:, :, :-stride], (0, 0, 0, 0, 0, stride))
+
+
+def normalise_tokens(patches: Tensor, eps: float = 1e-6) -> Tensor:
+    """Each token (..., P) to mean 0 and variance 1 over its P entries; the variance is the unbiased one."""
+    var, mean = torch.var_mean(patches, dim=-1, keepdim=True)
+    return (patches - mean) * (var + eps).rsqrt()
+
+
+def masked_mse(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean square over hidden tokens and entries, both (B, k, P) -> (), in at least float32.
+
+    As every sequence hides equally many tokens, this is Σ mask·error / Σ mask over the batch, and the mean over ranks
+    with equal batches is that of one process.
+    """
+    wide = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
+    return (wide - target).square().mean()
+
+
+@torch.no_grad()
+def spread(y: Tensor) -> Tensor:
+    """Mean over entries of their standard deviation over all tokens, (..., P) -> (); near 0 means collapse.
+
+    As data2vec monitors its targets and predictions (Baevski et al., ICML 2022): sqrt(var + 1e-6), unbiased.
+    """
+    return (y.float().flatten(0, -2).var(0) + 1e-6).sqrt().mean()
+
+
+class MaskedPrediction(nn.Module):
+    """Masked reconstruction of a clip from its visible tokens.
+
+    Args:
+        target: ``motion`` (MAMP), or ``coordinates`` (MAE).
+        stride: frames between the two ends of a displacement, for ``motion``.
+        normalise: every target token by its own mean and variance.
+    """
+
+    def __init__(self, *, target: str = "motion", stride: int = 1, normalise: bool = True) -> None:
+        super().__init__()
+        if target not in TARGETS:
+            raise UserError(f"loss.target: found {target!r}, expected one of {', '.join(TARGETS)}")
+        if stride < 1:
+            raise UserError(f"loss.stride: found {stride}, expected 1 or more")
+        self.target, self.stride, self.normalise = target, stride, normalise
+
+    @torch.no_grad()
+    def targets(self, x: Tensor, patch: int, hidden: Tensor) -> Tensor:
+        """Clips (N, C, T, V, M) -> targets (N·M, k, patch·C) of the tokens ``hidden`` (N·M, k)."""
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        u = displacement(x, self.stride) if self.target == "motion" else x
+        patches = take_tokens(patchify(u, patch), hidden)
+        return normalise_tokens(patches) if self.normalise else patches
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Both (N·M, k, patch·C) -> loss ()."""
+        return masked_mse(prediction, target)

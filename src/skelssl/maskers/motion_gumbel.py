@@ -1,0 +1,60 @@
+"""Motion-aware masking of MAMP (Mao et al., ICCV 2023, arXiv 2308.07092): what moves more is hidden more often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import reduce
+from torch import Tensor
+
+from skelssl.errors import UserError
+from skelssl.maskers.tokens import RandomMask, TokenMask, by_person, smallest, uniform
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionGumbelMask(RandomMask):
+    """Hides tokens by Gumbel top-k on a softmax over the motion of all tokens of a person.
+
+    With π = softmax(m / (τ·max m)), a token that moves most is at most e^(1/τ) times as likely to be drawn as one that
+    stands still. An absent person is masked uniformly.
+
+    Args:
+        tau: temperature τ, above 0. Uniform masking is `RandomMask`.
+    """
+
+    tau: float = 0.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.tau > 0:
+            raise UserError(f"masking.tau: found {self.tau}, expected a number above 0")
+        if self.segments < 2:
+            raise UserError(f"masking.frames: found {self.frames}, expected at least two segments of {self.patch}")
+
+    def __call__(
+        self, x: Tensor, generator: torch.Generator | None = None, *, noise: Tensor | None = None
+    ) -> TokenMask:
+        """Clips (N, C, T, V, M) -> the mask; ``noise`` (N·M, S·V) replaces the uniform draw."""
+        x = self.check(x)
+        u = uniform(x, (self.segments * self.joints,), generator, noise)
+        return smallest(gumbel_keys(segment_motion(x, self.patch), u, self.tau), self.visible_tokens)
+
+
+def segment_motion(x: Tensor, patch: int) -> Tensor:
+    """Mean absolute change from one segment to the next, (N, C, S·patch, V, M) -> (N·M, S, V).
+
+    Frame l of a segment is compared with frame l of the segment before. The first segment takes the second's value,
+    so there must be two.
+    """
+    x = by_person(x)
+    change = reduce((x[:, patch:] - x[:, :-patch]).abs(), "b (s l) v c -> b s v", "mean", l=patch)
+    return torch.cat([change[:, :1], change], dim=1)
+
+
+def gumbel_keys(motion: Tensor, noise: Tensor, tau: float) -> Tensor:
+    """log π + Gumbel noise, motion (B, S, V) and uniform noise (B, S·V) -> keys (B, S·V); the largest are hidden."""
+    motion = motion.flatten(1)
+    logits = motion / (tau * motion.amax(1, keepdim=True) + 1e-10)
+    gumbel = -torch.log(-torch.log(noise + 1e-10) + 1e-10)
+    return logits.log_softmax(1) + gumbel

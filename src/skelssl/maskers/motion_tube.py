@@ -1,0 +1,83 @@
+"""Motion-aware tube masking of Skeleton2vec (Xu et al., 2024, arXiv 2401.00921): joints stay hidden for a while."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, reduce, repeat
+from torch import Tensor
+from torch.nn.functional import pad
+
+from skelssl.errors import UserError
+from skelssl.maskers.tokens import TokenMask, TokenMasker, by_person, check_keep, kept, uniform
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionTubeMask(TokenMasker):
+    """Cuts time into tubes, and in each tube keeps the few joints with the smallest u + β·m̂ visible.
+
+    u is uniform noise, m̂ the joint's motion over the largest of its tube. Every tube leaves equally many joints.
+    The nominal 0.90 leaves 2 of 25 joints, hence hides 0.92: the reference floors.
+
+    Args:
+        tube: segments of a tube, α. With 1 every segment is drawn anew.
+        beta: weight β of the motion; 0 is plain tube masking.
+    """
+
+    frames: int = 90
+    patch: int = 3
+    tube: int = 5
+    beta: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tube < 1 or self.segments % self.tube:
+            raise UserError(
+                f"masking.tube: found {self.tube}, expected a divisor of the {self.segments} segments "
+                f"({self.frames} frames in patches of {self.patch})"
+            )
+        if not self.beta >= 0:
+            raise UserError(f"masking.beta: found {self.beta}, expected a number of at least 0")
+        check_keep("joints", self.visible_joints, self.joints, self.ratio)
+
+    @property
+    def visible_joints(self) -> int:
+        """k, the joints that a tube leaves."""
+        return kept(self.joints, self.ratio)
+
+    def __call__(
+        self, x: Tensor, generator: torch.Generator | None = None, *, noise: Tensor | None = None
+    ) -> TokenMask:
+        """Clips (N, C, T, V, M) -> the mask, segment by segment; ``noise`` (N·M, S/tube, V) replaces the draw."""
+        x = self.check(x)
+        u = uniform(x, (self.segments // self.tube, self.joints), generator, noise)
+        scores = u + self.beta * relative_motion(tube_motion(x, self.patch * self.tube))
+        return tubes(scores, self.visible_joints, self.tube)
+
+
+def tube_motion(x: Tensor, frames: int) -> Tensor:
+    """Mean |x[t+1] - x[t]| over the frames of a tube and the coordinates, (N, C, T, V, M) -> (N·M, T/frames, V).
+
+    The last frame has no successor and counts as still.
+    """
+    change = pad(by_person(x).diff(dim=1).abs(), (0, 0, 0, 0, 0, 1))
+    return reduce(change, "b (g l) v c -> b g v", "mean", l=frames)
+
+
+def relative_motion(motion: Tensor) -> Tensor:
+    """(B, G, V) -> the same over the largest of its tube, in [0, 1); motion far below 1e-6 fades to 0."""
+    return motion / (motion.amax(2, keepdim=True) + 1e-6)
+
+
+def tubes(scores: Tensor, keep: int, tube: int) -> TokenMask:
+    """Keeps the ``keep`` smallest scores (B, G, V) of each tube visible in all its ``tube`` segments.
+
+    Within a segment both lists are in the order of the scores, which the flat un-shuffle of the decoder relies on.
+    """
+    joints, segments = scores.shape[2], scores.shape[1] * tube
+    order = repeat(scores.argsort(dim=2, stable=True), "b g v -> b (g l) v", l=tube)
+    places = order + joints * torch.arange(segments, device=scores.device)[:, None]
+    visible, hidden = (rearrange(part, "b s v -> b (s v)") for part in (places[..., :keep], places[..., keep:]))
+    mask = torch.ones(len(scores), segments * joints, dtype=torch.bool, device=scores.device)
+    return TokenMask(visible, hidden, mask.scatter_(1, visible, False))

@@ -1,0 +1,57 @@
+"""MAMP: masked motion predictors are strong 3D action representation learners.
+
+Mao et al., ICCV 2023, arXiv 2308.07092. A transformer sees a tenth of the tokens of a clip, chosen so that what moves
+is hidden more often; a decoder predicts the frame-to-frame motion of the hidden ones. With ``loss.target=coordinates``
+and random masking it is the MAE baseline of the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from skelssl.data.batch import Batch
+from skelssl.encoders.decoder import Decoder
+from skelssl.encoders.transformer import Transformer
+from skelssl.losses.masked_prediction import MaskedPrediction, spread
+from skelssl.maskers.tokens import TokenMask
+from skelssl.methods.base import Method
+from skelssl.optim import decay_groups
+
+
+class MAMP(Method):
+    """The method as published; ``masking`` is any masker of tokens on the encoder's grid."""
+
+    encoder: Transformer
+
+    def __init__(
+        self,
+        *,
+        view: Mapping[str, nn.Module],
+        encoder: Transformer,
+        masking: Callable[..., TokenMask],
+        decoder: Callable[..., Decoder],
+        loss: MaskedPrediction,
+        optim: Mapping[str, Any],
+        seed: int,
+    ) -> None:
+        super().__init__(view=view, optim=optim, seed=seed)
+        self.encoder, self.masking, self.loss = encoder, masking, loss
+        self.decoder = decoder(grid=encoder.grid, width_in=encoder.dim, out=encoder.patch * encoder.channels)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        own = self.generator(self.global_rank)  # every clip and person has draws of its own
+        x = self.view(batch, own)
+        mask = self.masking(x, own)
+
+        tokens = self.encoder.encode(self.encoder.embed(x, mask.visible))
+        prediction = self.decoder(tokens, mask.visible, mask.hidden)
+        target = self.loss.targets(x, self.encoder.patch, mask.hidden)
+        loss: Tensor = self.loss(prediction, target)
+        self.log_losses(batch, loss=loss, target_std=spread(target), prediction_std=spread(prediction))
+        return loss
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return decay_groups(self.named_parameters())

@@ -1,0 +1,135 @@
+"""Skeleton-contrast's protocols: retrieval by the nearest clip, and a linear probe that sees new crops in each pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from skelssl.checkpoints import build_encoder, foreign_about
+from skelssl.data.loader import batches
+from skelssl.data.module import open_dataset
+from skelssl.encoders.agcn import AGCN
+from skelssl.evaluate import read_protocols
+from skelssl.protocols.features import Features, extract
+from skelssl.protocols.frozen import Frozen, linear, nearest
+from skelssl.protocols.linear import epoch_batches, epoch_order, fit, linear_head, linear_probe
+from skelssl.protocols.linear_recipe import LinearRecipe
+from tests.helpers.config import train_config
+
+RECIPE = {"optimizer": "sgd", "lr": 0.1, "epochs": 4, "batch": 8, "schedule": "step", "milestones": [2, 3],
+          "init": "normal_0.01"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def frozen(data_root: Path) -> Frozen:
+    config = train_config(data_root, "method=skeleton_contrast")
+    about = foreign_about("skeleton_contrast")
+    block = {key: value for key, value in about["encoder"]["graph"].items() if key != "_partial_"}
+    torch.manual_seed(0)
+    encoder = build_encoder({**about, "encoder": {**block, "hidden": 4}})
+    data = open_dataset(config["dataset"], about["recipe"], data_root)
+    return Frozen(encoder, data, device=torch.device("cpu"), precision="fp32")
+
+
+def draw(n: int, seed: int) -> Features:
+    g = torch.Generator().manual_seed(seed)
+    label = torch.randint(0, 3, (n,), generator=g)
+    return Features(torch.randn(n, 1, 4, generator=g) + label.view(-1, 1, 1), label, torch.arange(n))
+
+
+def test_retrieval_is_the_class_of_the_most_similar_training_clip(frozen: Frozen) -> None:
+    scores = nearest(frozen, read_protocols("retrieval")[0]["recipe"], 0)
+    gallery, queries = (frozen.features(part, "test") for part in ("train", "test"))
+    hits = 0
+    for query, label in zip(queries.x[:, 0].double(), queries.label, strict=True):
+        cosines = [float(query @ clip / query.norm() / clip.norm()) for clip in gallery.x[:, 0].double()]
+        hits += int(gallery.label[cosines.index(max(cosines))] == label)
+    assert scores.top1 == hits / len(queries)
+
+
+def test_both_sides_are_seen_through_the_centre(frozen: Frozen) -> None:
+    for part in ("train", "test"):
+        clips = batches(frozen.data.store, frozen.rows[part], 5)
+        expected = extract(frozen.encoder, frozen.views["test"], clips, device="cpu")
+        torch.testing.assert_close(frozen.features(part, "test").x, expected.x, rtol=1e-4, atol=1e-5)
+
+
+def test_features_do_not_depend_on_the_batch() -> None:
+    """P8, in evaluation mode."""
+    torch.manual_seed(0)
+    encoder, x = AGCN(hidden=4).eval(), torch.randn(64, 3, 8, 25, 2)
+    with torch.no_grad():
+        together, alone = encoder(x), torch.cat([encoder(row) for row in x.split(1)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_pass_has_crops_of_its_own_and_is_repeatable(frozen: Frozen) -> None:
+    first, again, other = (frozen.features("train", "probe", draw=k, keep=False).x for k in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert ("train", "probe", 0) not in frozen._cache
+    assert frozen.features("test", "test", draw=5) is frozen.features("test", "test")
+
+
+def slow_way(frozen: Frozen, passes: int) -> Tensor:
+    """The reference's loop: the training clips cropped and encoded anew in each epoch, torch's own scheduler."""
+    plan = LinearRecipe.read({**RECIPE, "passes": passes})
+    width, classes = frozen.features("test", "test").x.shape[-1], frozen.data.classes
+    head = linear_head(width, classes, plan, 7)
+    optimizer = torch.optim.SGD(head.parameters(), 0.1, 0.9)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 3], 0.1)
+    for epoch in range(4):
+        one = LinearRecipe.read({**RECIPE, "epochs": 1, "schedule": "constant"})
+        features = frozen.features("train", "probe", draw=epoch % passes, keep=False)
+        for rows in epoch_batches(epoch_order(len(features), 7, epoch), one):
+            loss = nn.functional.cross_entropy(head(features.x[rows, 0]), features.label[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        scheduler.step()
+    with torch.no_grad():
+        logits: Tensor = head(frozen.features("test", "test").x[:, 0])
+    return logits
+
+
+@pytest.mark.parametrize("passes", [1, 3, 4])
+def test_the_linear_probe_trains_on_new_crops_in_every_pass(frozen: Frozen, passes: int) -> None:
+    scores = linear(frozen, {**RECIPE, "passes": passes}, 7)
+    torch.testing.assert_close(scores.logits, slow_way(frozen, passes), rtol=1e-4, atol=1e-5)
+
+
+def test_the_encoder_stays_as_it_is_and_two_tensors_train(frozen: Frozen) -> None:
+    """P9."""
+    before = {key: value.clone() for key, value in frozen.encoder.state_dict().items()}
+    linear(frozen, {**RECIPE, "passes": 2}, 0)
+    assert all(torch.equal(value, before[key]) for key, value in frozen.encoder.state_dict().items())
+    head = linear_head(2048, 60, LinearRecipe.read(RECIPE), 0)
+    assert [p.numel() for p in head.parameters()] == [122_880, 60]
+
+
+def test_the_published_probe() -> None:
+    recipe: Any = foreign_about("skeleton_contrast")["probe"]["linear"]
+    plan = LinearRecipe.read(recipe)
+    assert [plan.lr_at(epoch) for epoch in (0, 49, 50, 69, 70, 79)] == pytest.approx([0.1, 0.1, 0.01, 0.01, 1e-3, 1e-3])
+    assert (plan.optimizer, plan.batch, plan.weight_decay, plan.passes == plan.epochs) == ("sgd", 64, 0.0, True)
+    weight = linear_head(4096, 60, plan, 0)[-1].weight
+    assert float(weight.detach().std()) == pytest.approx(0.01, rel=0.02)
+
+
+def test_fit_takes_features_of_each_epoch() -> None:
+    train, test, plan = draw(20, 0), draw(9, 1), LinearRecipe.read(RECIPE)
+    asked: list[int] = []
+
+    def features(epoch: int) -> Features:
+        asked.append(epoch)
+        return train
+
+    heads = [linear_head(4, 3, plan, 0) for _ in range(2)]
+    assert [*fit(heads[0], train, plan, 0)] == [*fit(heads[1], features, plan, 0)] == asked == [0, 1, 2, 3]
+    assert all(torch.equal(a, b) for a, b in zip(heads[0].parameters(), heads[1].parameters(), strict=True))
+    found = linear_probe(features, test, classes=3, recipe=RECIPE, seed=0)
+    assert torch.equal(found.logits, linear_probe(train, test, classes=3, recipe=RECIPE, seed=0).logits)
