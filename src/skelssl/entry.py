@@ -20,7 +20,10 @@ from skelssl.errors import UserError
 
 COMMANDS = ("train", "evaluate", "prepare", "report", "explore")
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
-PATH_KEYS = ("raw", "import", "names", "checkpoint", "data_root", "resume", "name", "html", "hydra.run.dir")
+PATH_KEYS = (
+    "raw", "import", "names", "checkpoint", "data_root", "resume", "name", "html", "hydra.run.dir",
+    "dataset.layout", "dataset.source.missing",
+)  # fmt: skip
 
 
 def config_dir() -> Path:

@@ -75,3 +75,9 @@ def test_roots_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "half.zip").write_bytes(b"PK\x03\x04 half a download")
     with pytest.raises(UserError, match=r"half.zip: found a file that is no zip"):
         list(scan([tmp_path / "half.zip"], ".skeleton"))
+
+
+def test_a_link_to_nowhere_is_named(tmp_path: Path) -> None:
+    (tmp_path / "S001C001P001R001A001.skeleton").symlink_to(tmp_path / "gone")
+    with pytest.raises(UserError, match=r"A001\.skeleton: cannot be read"):
+        list(scan([tmp_path], ".skeleton"))

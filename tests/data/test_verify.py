@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from skelssl.data.ntu import NTU
 from skelssl.data.parsed import Index, ParsedStore, pack, write_store
 from skelssl.data.prepare import build_parsed, parsed_folder
 from skelssl.data.recipes import RecipeConfig
+from skelssl.data.source import Split
 from skelssl.data.splits import write_splits
 from skelssl.data.store import open_store
 from skelssl.data.verify import Findings, verify
@@ -67,7 +69,7 @@ def flip(path: Path, at: int = -1) -> None:
     path.write_bytes(content)
 
 
-def edit(path: Path, change: Callable[[dict[str, object]], object]) -> None:
+def edit(path: Path, change: Callable[[Any], object]) -> None:
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
@@ -108,7 +110,7 @@ def test_a_flipped_bit_of_a_recipe_store(root: Path) -> None:
     flip(next(stores.glob("aimclr-*/x.npy")))
     with pytest.raises(UserError, match=r"^[^;]*aimclr-\w+: found content of fingerprint .*delete the folder[^;]*$"):
         check(root)
-    edit(next(stores.glob("ctrgcn-*/recipe.json")), lambda about: about["labels"].reverse())  # type: ignore[attr-defined]
+    edit(next(stores.glob("ctrgcn-*/recipe.json")), lambda about: about["labels"].reverse())
     with pytest.raises(UserError, match=r"aimclr-\w+: found content .*; .*ctrgcn-\w+: found content"):
         check(root)
 
@@ -149,7 +151,7 @@ def test_stale_and_outdated_recipe_stores_are_said_and_do_no_harm(root: Path) ->
     stores = root / "ntu60" / "v1" / "recipes"
     first, second = (next(stores.glob(f"{name}-*/recipe.json")) for name in ("aimclr", "ctrgcn"))
     edit(first, lambda about: about.update(parsed="older"))
-    edit(second, lambda about: about["recipe"].update(version=0))  # type: ignore[attr-defined]
+    edit(second, lambda about: about["recipe"].update(version=0))
     found = rows(check(root))
     assert found[first.parent.name][1].endswith("as written, stale: derived again on its next use")
     assert found[second.parent.name] == ("of an older version", "never read again; delete it")
@@ -179,7 +181,7 @@ def test_a_set_without_splits_or_without_a_store(root: Path, tmp_path: Path) -> 
 
 def test_equal_clips_across_a_split_are_wrong_where_strict(root: Path) -> None:
     path = root / "ntu60" / "v1" / "parsed" / "index.json"
-    edit(path, lambda index: index["sha1"].__setitem__(slice(None), list("abacdefg")))  # type: ignore[attr-defined]
+    edit(path, lambda index: index["sha1"].__setitem__(slice(None), list("abacdefg")))
     found = rows(check(root))
     assert found["equal clips (D17)"] == ("2", "groups: 1")
     assert found["groups on both sides of xsub"] == ("1", "")
@@ -205,7 +207,7 @@ def test_a_store_whose_names_say_nothing_has_no_rule_to_compare(tmp_path: Path) 
     }
     meta["arguments"] = {}
     write_store(folder, [pack(clips)], index, meta)
-    write_splits({"xsub": module.Split(("row1",), ("row2",))}, folder.parent / "splits")
+    write_splits({"xsub": Split(("row1",), ("row2",))}, folder.parent / "splits")
     found = rows(check(tmp_path))
     assert found["xsub train"] == ("1", "of 40,091")
     assert "xsub from the names" not in found

@@ -44,7 +44,10 @@ def _scan_folder(root: Path, suffixes: Sequence[str]) -> Iterator[Entry]:
 
 
 def _on_disk(path: str, suffixes: Sequence[str]) -> Entry:
-    stat = os.stat(path)
+    try:
+        stat = os.stat(path)
+    except OSError as error:  # a link to nowhere, perhaps
+        raise UserError(f"raw={path}: cannot be read ({error.strerror}), expected a file") from error
     return Entry(_stem(os.path.basename(path), suffixes), path, size=stat.st_size, stamp=stat.st_mtime_ns)
 
 
