@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from skelssl.entry import quote_path
@@ -33,3 +36,14 @@ def test_any_path_survives_the_parser_of_hydra(key, path):
 def test_other_arguments_pass_through():
     for argument in ("method=pstl", "checkpoint=[a,b]", "-m", "raw=null", "seeds=[0,1]", "raw='a b'"):
         assert quote_path(argument) == argument
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "explore"])
+def test_help_names_groups_and_keys(command, tmp_path):
+    call = [sys.executable, "-m", f"skelssl.{command}", "--help"]
+    done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"python -m skelssl.{command}" in done.stdout
+    assert "pku1_xsub" in done.stdout
+    assert "data_root: ${oc.env:SKELSSL_DATA,data}" in done.stdout
+    assert "hydra" not in done.stdout

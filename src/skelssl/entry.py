@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import os
 import re
 import sys
@@ -19,7 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 from skelssl.errors import UserError
 
 COMMANDS = ("train", "evaluate", "prepare", "report", "explore")
-MISTAKES = (UserError, HydraException, OmegaConfBaseException)
+FILES = (FileExistsError, NotADirectoryError, PermissionError)
+MISTAKES = (UserError, HydraException, OmegaConfBaseException, *FILES)
 PATH_KEYS = (
     "raw", "import", "names", "checkpoint", "data_root", "resume", "name", "html", "hydra.run.dir",
     "dataset.layout", "dataset.source.missing",
@@ -35,6 +37,9 @@ def config_dir() -> Path:
 
 def run_hydra(config_name: str, task: Callable[[DictConfig], None]) -> None:
     """Composes ``conf/<config_name>.yaml`` from the command line and runs ``task``; never returns normally on error."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(help_text(config_name, inspect.getdoc(inspect.getmodule(task)) or ""))
+        return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us instead of Hydra's own exit
     sys.argv = [sys.argv[0], *(quote_path(a) for a in sys.argv[1:])]
     mistakes: list[Exception] = []
@@ -58,6 +63,21 @@ def run_hydra(config_name: str, task: Callable[[DictConfig], None]) -> None:
     _guarded(jobs, config_name)
 
 
+def help_text(config_name: str, about: str) -> str:
+    """What a command does, the groups it chooses from, and its keys with their defaults and comments."""
+    text = (config_dir() / f"{config_name}.yaml").read_text("utf-8")
+    head, _, rest = text.partition("\n\n")  # the defaults list ends at the first blank line
+    groups = re.findall(r"^  - (?:optional |override )?(\w+):", head, re.MULTILINE)
+    choices = [f"{group}={'|'.join(names)}" for group in groups if (names := _options(group))]
+    keys, _, _ = rest.partition("\nhydra:")
+    usage = f"usage: python -m skelssl.{config_name} KEY=VALUE ...      (-m sweeps: KEY=A,B)"
+    return "\n\n".join([about, usage, "\n".join(choices), keys.strip(), "method.KEY=..., dataset.KEY=...: see conf/"])
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
 def run_plain(task: Callable[[list[str]], None]) -> None:
     """Runs a command that needs no configuration."""
     _guarded(lambda: task(sys.argv[1:]), None)
@@ -70,9 +90,6 @@ def _guarded(call: Callable[[], None], config_name: str | None) -> None:
         if any(a.replace(" ", "") == "debug=trace" for a in sys.argv):
             traceback.print_exc()
         print(f"error: {sentence(error, config_name)}", file=sys.stderr)
-        sys.exit(2)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        print(f"error: {error.filename}: {error.strerror}, expected a folder that can be written", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -103,6 +120,8 @@ def sentence(error: Exception, config_name: str | None) -> str:
         if isinstance(cause, UserError):
             return str(cause)
         cause = cause.__cause__
+    if isinstance(error, FILES):
+        return f"{error.filename}: {error.strerror}, expected a path with the rights to read and write there"
     text = str(error).strip()
     if group := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         options = re.search(r"Available options in '[^']*':\n((?:\t.*\n?)+)", text)

@@ -36,9 +36,10 @@ def run(config: DictConfig) -> None:
         raise UserError("raw: not given, expected the folder or zip with the raw recordings (several: raw=A,B)")
     if not isinstance(config.workers, int) or config.workers < 1:
         raise UserError(f"workers: found {config.workers!r}, expected a whole number of at least 1")
-    for key in ("strict", "verify"):
-        if not isinstance(config[key], bool):
-            raise UserError(f"{key}: found {config[key]!r}, expected true or false")
+    if not isinstance(config.verify, bool):
+        raise UserError(f"verify: found {config.verify!r}, expected true or false")
+    if config.strict not in (None, True, False):
+        raise UserError(f"strict: found {config.strict!r}, expected true, false or null")
     names = [config.recipes] if isinstance(config.recipes, str) else config.recipes
     recipes = [RecipeConfig.published(name, config.dataset) for name in names]
     root = Path(config.data_root)

@@ -39,11 +39,11 @@ def test_from_archives_to_a_store_with_one_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "skelssl.prepare", "dataset=pku1", f"data_root={tmp_path / 'data'}",
                f"raw={','.join(map(str, roots))}"]  # fmt: skip
     folder = tmp_path / "data" / "pku1" / "v1"
-    refused = subprocess.run(command, capture_output=True, text=True)
+    refused = subprocess.run([*command, "strict=true"], capture_output=True, text=True)
     assert (refused.returncode, refused.stdout.count("unpacking")) == (2, 2)
     assert "found 4 of 21,545 expected clips" in refused.stderr
     assert sorted(path.name for path in folder.rglob("*-*.txt")) == sorted([f"{s}.txt" for s in LABELS] * 2)
-    done = subprocess.run([*command, "strict=false"], capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout.count("unpacking")) == (0, 0), done.stderr
     assert not (folder / ".unpacked").exists()
     assert json.loads((folder / "splits" / "xsub.json").read_text()) == {
@@ -69,8 +69,8 @@ def test_unpacking_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pyt
     stale = put(first.with_name(".Label_PKUMMD-0.1.tmp") / "half", b"")
     plain = tmp_path / "plain"
     with unpacked([*roots, plain], tmp_path / "v1") as found:
-        assert (found[0], found[0].stat().st_mtime_ns, found[2]) == (first, before, plain)
-        assert {path.name for path in found[1].rglob("*") if path.is_file()} == {f"{stem}.txt" for stem in LABELS}
+        assert (found[1], found[1].stat().st_mtime_ns, found[0]) == (first, before, plain)
+        assert {path.name for path in found[2].rglob("*") if path.is_file()} == {f"{stem}.txt" for stem in LABELS}
     assert not stale.exists()
     assert not (tmp_path / "v1" / ".unpacked").exists()
 

@@ -146,9 +146,9 @@ def test_names_lists_and_setups_have_codes_too(odd: tuple[dict[str, Any], Report
     assert skipped["S001C002P005R002A008"] == ("D20", True)
     assert (said["counts"]["incomplete_skipped"], said["counts"]["incomplete_absent"]) == (1, 301)
     assert said["notes"][0] == "using built-in list of 302 incomplete recordings (D19)"
-    assert said["warnings"]["D22"]["names"][:2] == [f"A{a:03d}" for a in (1, 2)]
-    assert "S002" in said["warnings"]["D22"]["names"]
-    assert "S001" not in said["warnings"]["D22"]["names"]
+    actions, setups = said["warnings"]["D22"]["names"]
+    assert actions.startswith("actions A001…A002, A004, A014")
+    assert setups == "setups S002…S017 whole"
     assert said["counts"]["repaired_joints"] == 1
     assert said["splits"] == {"xsub": {"train": 20, "test": 0}, "xview": {"train": 0, "test": 20}}
     assert said["expected_splits"]["xsub"] == {"train": 40_091, "test": 16_487}
@@ -279,7 +279,7 @@ def test_d17_equal_clips_across_a_split_are_an_error_unless_waived(tmp_path: Pat
     with pytest.raises(
         UserError, match=r"equal clips on both sides of xsub \(D17\): S001C001P001R001A001 = S001C001P0"
     ):
-        build(raw, into=tmp_path, strict=True)
+        build(raw, into=tmp_path, strict=None)
     assert build(raw, into=tmp_path).leaks["xsub"] == [list(twins)]
 
 

@@ -98,7 +98,8 @@ BAD: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "swapped.npy": (lambda p: save(p, points().swapaxes(0, 1)), "D24", r"found 9 persons in shape \(1, 9, 25, 3\)"),
     "words.npy": (lambda p: save(p, points().astype(str)), "D24", "expected numbers"),
     "zip.npz": (lambda p: p.write_bytes(b"PK"), "D02", "no whole .npz"),
-    "key.npz": (lambda p: np.savez(p, keypoint=points()), "D24", "found the keys keypoint, expected the array under x"),
+    "keys.npz": (lambda p: np.savez(p, a=points(), b=1), "D24", "found the keys a, b, expected the array under x"),
+    "bare.npz": (lambda p: np.savez(p, subject=1), "D24", "found the keys subject, expected .* or alone"),
     "odd.json": (lambda p: p.write_text('{"skeletons": [[1, 2], [3]]}'), "D24", 'found no "skeletons"'),
     "cut.json": (lambda p: p.write_text('{"skeletons": [[[1'), "D24", 'found no "skeletons"'),
     "zero.npy": (lambda p: save(p, np.zeros((9, 25, 3))), "D13", "at the origin"),
@@ -124,16 +125,46 @@ def test_a_bad_file_is_left_out_and_named(tmp_path: Path, name: str) -> None:
 def test_clips_without_label_or_file_are_skipped(tmp_path: Path) -> None:
     raw = small_set(tmp_path)
     good = [{"file": f"sit/s{s}.npz", "label": "sit"} for s in (1, 2)]
-    odd = [{"file": "walk/s1.npz", "name": str(label), "label": label} for label in (float("nan"), None, "NaN", " ")]
+    labels = (float("nan"), None, "NaN", " ", "NaN NaN", " nan\tNAN  NaN ", [float("nan")] * 2, ["NaN", "nan nan"])
+    odd = [{"file": "walk/s1.npz", "name": str(label), "label": label} for label in labels]
     index = write_index(raw / "index.jsonl", *good, *odd, {"file": "gone.npy", "label": "sit"})
     store, report = built(tmp_path, index)
     assert store.names == ["sit/s1", "sit/s2"]
     assert [(skip.name, skip.code) for skip in report.skipped] == [
-        ("nan", "D35"), ("None", "D35"), ("NaN", "D35"), (" ", "D35"), ("gone", "D26")
+        *((str(label), "D35") for label in labels), ("gone", "D26")
     ]  # fmt: skip
-    assert "index.jsonl line 7" in report.skipped[-1].reason
+    assert store.class_names == ["sit"]
+    assert "index.jsonl line 11" in report.skipped[-1].reason
     with pytest.raises(UserError, match=r"found no clip to use; custom: skipped None \(D35 no label"):
         built(tmp_path, write_index(raw / "index.jsonl", odd[1]))
+
+
+@pytest.mark.parametrize("label", [np.nan, "NaN NaN", np.array([np.nan, np.nan]), np.array(["NaN", "NaN"])])
+def test_an_archive_that_says_nan_of_its_class_is_skipped(tmp_path: Path, label: Any) -> None:
+    raw = small_set(tmp_path / "raw")
+    save(raw / "sit" / "carry.npz", points(seed=77), label=label)
+    save(raw / "NaN NaN" / "carry.npy", points(seed=78))
+    store, report = built(tmp_path, raw)
+    assert store.class_names == ["sit", "walk"]
+    assert [(skip.name, skip.code) for skip in report.skipped] == [("NaN NaN/carry", "D35"), ("sit/carry", "D35")]
+
+
+def test_words_that_only_hold_nan_are_classes(tmp_path: Path) -> None:
+    raw = small_set(tmp_path / "raw", classes=("bake nan bread", "nano"))
+    assert built(tmp_path, raw, strict=True)[0].class_names == ["bake nan bread", "nano"]
+
+
+def test_the_only_array_of_an_archive_is_the_clip(tmp_path: Path) -> None:
+    raw, x = small_set(tmp_path / "raw"), points(seed=77)[:, 0]
+    np.savez(raw / "sit" / "bare.npz", x)
+    np.savez_compressed(raw / "sit" / "said.npz", keypoint=x + 1, label="walk", subject=7, fps=30)
+    store, report = built(tmp_path, raw, strict=True)
+    rows = {name: row for row, name in enumerate(store.names)}
+    np.testing.assert_array_equal(store.clip(rows["sit/bare"]).persons()[:, 0], x)
+    np.testing.assert_array_equal(store.clip(rows["sit/said"]).persons()[:, 0], x + 1)
+    assert (store.labels[rows["sit/bare"]], store.labels[rows["sit/said"]]) == (0, 1)
+    assert store.facts["subject"][rows["sit/said"]] == 7
+    assert [note for note in report.notes if "left out" in note] == [f"{raw}: fps left out, since nothing reads it"]
 
 
 def test_gaps_and_absent_frames(tmp_path: Path) -> None:

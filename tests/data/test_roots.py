@@ -73,7 +73,7 @@ def test_roots_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"raw=.*gone: found nothing, expected a folder or a zip"):
         list(scan([tmp_path / "gone"], ".skeleton"))
     (tmp_path / "half.zip").write_bytes(b"PK\x03\x04 half a download")
-    with pytest.raises(UserError, match=r"half.zip: found a file that is no zip"):
+    with pytest.raises(UserError, match=r"half.zip: found part of a zip, as an incomplete download leaves it"):
         list(scan([tmp_path / "half.zip"], ".skeleton"))
 
 

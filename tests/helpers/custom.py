@@ -35,7 +35,9 @@ def write_index(path: Path, *lines: Mapping[str, Any] | str) -> Path:
     return path
 
 
-def built(tmp_path: Path, raw: Path, source: Custom | None = None, strict: bool = False) -> tuple[ParsedStore, Report]:
+def built(
+    tmp_path: Path, raw: Path, source: Custom | None = None, strict: bool | None = False
+) -> tuple[ParsedStore, Report]:
     folder = tmp_path / "store" / "parsed"
     report = build_parsed(source or Custom(), [raw], folder, workers=1, strict=strict, progress=False)
     return ParsedStore(folder), report

@@ -14,7 +14,7 @@ from skelssl.data.batch import Batch
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.transformer import Transformer
 from skelssl.losses.masked_prediction import MaskedPrediction
-from skelssl.maskers.motion_gumbel import MotionGumbelMask
+from skelssl.maskers.motion_gumbel import MotionGumbelMask, segment_motion
 from skelssl.maskers.tokens import RandomMask
 from skelssl.methods.mamp import MAMP
 from skelssl.parallel import rank, world_size
@@ -115,9 +115,7 @@ def test_learning_rate(published: MAMP, epoch: float, rate: float) -> None:
 def test_presets(
     dataset: str, depth: int, tau: float, fill: str, center: bool, stop: int | None, batch: int, lr: float
 ) -> None:
-    method = compose("train", "method=mamp", f"preset=mamp_{dataset}")["method"] if depth == 5 else compose(
-        "train", "method=mamp", f"dataset={dataset}"
-    )["method"]  # fmt: skip
+    method = compose("train", "method=mamp", f"dataset={dataset}")["method"]
     linear, recipe = method["probe"]["linear"], method["recipe"]
     assert (method["decoder"]["depth"], method["masking"]["tau"]) == (depth, tau)
     assert (recipe["single_person_fill"], recipe["center"], method["optim"]["stop_epoch"]) == (fill, center, stop)
@@ -208,3 +206,31 @@ def test_it_learns_a_few_clips() -> None:
         optimiser.step()
         losses.append(loss.item())
     assert sum(losses[-10:]) / 10 < 0.75 * losses[0]
+
+
+# --- its masks in pictures
+
+
+def test_it_shows_its_mask_one_at_random_and_the_motion_behind() -> None:
+    method, clip = build(), clips(2).x[:1]
+    trained, at_random, motion = method.show(clip, torch.Generator().manual_seed(3))
+    expected = method.masking(clip, torch.Generator().manual_seed(3)).mask.reshape(2, 3, 25)
+    assert torch.equal(trained.tokens, expected)
+    assert at_random.tokens.dtype == torch.bool
+    assert at_random.tokens.sum((1, 2)).tolist() == expected.sum((1, 2)).tolist() == [68, 68]
+    assert not torch.equal(at_random.tokens, expected)
+    torch.testing.assert_close(motion.tokens, segment_motion(clip, 4), rtol=0, atol=1e-12)
+    for shown in (trained, at_random, motion):
+        torch.testing.assert_close(shown.clip, clip, rtol=0, atol=1e-12)
+
+
+def test_the_published_setting_shows_a_clip_of_any_length(published: MAMP) -> None:
+    trained, *_ = published.show(clips(1, frames=77).x.float(), torch.Generator().manual_seed(0))
+    assert trained.clip.shape == (1, 3, 120, 25, 2)
+    assert trained.tokens.shape == (2, 30, 25)
+    assert trained.tokens.sum((1, 2)).tolist() == [676, 676]
+
+
+def test_a_mask_that_ignores_motion_is_shown_alone() -> None:
+    (shown,) = build(RandomMask(frames=12)).show(clips(1).x, torch.Generator().manual_seed(0))
+    assert shown.title == "hidden in training"

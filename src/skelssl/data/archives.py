@@ -18,18 +18,20 @@ _MAGIC = b"7z\xbc\xaf\x27\x1c"
 
 @contextmanager
 def unpacked(roots: Sequence[Path], folder: Path) -> Iterator[list[Path]]:
-    """Yields the roots, each 7z archive replaced by a folder with the texts in it, below ``folder``.
+    """Yields the roots, each 7z archive among or below them unpacked to a root of its own below ``folder``.
 
     An archive that is unpacked already is not unpacked again, so that a call goes on where an earlier one was stopped
     or failed. Once the block has ended well the unpacked files are removed. Raises UserError where py7zr is not
     installed, for a damaged archive, and for a disk without room.
     """
-    if not any(map(_is_7z, roots)):
+    inside = [path for root in roots if root.is_dir() for path in sorted(root.rglob("*.7z"))]
+    archives = [path for path in (*roots, *inside) if _is_7z(path)]
+    if not archives:
         yield list(roots)
         return
     work = folder / ".unpacked"
     with locked(folder / ".unpack.lock"):
-        yield [_unpack(root, work) if _is_7z(root) else root for root in roots]
+        yield [*(root for root in roots if root not in archives), *(_unpack(path, work) for path in archives)]
         shutil.rmtree(work)
 
 

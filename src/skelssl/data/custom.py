@@ -39,7 +39,8 @@ class Custom:
     """Clips that hold at most two persons each, kept apart already, in any layout.
 
     Arrays are (T, V, 3) or (T, M, V, 3) in metres, y up, all zero where somebody is absent, in ``.npy``, in ``.npz``
-    under ``x``, or as NW-UCLA's ``.json``. Classes are the sorted names among the labels, or 0 to the largest number.
+    under ``x`` or alone, or as NW-UCLA's ``.json``. Classes are the sorted names among the labels, or 0 to the largest
+    number.
 
     ``test`` says who tests: ``{subject: [...]}``, ``{camera: [...]}``, ``{setup: [...]}``, ``{names: FILE}`` with a
     clip's name a line, or ``{share: 0.2, seed: 0}``, which draws whole subjects where every clip has one and there are

@@ -11,7 +11,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +121,14 @@ def inside(path: Path) -> dict[str, Any]:
     if path.suffix != ".npz":
         return {}
     with _archive(path) as file:
-        return {key: _scalar(file[key]) if key in _KNOWN else None for key in file.files if key != "x"}
+        own = _array_key(file.files)
+        return {key: _scalar(file[key]) if key in _KNOWN else None for key in file.files if key != own}
+
+
+def _array_key(keys: Sequence[str]) -> str | None:
+    """Under which key of an ``.npz`` the clip lies: ``x``, or the only one that says nothing about it."""
+    arrays = [key for key in keys if key not in _LINE]
+    return "x" if "x" in keys else arrays[0] if len(arrays) == 1 else None
 
 
 def _scalar(value: NDArray[Any]) -> Any:
@@ -137,11 +144,20 @@ def _found(where: str, path: Path, said: Mapping[str, Any], layout: str) -> Foun
     if said.get("split") not in (None, "train", "test"):
         raise UserError(f"{where}: found split {said['split']!r}, expected train or test")
     label = said.get("label")
-    if label is None or label != label or (isinstance(label, str) and label.strip().lower() in ("", "nan")):
+    if _says_nothing(label):
         raise BadInput("D35", "no label, neither in the index nor in the file nor as its folder")
     facts = {key: _whole(said[key], key, where) for key in FACTS if said.get(key) is not None}
     label = label.strip() if isinstance(label, str) else _whole(label, "label", where)
     return Found(where, path, str(said["name"]), label, facts, said.get("split"))
+
+
+def _says_nothing(label: Any) -> bool:
+    """Whether a label is absent, blank or NaN, the last as a number, as words such as ``NaN NaN``, or in a list."""
+    if isinstance(label, str):
+        return set(label.lower().split()) <= {"nan"}
+    if isinstance(label, list):
+        return all(map(_says_nothing, label))
+    return label is None or label != label
 
 
 def _whole(value: Any, key: str, where: str) -> int:
@@ -179,9 +195,9 @@ def _read_npy(path: Path) -> NDArray[Any]:
 
 def _read_npz(path: Path) -> NDArray[Any]:
     with _archive(path) as file:
-        if "x" not in file.files:
-            raise BadInput("D24", f"found the keys {', '.join(file.files)}, expected the array under x")
-        return np.asarray(file["x"])
+        if (key := _array_key(file.files)) is None:
+            raise BadInput("D24", f"found the keys {', '.join(file.files)}, expected the array under x or alone")
+        return np.asarray(file[key])
 
 
 @contextmanager

@@ -146,7 +146,7 @@ class NTU:
             return False
         if wrong := self._wrong(found):
             report.skip(entry.name, "D21", ", ".join(wrong), tolerated=self._of_larger_set(found))
-        elif found["replication"] > _REPLICATIONS:
+        elif not 1 <= found["replication"] <= _REPLICATIONS:
             report.warn("D21", entry.name)
         return not wrong
 

@@ -63,7 +63,8 @@ def read_skeleton(data: bytes, *, salvage: bool = False) -> SkeletonText:
     head = frame + 2 + _BODY * np.arange(len(frame))  # word index of each body's first field
     joint = head[:, None] + _HEAD + _FIELDS * np.arange(JOINTS)
     words.expect(b"%d" % JOINTS, head + _HEAD - 1)
-    bodies = words.numbers(joint[..., None] + np.arange(3)).astype(np.float32)
+    with np.errstate(over="ignore"):  # what no float32 holds becomes infinite, which is reported
+        bodies = words.numbers(joint[..., None] + np.arange(3)).astype(np.float32)
     found = {
         "D02": truncated,
         "D03": end < len(words) and not truncated,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -34,21 +34,24 @@ def split_paths(raw: str | Sequence[str] | None) -> list[Path]:
     while pieces:
         runs = (n for n in range(len(pieces), 0, -1) if Path(",".join(pieces[:n])).expanduser().exists())
         length = next(runs, 1)
-        paths.append(Path(",".join(pieces[:length])).expanduser())
+        path = Path(",".join(pieces[:length])).expanduser()
+        paths.append(path if path.exists() else Path(str(path).strip()).expanduser())  # "A, B"
         pieces = pieces[length:]
     return paths
 
 
-def prepare(source: Source, *, data_root: Path, raw: Sequence[Path], workers: int, strict: bool) -> Report:
+def prepare(source: Source, *, data_root: Path, raw: Sequence[Path], workers: int, strict: bool | None) -> Report:
     """Parses one data set, writes its splits and report, and prints a summary.
 
     Does nothing where the store is complete and the raw files are the same. Raises UserError for a raw path that does
-    not exist, for a target without room or permission and, with ``strict``, for a set that is not complete and sound.
+    not exist, for a target without room or permission, for equal clips that train and test alike unless ``strict`` is
+    False, and for a set that is not complete and sound if it is True.
     """
     for root in raw:
         if not root.exists():
             raise UserError(f"raw={root}: found nothing there, expected a folder or a zip with raw recordings")
-    report = build_parsed(source, raw, parsed_folder(data_root, source), workers=workers, strict=strict)
+    folder = parsed_folder(data_root, source)
+    report = build_parsed(source, raw, folder, workers=workers, strict=strict)
     if report.built or not source.generated:
         report.print()
     return report
@@ -60,7 +63,7 @@ def build_parsed(
     folder: Path,
     *,
     workers: int,
-    strict: bool,
+    strict: bool | None,
     shard_size: int = SHARD_SIZE,
     progress: bool = True,
 ) -> Report:
@@ -85,7 +88,8 @@ def build_parsed(
                 report.notes.append(f"{folder}: was made from other files and is replaced")
             parts = _parse(source, entries, folder, workers, shard_size, progress)
             index = _merge(parts)
-            _publish(source, index, parts, folder, report, strict, inputs)
+            splits = _accepted(source, index, folder, report, strict)
+            _publish(source, index, splits, parts, folder, inputs)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error}), expected a data_root with room (D33)") from error
     report.built = True
@@ -123,15 +127,28 @@ def _merge(parts: Sequence[Path]) -> Index:
     return index
 
 
-def _publish(
-    source: Source, index: Index, parts: Sequence[Path], folder: Path, report: Report, strict: bool, inputs: str
-) -> None:
-    """Splits and store, the store last: where it is, all is. Only the report is written of a set that is refused."""
-    report_file = folder.parent / "report.json"
+def _accepted(source: Source, index: Index, folder: Path, report: Report, strict: bool | None) -> dict[str, Split]:
+    """The splits of a set that may be published; of one that is refused, its report is written and printed."""
     try:
         splits = _examine(source, index, report, strict)
-    finally:
-        write_json(report_file, report.as_json())
+    except UserError as error:
+        report.print()
+        raise UserError(f"{error}; the report is {write_refusal(report, folder.parent)}") from error
+    write_json(folder.parent / "report.json", report.as_json())
+    return splits
+
+
+def write_refusal(report: Report, folder: Path) -> Path:
+    """Writes the report of a refused set; that of a store that is there already stays as it is."""
+    path = folder / ("report.refused.json" if (folder / "parsed").exists() else "report.json")
+    write_json(path, report.as_json())
+    return path
+
+
+def _publish(
+    source: Source, index: Index, splits: Mapping[str, Split], parts: Sequence[Path], folder: Path, inputs: str
+) -> None:
+    """Splits and store, the store last: where it is, all is."""
     write_splits(splits, folder.parent / "splits")
     for file in (folder.parent / "splits").glob("[!.]*.json"):
         if file.stem not in splits:  # of a set before this one; an import without names has its own split alone
@@ -143,10 +160,11 @@ def _publish(
                 "arguments": dict(source.arguments)}  # fmt: skip
         write_store(temporary, shards.read_arrays(parts), index, meta)
     shutil.rmtree(parts[0].parent)
+    (folder.parent / "report.refused.json").unlink(missing_ok=True)
 
 
-def _examine(source: Source, index: Index, report: Report, strict: bool) -> dict[str, Split]:
-    """Completes the report from the parsed clips; raises UserError with its complaint where ``strict``."""
+def _examine(source: Source, index: Index, report: Report, strict: bool | None) -> dict[str, Split]:
+    """Completes the report from the parsed clips; raises UserError for what ``prepare`` refuses."""
     for name, code, reason in index.skipped:
         report.skip(name, code, reason)
     for name, codes in zip(index.name, index.codes, strict=True):
@@ -164,6 +182,10 @@ def _examine(source: Source, index: Index, report: Report, strict: bool) -> dict
         raise UserError(f"{source.dataset}: found no usable clip; {report.complaint()}")
     if complaint := report.complaint():
         if strict:
-            raise UserError(f"{complaint}; pass strict=false to go on")
-        report.notes.append(f"strict=false goes on with {complaint}")
+            raise UserError(f"{complaint}; without strict=true it goes on")
+        report.notes.append(f"goes on (strict=true would not) with {complaint}")
+    if leak := report.leak():
+        if strict is not False:
+            raise UserError(f"{leak}, expected none; pass strict=false to go on")
+        report.notes.append(f"strict=false goes on: {leak}")
     return splits

@@ -31,7 +31,7 @@ WARNINGS = {
     "D16": "more than ten times the usual length",
     "D17": "same content under several names",
     "D18": "same file in several places, used once",
-    "D21": "replication above 2, kept",
+    "D21": "replication other than 1 or 2, kept",
     "D22": "not the number of a complete set; setups, actions that miss whole",
     "D25": "interval of a label swapped, or cut to the recording",
     "D34": "two equal persons",
@@ -98,7 +98,7 @@ class Report:
         wanted = {key: set(expected[key]) - set(columns[key].tolist()) for key in known}
         self.missing = {key: sorted(wanted[key]) for key in expected if wanted.get(key)}
         if not self.complete:
-            whole = [_value(key, value) for key, values in self.missing.items() for value in values]
+            whole = [_values(key, values) for key, values in self.missing.items()]
             self.warned["D22"] = whole or ["no setup, action or camera misses whole"]
 
     def find_duplicates(self, names: Sequence[str], sha1: Sequence[str], splits: Mapping[str, Split]) -> None:
@@ -139,11 +139,15 @@ class Report:
         if faults := [skip for skip in self.skipped if not skip.tolerated]:
             shown = [f"{skip.name} ({skip.code} {skip.reason})" for skip in faults]
             parts.append(f"skipped {_some(shown)}")
-        for split, groups in self.leaks.items():
-            if groups:
-                shown = [" = ".join(group) for group in groups]
-                parts.append(f"equal clips on both sides of {split} (D17): {_some(shown)}")
         return f"{self.dataset}: {'; '.join(parts)}" if parts else None
+
+    def leak(self) -> str | None:
+        """One sentence on equal clips that train and test alike, or None."""
+        shown = {
+            split: _some([" = ".join(group) for group in groups]) for split, groups in self.leaks.items() if groups
+        }
+        parts = [f"equal clips on both sides of {split} (D17): {some}" for split, some in shown.items()]
+        return f"{self.dataset}: found {'; '.join(parts)}" if parts else None
 
     def _sides(self, split: str) -> str:
         """``xsub train 40,091 of 40,091, test ...``: what was found of what a complete set holds."""

@@ -7,11 +7,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from skelssl.data.clip import EmptyClip
+from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.examine import examined
-from skelssl.data.ntu import parse_skeleton
+from skelssl.data.ntu_text import read_skeleton
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import BadInput
+from skelssl.errors import UserError
 
 
 def process_file(path: str | Path, recipe: str = "aimclr", faithful: bool = True, **arguments: Any) -> NDArray[Any]:
@@ -19,13 +20,18 @@ def process_file(path: str | Path, recipe: str = "aimclr", faithful: bool = True
 
     ``aimclr``: (3, 50, 25, 2) float32. ``ctrgcn``: (T, 150) float32, not padded. ``agcn``: (3, 300, 25, 2) float32.
     ``pyskl``: (M, T, 25, 3) float16, the persons as selected, before ``PreNormalize3D``. ``arguments`` are the other
-    keys of ``method.recipe``. Raises BadInput, with the code of the bad-input catalogue, for a file that cannot be
-    used, and UserError for an unknown recipe.
+    keys of ``method.recipe``. The file may have any name. Raises BadInput, with the code of the bad-input catalogue, for
+    a file that cannot be used, and UserError for an unknown recipe or a file that cannot be read.
     """
     path = Path(path)
     stages = RecipeConfig.parse({"name": recipe, "faithful": faithful, **arguments}).build()
-    clip = examined(parse_skeleton(path.read_bytes(), path.stem))
     try:
-        return stages.published(clip)
+        text = read_skeleton(path.read_bytes())
+        clip = RawClip(path.stem, -1, text.bodies, text.body_id, text.track, text.frame_ptr)
+        return stages.published(examined(clip))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}), expected a .skeleton file") from error
+    except BadInput as bad:
+        raise BadInput(bad.code, f"{path}: {bad.reason}") from bad
     except EmptyClip as error:
-        raise BadInput("D04", str(error)) from error
+        raise BadInput(error.code, f"{path}: {error}") from error

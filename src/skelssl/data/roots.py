@@ -33,14 +33,30 @@ def scan(roots: Sequence[Path], suffix: str | tuple[str, ...]) -> Iterator[Entry
             yield _on_disk(str(root), suffixes)
         else:
             found = "a file that is no zip" if root.exists() else "nothing"
+            found = "part of a zip, as an incomplete download leaves it" if _begins_a_zip(root) else found
             raise UserError(f"raw={root}: found {found}, expected a folder or a zip with {' or '.join(suffixes)} files")
 
 
+def _begins_a_zip(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(4) == b"PK\3\4"
+
+
 def _scan_folder(root: Path, suffixes: Sequence[str]) -> Iterator[Entry]:
-    for folder, _, files in os.walk(root, followlinks=True):
+    """Files and the members of zips anywhere below ``root``."""
+
+    def stop(error: OSError) -> None:
+        raise UserError(f"raw={error.filename}: cannot be read ({error.strerror}), expected a folder") from error
+
+    for folder, _, files in os.walk(root, followlinks=True, onerror=stop):
         for file in files:
+            path = os.path.join(folder, file)
             if _stem(file, suffixes):
-                yield _on_disk(os.path.join(folder, file), suffixes)
+                yield _on_disk(path, suffixes)
+            elif file.lower().endswith(".zip") and not file.startswith("."):
+                yield from scan([Path(path)], tuple(suffixes))
 
 
 def _on_disk(path: str, suffixes: Sequence[str]) -> Entry:

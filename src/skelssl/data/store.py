@@ -101,9 +101,17 @@ def open_store(parsed_folder: Path, recipe: RecipeConfig) -> RecipeStore:
         remove_stale(folder)
         try:
             derive(parsed, recipe, folder)
+            _note_in_report(parsed_folder.parent / "report.json", RecipeStore(folder, recipe))
         except OSError as error:
             raise UserError(f"{folder}: cannot be written ({error}), expected a data_root with room (D33)") from error
     return RecipeStore(folder, recipe)
+
+
+def _note_in_report(path: Path, store: RecipeStore) -> None:
+    """Adds the clips that a recipe could not use, with their codes, to the report of the set."""
+    report = read_json(path) if path.exists() else {}
+    report.setdefault("recipes", {})[store.folder.name] = {"clips": len(store), "skipped": store.skipped}
+    write_json(path, report)
 
 
 def about_digest(names: Sequence[str], lengths: ArrayLike, labels: ArrayLike) -> bytes:

@@ -19,7 +19,7 @@ from skelssl.data.parsed import ParsedStore
 from skelssl.data.prepare import build_parsed
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.store import open_store
-from tests.data.imports.foreign import annotations, npz_arrays, published
+from tests.data.imports.foreign import annotations, npz_arrays, published, write_parts
 from tests.data.imports.test_imported import assert_equal_stores, import_to, store_of
 from tests.helpers.shared import data, shared
 
@@ -45,7 +45,7 @@ def test_a_path_with_blanks_and_the_split_of_the_dataset(raw: ParsedStore, tmp_p
     assert "CTR-GCN/MAMP arrays (npz) of recipe ctrgcn, 24 train + 12 test clips, 2 of 60 classes" in result.stdout
     store = open_store(tmp_path / "ntu60" / "v1" / "parsed", RecipeConfig("ctrgcn"))
     assert_equal_stores(store, store_of(raw, "ctrgcn"))
-    result = command(tmp_path, *call)
+    result = command(tmp_path, *call, "strict=true")
     assert result.returncode == 2
     assert result.stderr.startswith("error: ntu60: found 36 of 56,578 expected clips; missing")
 
@@ -64,6 +64,18 @@ def test_mistakes(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> 
 def test_workers_start_without_torch() -> None:
     code = "import sys, skelssl.data.imports; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_file_that_cannot_be_read_is_a_sentence(raw: ParsedStore, tmp_path: Path) -> None:
+    write_parts(tmp_path / "xsub", "position", published(raw, "aimclr"))
+    (tmp_path / "xsub" / "val_label.pkl").unlink()
+    (tmp_path / "xsub" / "val_label.pkl").mkdir()  # a file without permission is none to whoever tests as root
+    result = command(tmp_path, "dataset=ntu60", f"import={tmp_path / 'xsub'}")
+    assert result.returncode == 2
+    assert result.stderr == (
+        f"error: {tmp_path}/xsub/val_label.pkl: cannot be read (Is a directory), expected one with read permission "
+        "(D33)\n"
+    )
 
 
 @shared

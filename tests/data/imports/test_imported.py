@@ -102,6 +102,40 @@ def test_npz_of_ntu120_has_every_single_person_twice(raw: ParsedStore, tmp_path:
         store_of(store, "ctrgcn")
 
 
+def a_pair_and_its_twin(raw: ParsedStore, fill: str) -> tuple[dict[str, np.ndarray], str]:
+    """Published clips, one of two people changed to one person whom the sensor stored twice (D34), and its name."""
+    clips = published(raw, "ctrgcn", single_person_fill=fill)
+    pairs = [n for n, x in clips.items() if x[:, 75:].any() and not np.array_equal(x[:, :75], x[:, 75:])]
+    clips[pairs[0]][:, 75:] = clips[pairs[0]][:, :75]
+    return clips, pairs[0]
+
+
+def test_one_twin_does_not_make_an_npz_that_of_ntu120(raw: ParsedStore, tmp_path: Path) -> None:
+    clips, twin = a_pair_and_its_twin(raw, "zero")
+    train = {n: x for n, x in clips.items() if n == twin or (x[:, :75].any() and not x[:, 75:].any())}
+    for kept in (clips, train):  # with true pairs, and with the twin as the only pair
+        np.savez(tmp_path / "NTU60_XSub.npz", **npz_arrays(kept))
+        store = import_to(tmp_path / str(len(kept)), tmp_path / "NTU60_XSub.npz")
+        assert twin in kept
+        assert store.arguments == {"center": True, "single_person_fill": "zero"}
+        assert len(store_of(store, "ctrgcn")) == len(kept)
+
+
+def test_one_empty_second_person_does_not_make_an_npz_that_of_ntu60(raw: ParsedStore, tmp_path: Path) -> None:
+    clips, twin = a_pair_and_its_twin(raw, "copy")
+    clips[twin][:, 75:] = 0
+    np.savez(tmp_path / "NTU120_XSet.npz", **npz_arrays(clips, 120, "xset", "ntu120"))
+    store = import_to(tmp_path, tmp_path / "NTU120_XSet.npz", dataset="ntu120")
+    assert store.arguments["single_person_fill"] == "copy"
+
+
+def test_npz_of_pairs_alone_fits_either_fill(raw: ParsedStore, tmp_path: Path) -> None:
+    clips = published(raw, "ctrgcn")
+    pairs = {n: x for n, x in clips.items() if x[:, 75:].any() and not np.array_equal(x[:, :75], x[:, 75:])}
+    np.savez(tmp_path / "NTU60_XSub.npz", **npz_arrays(pairs))
+    assert import_to(tmp_path, tmp_path / "NTU60_XSub.npz").arguments == {"center": True}
+
+
 def test_npz_without_names(raw: ParsedStore, tmp_path: Path) -> None:
     clips = published(raw, "ctrgcn")
     arrays = npz_arrays(clips)
@@ -232,6 +266,24 @@ def test_an_annotation_without_bodies_is_skipped(raw: ParsedStore, tmp_path: Pat
     store = import_to(tmp_path, tmp_path / "ntu60_3d.pkl")
     assert [(s["name"], s["code"]) for s in report(store)["skipped"]] == [(nobody, "D04")]
     assert len(store) == len(clips) - 1
+
+
+def test_annotations_with_names_of_files_and_of_clips_that_are_not_there(raw: ParsedStore, tmp_path: Path) -> None:
+    content, gone = annotations(published(raw, "pyskl")), "S001C001P001R002A001"
+    for note in content["annotations"]:
+        note["frame_dir"] += ".skeleton"
+    content["split"]["xsub_train"] += [gone, "S002C001P001R002A001"]
+    content["split"]["xsub_val"] = [name + ".skeleton" for name in content["split"]["xsub_val"]]
+    (tmp_path / "ntu60_3d.pkl").write_bytes(pickle.dumps(content))
+    store = import_to(tmp_path, tmp_path / "ntu60_3d.pkl")
+    assert store.names == sorted(raw.names)
+    assert store.facts["camera"].tolist() == raw.facts["camera"].tolist()
+    note = f"ntu60_3d.pkl: 2 names of its lists have no annotation, {gone} first"
+    assert note in report(store)["notes"]
+    del content["split"]["xsub_train"][-2:]
+    (tmp_path / "ntu60_3d.pkl").write_bytes(pickle.dumps(content))
+    store = import_to(tmp_path, tmp_path / "ntu60_3d.pkl")
+    assert not [note for note in report(store)["notes"] if "no annotation" in note]
 
 
 def write_listed(folder: Path, clips: dict[str, np.ndarray]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
+import errno
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,9 @@ import pytest
 
 from skelssl.data.imports import imported
 from skelssl.data.imports.names import NAME_FILE
+from skelssl.data.ntu import NTU
 from skelssl.data.parsed import ParsedStore
+from skelssl.data.prepare import build_parsed
 from skelssl.errors import UserError
 from tests.data.imports.foreign import annotations, npz_arrays, published, write_label, write_parts
 from tests.data.imports.test_imported import import_to
@@ -108,6 +113,18 @@ def test_half_a_download(raw: ParsedStore, tmp_path: Path) -> None:
     refused(tmp_path, tmp_path / "NTU60_XSub.npz", "found a damaged npz .* delete it and download it again", "D32")
 
 
+def test_a_refused_import_leaves_the_report_of_the_store(raw: ParsedStore, tmp_path: Path) -> None:
+    write_parts(tmp_path / "xsub", "position", published(raw, "aimclr"))
+    kept = import_to(tmp_path, tmp_path / "xsub").folder.parent / "report.json"
+    before = kept.read_bytes()
+    (tmp_path / "NTU60_XSub.npz").write_bytes(b"PK and no more")
+    with pytest.raises(UserError, match=r"found a damaged npz .*\(D32\)"):
+        import_to(tmp_path, tmp_path / "NTU60_XSub.npz")
+    assert kept.read_bytes() == before
+    refusal = json.loads(kept.with_name("report.refused.json").read_text())
+    assert [(skip["name"], skip["code"]) for skip in refusal["skipped"]] == [("NTU60_XSub.npz", "D32")]
+
+
 @pytest.fixture
 def arrays(raw: ParsedStore, tmp_path: Path) -> Path:
     """A folder of AimCLR's arrays."""
@@ -198,6 +215,123 @@ def test_annotations_of_another_form(raw: ParsedStore, tmp_path: Path) -> None:
     content["annotations"][0]["label"] = 5
     path.write_bytes(pickle.dumps(content))
     refused(tmp_path, path, r"found label 5 for S001C001P001R001A001 in row 0 of the annotations, expected 0")
+
+
+def odd_annotations(clips: dict[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Annotations of which some are odd, and the code of each of those."""
+    content = annotations(clips)
+    notes, x = content["annotations"], next(iter(clips.values()))
+    shape = x.shape[1:]
+    changes: list[tuple[str, Any, str]] = [
+        ("keypoint", np.zeros((3, *shape), np.float16), "D24"), ("keypoint", np.zeros(0, np.float16), "D24"),
+        ("keypoint", np.zeros((1, 8, 20, 3), np.float16), "D24"), ("keypoint", "nothing", "D24"),
+        ("keypoint", None, "D24"), ("keypoint", np.zeros((1, *shape), np.int64), "D24"),
+        ("keypoint", np.zeros((1, 8, 17, 2), np.float16), "D24"), ("total_frames", 1, "D02"),
+        ("label", None, "D35"), ("label", float("nan"), "D35"),
+    ]  # fmt: skip
+    for note, (key, value, _) in zip(notes, changes, strict=False):
+        note[key] = value
+    del notes[len(changes)]["frame_dir"]
+    notes[len(changes) + 1] = "a note"
+    codes = {note["frame_dir"]: code for note, (_, _, code) in zip(notes, changes, strict=False)}
+    return content, codes | {f"annotation in row {len(changes) + i}": "D24" for i in (0, 1)}
+
+
+def test_an_odd_annotation_is_skipped(raw: ParsedStore, tmp_path: Path) -> None:
+    path, (content, codes) = tmp_path / "ntu60.pkl", odd_annotations(published(raw, "pyskl"))
+    path.write_bytes(pickle.dumps(content))
+    store = import_to(tmp_path, path)
+    assert store.names == sorted(note["frame_dir"] for note in content["annotations"][len(codes) :])
+    report = json.loads((store.folder.parent / "report.json").read_text())
+    assert {skip["name"]: skip["code"] for skip in report["skipped"]} == codes
+    assert "found keypoints of shape (3," in next(s["reason"] for s in report["skipped"] if s["name"] == min(codes))
+    content["annotations"] = content["annotations"][: len(codes)]
+    path.write_bytes(pickle.dumps(content))
+    first = content["annotations"][0]["frame_dir"]
+    sentence = rf"found no usable annotation among 12, in the first, {first}: found keypoints of shape \(3,"
+    refused(tmp_path / "all", path, sentence, "D24")
+
+
+@pytest.mark.parametrize(("content", "sentence"), [
+    ({"split": [], "annotations": []}, "found list and list as annotations and split, expected a list and a dict"),
+    ({"split": {}, "annotations": 7}, "found int and dict as annotations and split"),
+    ({"split": {"xsub_train": 7}, "annotations": []}, "found the split xsub_train int, expected lists of names"),
+])  # fmt: skip
+def test_annotations_that_are_no_list(tmp_path: Path, content: Any, sentence: str) -> None:
+    (tmp_path / "ntu60.pkl").write_bytes(pickle.dumps(content))
+    refused(tmp_path, tmp_path / "ntu60.pkl", sentence)
+
+
+def test_a_folder_of_folders(raw: ParsedStore, tmp_path: Path) -> None:
+    for folder in ("data/xsub", "data/deep/xview"):
+        write_parts(tmp_path / folder, "position", published(raw, "aimclr"), folder.rpartition("/")[2])
+    (tmp_path / "data" / "raw_data").mkdir()
+    write_label(tmp_path / "data" / "raw_data" / "train_label.pkl", raw.names)
+    write_label(tmp_path / "data" / "raw_data" / "val_label.pkl", raw.names)
+    (tmp_path / "data" / "pyskl").mkdir()
+    (tmp_path / "data" / "pyskl" / "ntu60.pkl").write_bytes(pickle.dumps(annotations(published(raw, "pyskl"))))
+    sentence = (
+        rf"import={tmp_path}/data: found such files only in its subfolders deep/xview, pyskl, xsub, expected one of "
+        rf"these, such as import={tmp_path}/data/deep/xview$"
+    )
+    refused(tmp_path, tmp_path / "data", sentence)
+    for folder in ("deep/xview", "pyskl", "xsub"):
+        assert len(import_to(tmp_path / "store" / folder, tmp_path / "data" / folder)) == len(raw)
+
+
+def denied(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """Lets nobody open ``path``, root included."""
+    really = builtins.open
+
+    def opened(file: Any, *args: Any, **options: Any) -> Any:
+        if file == path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return really(file, *args, **options)
+
+    monkeypatch.setattr(builtins, "open", opened)
+
+
+@pytest.mark.parametrize("name", ["NTU60_XSub.npz", "ntu60.pkl", "xsub/train_position.npy", "xsub/val_label.pkl"])
+def test_d33_a_file_without_permission(
+    raw: ParsedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    np.savez(tmp_path / "NTU60_XSub.npz", **npz_arrays(published(raw, "ctrgcn")))
+    (tmp_path / "ntu60.pkl").write_bytes(pickle.dumps(annotations(published(raw, "pyskl"))))
+    write_parts(tmp_path / "xsub", "position", published(raw, "aimclr"))
+    denied(monkeypatch, tmp_path / name)
+    sentence = rf"^{tmp_path / name}: cannot be read \(Permission denied\), expected .* with read permission"
+    refused(tmp_path, tmp_path / name.partition("/")[0], sentence, "D33")
+
+
+def test_d33_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: Path) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr(Path, "iterdir", closed)
+    refused(tmp_path, tmp_path / "closed", r"closed: cannot be read \(Permission denied\)", "D33")
+
+
+def test_d33_no_room_to_unpack(raw: ParsedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    np.savez_compressed(tmp_path / "NTU60_XSub.npz", **npz_arrays(published(raw, "ctrgcn")))
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    sentence = r"v1: cannot unpack .*XSub.npz there \(No space left on device\), expected a data_root with room"
+    refused(tmp_path, tmp_path / "NTU60_XSub.npz", sentence)
+
+
+def test_d33_an_array_that_goes_while_it_is_read(arrays: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ntu60" / "v1" / "parsed"
+    with imported([arrays], NTU("ntu60"), folder.parent) as source:
+        (arrays / "val_position.npy").unlink()
+        build_parsed(source, [arrays], folder, workers=1, strict=False, progress=False)
+    skipped = json.loads((folder.parent / "report.json").read_text())["skipped"]
+    assert {skip["code"] for skip in skipped} == {"D33"}
+    assert {skip["reason"] for skip in skipped} == {"cannot be read (No such file or directory)"}
+    assert len(skipped) == 12
+    assert len(ParsedStore(folder)) == 24
 
 
 def test_a_generated_set_takes_no_import(tmp_path: Path) -> None:

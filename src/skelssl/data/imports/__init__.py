@@ -20,15 +20,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from skelssl.data.files import locked, write_json
+from skelssl.data.files import locked
 from skelssl.data.imports.annotations import find_annotations
-from skelssl.data.imports.arrays import find_arrays
+from skelssl.data.imports.arrays import find_arrays, holds_arrays
 from skelssl.data.imports.imported import Imported
 from skelssl.data.imports.listed import ABOUT, SUFFIX, ListedNTU
 from skelssl.data.imports.names import attach, check_dataset, check_sides, own_split
 from skelssl.data.imports.npz import find_npz
 from skelssl.data.imports.rows import Found, Refused
 from skelssl.data.ntu import NTU
+from skelssl.data.prepare import write_refusal
 from skelssl.data.prepare_report import Report
 from skelssl.data.source import Source
 from skelssl.errors import UserError
@@ -45,19 +46,35 @@ def imported(
     ``base`` is the data set as of its raw files, ``folder`` where its store and report go, ``split`` the file's own
     where its name does not tell, ``names`` a list of sample names. What must be unpacked lies in ``folder`` meanwhile.
     Raises UserError for what is no such file, or does not belong to the data set. Where the catalogue of bad input has
-    a code for the fault, ``report.json`` is written as well.
+    a code for the fault, a report is written as well.
     """
     scratch = folder / ".import"
     with locked(folder / ".import.lock", wait=False):
         try:
-            yield _open(paths, base, scratch, split, names)
+            with _readable(paths, scratch):
+                source = _open(paths, base, scratch, split, names)
+            yield source
         except Refused as error:
             report = Report(base.dataset)
             report.skip(error.path.name, error.code, error.reason)
-            write_json(folder / "report.json", report.as_json())
+            write_refusal(report, folder)
             raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _readable(paths: Sequence[Path], scratch: Path) -> Iterator[None]:
+    """Says which file the system denies: one of the import (Refused, D33), or one that is unpacked to ``scratch``."""
+    try:
+        yield
+    except OSError as error:
+        file, reason = error.filename, error.strerror or error
+        if file is None or Path(file).is_relative_to(scratch):
+            raise UserError(
+                f"{scratch.parent}: cannot unpack {paths[0]} there ({reason}), expected a data_root with room (D33)"
+            ) from error
+        raise Refused(file, "D33", f"cannot be read ({reason}), expected one with read permission") from error
 
 
 def _open(paths: Sequence[Path], base: Source, scratch: Path, split: str | None, names: Path | None) -> Source:
@@ -90,13 +107,29 @@ def _open(paths: Sequence[Path], base: Source, scratch: Path, split: str | None,
 
 def _single(path: Path) -> Path:
     """The file of a folder that holds just one npz or pickle; the path itself otherwise."""
-    if not path.is_dir() or any(path.glob("*.npy")):
+    if not path.is_dir() or any(file.suffix == ".npy" for file in path.iterdir()):
         return path
-    files = sorted([*path.glob("*.npz"), *path.glob("*.pkl")])
-    if len(files) != 1:
-        found = ", ".join(file.name for file in files) or "none of those"
-        raise UserError(f"import={path}: found {found}, expected one of {_KNOWN}")
-    return files[0]
+    files = _archives(path)
+    if len(files) == 1:
+        return files[0]
+    folders = [] if files else [str(inner.relative_to(path)) for inner in _folders(path)]
+    if folders:
+        raise UserError(
+            f"import={path}: found such files only in its subfolders {', '.join(folders)}, expected one of these, "
+            f"such as import={path / folders[0]}"
+        )
+    found = ", ".join(file.name for file in files) or "none of those"
+    raise UserError(f"import={path}: found {found}, expected one of {_KNOWN}")
+
+
+def _archives(folder: Path) -> list[Path]:
+    return sorted([*folder.glob("*.npz"), *folder.glob("*.pkl")])
+
+
+def _folders(path: Path) -> list[Path]:
+    """The folders below one, up to two levels deep, that could be imported."""
+    below = sorted([*path.glob("*/"), *path.glob("*/*/")])
+    return [inner for inner in below if holds_arrays(inner) or (len(_archives(inner)) == 1 and _single(inner) != inner)]
 
 
 def _find(path: Path, base: Source, scratch: Path) -> Found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,55 @@ from numpy.typing import NDArray
 from skelssl import skeleton
 from skelssl.data.clip import RawClip
 from skelssl.data.files import atomic_file, check_space
-from skelssl.data.imports.rows import TEXT, Block, Found, Part, Row
+from skelssl.data.imports.rows import TEXT, Block, Found, Part, Refused, Row
 from skelssl.data.imports.unpickle import load
-from skelssl.data.source import BadInput, Source
+from skelssl.data.source import BadInput, Skipped, Source
 from skelssl.errors import UserError
 
 _MAX_PERSONS = 2
+_LISTS = (list, tuple, np.ndarray)
+_ENDING = ".skeleton"  # which some scripts leave on the names
 
 
 def find_annotations(path: Path, source: Source, scratch: Path) -> Found:
-    """Reads the pickle once; its arrays go to a file in ``scratch`` one by one, so memory holds one of them."""
+    """Looks at each annotation; odd ones are left out and named, and Refused is raised where none is sound."""
+    notes, split = _content(path, scratch)
+    part, skipped = _sorted_out(notes, len(skeleton.layout(source.layout).joints))
+    if skipped and not part.blocks:
+        name, code, reason = skipped[0].name, skipped[0].code, skipped[0].reason
+        raise Refused(path, code, f"found no usable annotation among {len(notes):,}, in the first, {name}: {reason}")
+    absent = {name for names in split.values() for name in names} - {_name(note) for note in notes}
+    return Found(
+        path=path,
+        what="pyskl/mmaction2 annotations",
+        form="pyskl",
+        decode=_clip,
+        parts=[part],
+        files=[path],
+        text_size=lambda block: math.prod(block.shape[:2]) * TEXT,
+        lists=split,
+        skipped=skipped,
+        notes=[
+            f"{path.name}: {len(absent):,} names of its lists have no annotation, {name} first"
+            for name in sorted(absent)[:1]
+        ],
+    )
+
+
+def _sorted_out(notes: Sequence[Any], joints: int) -> tuple[Part, list[Skipped]]:
+    """The clips of sound annotations, and why the others give none."""
+    found, skipped = list[tuple[str, Block, int]](), list[Skipped]()
+    for row, note in enumerate(notes):
+        try:
+            found.append(_checked(note, joints))
+        except BadInput as bad:
+            skipped.append(Skipped(_name(note) or f"annotation in row {row}", bad.code, bad.reason))
+    labels = np.array([label for _, _, label in found], np.int64)
+    return Part("", [block for _, block, _ in found], labels, [name for name, _, _ in found]), skipped
+
+
+def _content(path: Path, scratch: Path) -> tuple[list[Any], dict[str, list[str]]]:
+    """Annotations and lists of the pickle, read once; its arrays go to a file one by one, so memory holds one."""
     store = scratch / "keypoints"
     scratch.mkdir(parents=True, exist_ok=True)
     check_space(scratch, path.stat().st_size, "for the arrays in the pickle")
@@ -39,44 +78,42 @@ def find_annotations(path: Path, source: Source, scratch: Path) -> Found:
     if not isinstance(content, Mapping) or not {"split", "annotations"} <= set(content):
         found = f"the keys {', '.join(map(str, content))}" if isinstance(content, Mapping) else type(content).__name__
         raise UserError(f"{path}: found a pickle with {found}, expected one with split and annotations")
-    annotations = content["annotations"]
-    joints = len(skeleton.layout(source.layout).joints)
-    blocks = [_block(note, path, joints) for note in annotations]
-    labels = np.array([note["label"] for note in annotations], np.int64)
-    names = [note["frame_dir"] for note in annotations]
-    return Found(
-        path=path,
-        what="pyskl/mmaction2 annotations",
-        form="pyskl",
-        decode=_clip,
-        parts=[Part("", blocks, labels, names)],
-        files=[path],
-        text_size=lambda block: math.prod(block.shape[:2]) * TEXT,
-        lists={key: list(values) for key, values in content["split"].items()},
-    )
+    notes, split = content["annotations"], content["split"]
+    if not isinstance(notes, _LISTS) or not isinstance(split, Mapping):
+        found = f"{type(notes).__name__} and {type(split).__name__}"
+        raise UserError(f"{path}: found {found} as annotations and split, expected a list and a dict of lists")
+    if wrong := [f"{key} {type(names).__name__}" for key, names in split.items() if not isinstance(names, _LISTS)]:
+        raise UserError(f"{path}: found the split {wrong[0]}, expected lists of names")
+    return list(notes), {str(key): [str(name).removesuffix(_ENDING) for name in names] for key, names in split.items()}
 
 
-def _block(note: Any, path: Path, joints: int) -> Block:
-    """The place of one annotation's keypoints; raises UserError for any but 3-D bodies of at most two persons."""
-    if not isinstance(note, Mapping) or not {"frame_dir", "label", "keypoint"} <= set(note):
-        raise UserError(f"{path}: found an annotation without frame_dir, label or keypoint, expected all three")
-    block, name = note["keypoint"], note["frame_dir"]
-    shape = block.shape if isinstance(block, Block) else ()
+def _name(note: Any) -> str | None:
+    name = note.get("frame_dir") if isinstance(note, Mapping) else None
+    return name.removesuffix(_ENDING) if isinstance(name, str) else None
+
+
+def _checked(note: Any, joints: int) -> tuple[str, Block, int]:
+    """Name, place of the keypoints, and label; raises BadInput for any but named 3-D bodies of at most two persons."""
+    if not (name := _name(note)) or "keypoint" not in note:
+        raise BadInput("D24", "found no frame_dir of text, or no keypoint, expected both")
+    block, label = note["keypoint"], note.get("label")
+    shape: tuple[int, ...] = getattr(block, "shape", ())
     if "keypoint_score" in note or shape[2:] in {(17, 2), (17, 3), (joints, 2)}:
-        raise UserError(
-            f"{path}: found 2-D poses ({shape[2] if len(shape) > 2 else '?'} joints with scores, as of HRNet), "
-            f"expected 3-D skeletons of {joints} joints, such as ntu60_3danno.pkl"
+        raise BadInput(
+            "D24",
+            f"found 2-D poses ({shape[2] if len(shape) > 2 else '?'} joints with scores, as of HRNet), "
+            f"expected 3-D skeletons of {joints} joints, such as ntu60_3danno.pkl",
         )
-    if len(shape) != 4 or shape[0] > _MAX_PERSONS or shape[2:] != (joints, 3) or block.dtype[1] != "f":
-        raise UserError(
-            f"{path}: found keypoints of shape {shape} in {name}, expected (persons, frames, {joints}, 3) "
-            f"for at most {_MAX_PERSONS} persons"
-        )
-    if not isinstance(name, str) or not isinstance(note["label"], int):
-        raise UserError(f"{path}: found {name!r} of class {note['label']!r}, expected a name and a whole number")
+    wanted = f"expected floats (persons, frames, {joints}, 3) for at most {_MAX_PERSONS} persons"
+    if not isinstance(block, Block):
+        raise BadInput("D24", f"found a keypoint of {getattr(block, 'dtype', type(block).__name__)}, {wanted}")
+    if len(shape) != 4 or shape[0] > _MAX_PERSONS or shape[2:] != (joints, 3):
+        raise BadInput("D24", f"found keypoints of shape {shape}, {wanted}")
+    if not isinstance(label, int):
+        raise BadInput("D35", f"found label {label!r}, expected a whole number")
     if note.get("total_frames", shape[1]) != shape[1]:
-        raise UserError(f"{path}: found {shape[1]} frames in {name}, expected its total_frames {note['total_frames']}")
-    return block  # type: ignore[no-any-return]
+        raise BadInput("D02", f"found {shape[1]} frames, expected its total_frames {note['total_frames']}")
+    return name, block, label
 
 
 def _clip(row: Row) -> RawClip:

@@ -87,6 +87,15 @@ def _files(path: Path, folder: Path) -> tuple[str, dict[str, Path]]:
     return kind, dict(sorted(files.items(), reverse=True))
 
 
+def holds_arrays(folder: Path) -> bool:
+    """Whether both parts of one kind lie in a folder."""
+    try:
+        _files(folder, folder)
+    except UserError:
+        return False
+    return True
+
+
 def _form(block: Block, path: Path, layout: Layout) -> str:
     """Which of the three it is, by shape and content; raises UserError for none of them."""
     shape, joints = block.shape, len(layout.joints)

@@ -15,7 +15,7 @@ from skelssl.data.imports.names import facts_of
 from skelssl.data.imports.rows import Found, Part, Row
 from skelssl.data.ntu import NTU
 from skelssl.data.prepare_report import Report
-from skelssl.data.source import ClipTable, Entry, Source, Split
+from skelssl.data.source import BadInput, ClipTable, Entry, Source, Split
 from skelssl.errors import UserError
 
 
@@ -36,7 +36,7 @@ class Imported:
         self.dataset, self.layout, self.class_names = base.dataset, base.layout, list(base.class_names)
         self.base, self.form, self.arguments, self.decode = base, found.form, dict(found.arguments), found.decode
         self.named = isinstance(base, NTU) and all(part.names is not None for part in found.parts)
-        self._rows = _rows(found)
+        self._rows, self._skipped, self._notes = _rows(found), found.skipped, found.notes
         self._train = {} if self.named else _training(found, split)
         self.splits = tuple(base.splits) if self.named else tuple(self._train)
         if not self.splits:
@@ -48,11 +48,15 @@ class Imported:
         self.about = _about(found, self, naming)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_rows": [], "_train": {}}  # workers are handed their rows with each call
+        # Workers are handed their rows with each call.
+        return {**self.__dict__, "_rows": [], "_skipped": (), "_train": {}}
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
         """All rows, sorted by name; raises UserError for a name that occurs twice (D18)."""
         report.origin = self.about
+        report.notes.extend(self._notes)
+        for skip in self._skipped:
+            report.skip(skip.name, skip.code, skip.reason)
         rows: list[Entry] = [*self._rows]
         if self.named and isinstance(self.base, NTU):
             rows = self.base.admitted(rows, report)
@@ -65,7 +69,10 @@ class Imported:
     def read(self, entry: Entry) -> list[RawClip]:
         """The one clip of a row; raises BadInput."""
         assert isinstance(entry, Row)  # ``entries`` makes no others
-        return [self.decode(entry)]
+        try:
+            return [self.decode(entry)]
+        except OSError as error:
+            raise BadInput("D33", f"cannot be read ({error.strerror or error})") from error
 
     def split(self, name: str, clips: ClipTable) -> Split:
         """By the data set's rule where names tell, else as the file has it; raises UserError for an unknown split."""

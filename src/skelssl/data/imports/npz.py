@@ -88,16 +88,19 @@ def _part(path: Path, side: str, blocks: dict[str, Block], classes: int, joints:
 def _arguments(part: Part, spine_mid: int) -> dict[str, Any]:
     """What the recipe did, as the first rows show: whether clips are centred, and single persons doubled.
 
-    Published NTU-120 files double them, PKU-MMD's are not centred, and home-made ones may differ.
+    Published NTU-120 files double them, PKU-MMD's are not centred, and home-made ones may differ. Counts decide: any
+    file may hold a clip that the sensor stored twice (D34), and doubled ones a clip whose second person is empty.
     """
     rows = [clip for block in part.blocks[:_SAMPLE] if (clip := _persons(block)).any()]
     if not rows:
         return {}
     first = [x[np.any(x[:, 0] != 0, axis=(1, 2)).argmax(), 0, spine_mid] for x in rows]
-    doubled = any(np.array_equal(x[:, 0], x[:, 1]) for x in rows)
-    single = any(not x[:, 1].any() for x in rows)
     centred = not np.nan_to_num(first).any()
-    return {"center": centred} | ({"single_person_fill": "copy" if doubled else "zero"} if doubled or single else {})
+    single = sum(not x[:, 1].any() for x in rows)
+    doubled = sum(np.array_equal(x[:, 0], x[:, 1]) for x in rows)
+    if doubled > single and 2 * doubled > len(rows) - single:
+        return {"center": centred, "single_person_fill": "copy"}
+    return {"center": centred} | ({"single_person_fill": "zero"} if single else {})
 
 
 def _persons(block: Block) -> np.ndarray[Any, np.dtype[np.float32]]:

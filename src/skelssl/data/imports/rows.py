@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.clip import RawClip
-from skelssl.data.source import Entry
+from skelssl.data.source import Entry, Skipped
 from skelssl.errors import UserError
 
 TEXT = 1200  # bytes of text that one body in one frame would take, for the check of free space
@@ -65,8 +65,6 @@ def npy_header(
             file.seek(start)
             shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
             return shape, fortran, dtype, file.tell()
-    except OSError as error:
-        raise Refused(path, "D33", f"cannot be read ({error.strerror})") from error
     except (ValueError, KeyError) as error:
         raise Refused(path, "D32", "found no npy header, expected a whole .npy; delete it and make it again") from error
 
@@ -136,6 +134,8 @@ class Found:
     order: str | None = None  # of clips without names: by the ids of the split, "name", or not known
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of the recipe that made the arrays
     lists: Mapping[str, Sequence[str]] = field(default_factory=dict)  # "xsub_train" -> names, where the file has them
+    skipped: Sequence[Skipped] = ()  # its clips that cannot be used
+    notes: Sequence[str] = ()  # for the report
 
 
 def persons_first(x: NDArray[Any]) -> NDArray[np.float32]:

@@ -68,7 +68,7 @@ def listed(clip: RawClip, *, contiguous: bool) -> tuple[list[Track], int]:
         own = clip.body_id == body
         points, frames = clip.bodies[own], frame[own]
         if (np.diff(frames) == 0).any():
-            raise EmptyClip(f"body {body} is listed twice in one frame")
+            raise EmptyClip(f"body {body} is listed twice in one frame", "D06")
         if contiguous:
             frames = frames[0] + np.arange(len(frames))
         tracks.append(Track(points, frames, _variance(points)))
