@@ -20,8 +20,8 @@ def process_file(path: str | Path, recipe: str = "aimclr", faithful: bool = True
 
     ``aimclr``: (3, 50, 25, 2) float32. ``ctrgcn``: (T, 150) float32, not padded. ``agcn``: (3, 300, 25, 2) float32.
     ``pyskl``: (M, T, 25, 3) float16, the persons as selected, before ``PreNormalize3D``. ``arguments`` are the other
-    keys of ``method.recipe``. The file may have any name. Raises BadInput, with the code of the bad-input catalogue, for
-    a file that cannot be used, and UserError for an unknown recipe or a file that cannot be read.
+    keys of ``method.recipe``. The file may have any name. Raises BadInput, with the code of the bad-input catalogue,
+    for a file that cannot be used, and UserError for an unknown recipe or a file that cannot be read.
     """
     path = Path(path)
     stages = RecipeConfig.parse({"name": recipe, "faithful": faithful, **arguments}).build()
