@@ -235,12 +235,18 @@ def test_another_body_and_another_method(tmp_path: Path) -> None:
     (folder / "report.json").write_text(json.dumps({"skipped": [], "warnings": {}}))
     run(tmp_path, "dataset=custom", "dataset.name=mine", "name=walk/1", "method=mamp")
     html = (folder / "explore" / "walk_1.html").read_text("utf-8")
-    raw, recipes, views = figures(html, "player")  # mamp hides tokens, and shows no mask
+    raw, recipes, views, masks = figures(html, "player")
     assert (len(raw["side"]), len(recipes["clips"][0]["x"][0])) == (20, 2)
     assert drawn(raw["clips"][0], 20) == pytest.approx(
         1000 * stand(x.astype(float), np.ones((40, 1), bool), layout("kinect20")), abs=0.51
     )
     assert len(views["clips"]) == 4
+    assert [clip["tokens"]["kind"] for clip in masks["clips"]] == ["hidden", "hidden", "weight"]
+    for clip in masks["clips"]:
+        first, second = clip["tokens"]["cells"]
+        assert np.shape(first) == (3, 20)
+        assert second is None
+        assert clip["note"].endswith("person 2: absent")
 
 
 def test_the_page_of_a_set(data_root: Path) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from skelssl.momentum import Momentum, Queue, linear_momentum
+from skelssl.errors import UserError
+from skelssl.momentum import Momentum, Queue, Schedule, linear_momentum
 from skelssl.parallel import rank, step_generator
 from tests.helpers.ranks import run_ranks
 
@@ -85,6 +86,24 @@ def test_linear_momentum_reaches_its_end_and_stays() -> None:
     assert linear_momentum(0.9999, 1.0, horizon, 600 * 314) == pytest.approx(0.999975, abs=1e-12)
     assert [linear_momentum(0.9999, 1.0, horizon, horizon + k) for k in (0, 1)] == [1.0, 1.0]
     assert linear_momentum(0.5, 0.9, 0, 0) == 0.9
+
+
+def test_a_schedule_counts_epochs() -> None:
+    schedule = Schedule(start=0.9, end=1.0, epochs=4)
+    assert [schedule.momentum(n, 5) for n in (0, 10, 20, 21)] == pytest.approx([0.9, 0.95, 1.0, 1.0])
+    for wrong, message in (({"end": 1.1}, r"teacher\.end: found 1\.1"), ({"epochs": 0}, r"teacher\.epochs: found 0")):
+        with pytest.raises(UserError, match=message):
+            Schedule(**{"start": 0.9, "end": 1.0, "epochs": 4, **wrong})
+
+
+def test_the_gap_is_relative_to_the_online_network() -> None:
+    online = nn.Linear(3, 4).double()
+    teacher = Momentum(online)
+    assert teacher.gap(online) == 0
+    with torch.no_grad():
+        for p in online.parameters():
+            p.mul_(2)
+    assert teacher.gap(online).item() == pytest.approx(0.5)
 
 
 def keys(n: int, start: int, dim: int = 2) -> Tensor:

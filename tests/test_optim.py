@@ -1,4 +1,5 @@
 import pytest
+import torch
 from torch import nn
 
 from skelssl.errors import UserError
@@ -33,6 +34,14 @@ def test_vectors_and_exempt_names_are_not_decayed():
     assert [p.shape for p in spared["params"]] == [(3,), (4, 2)]
     assert (decayed.get("weight_decay"), spared["weight_decay"]) == (None, 0.0)
     assert len(decay_groups(net.named_parameters())[0]["params"]) == 2
+
+
+def test_eps_and_clipping_reach_the_optimiser():
+    """Under mixed precision Lightning refuses to clip for a fused optimiser."""
+    weights = [nn.Parameter(torch.zeros(2))]
+    built = Optim(name="adamw", lr=1e-3, epochs=1, eps=1e-6, clip=4.0).build(weights)
+    assert (built.defaults["eps"], built.defaults["fused"]) == (1e-6, False)
+    assert Optim(name="adamw", lr=1e-3, epochs=1).build(weights).defaults["eps"] == 1e-8
 
 
 def test_mistakes_name_the_key():

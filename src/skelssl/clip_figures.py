@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hydra.utils import get_class, instantiate
@@ -14,6 +14,11 @@ from skelssl.data.clip import RAW, SERVES, EmptyClip, RawClip
 from skelssl.data.recipes import RECIPES, RecipeConfig
 from skelssl.errors import UserError
 from skelssl.pictures.player import PlayerClip
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from skelssl.methods.base import Shown
 
 VISIBLE = 0.01  # metres
 PERSONS = "first person", "second person"
@@ -92,9 +97,21 @@ def drawn(clip: RawClip, layout: str, config: DictConfig) -> tuple[list[PlayerCl
     target: Any = get_class(method["_target_"])
     if target.show is Method.show:  # it has no masks to show
         return views, []
-    shown = build_method({"method": method, "seed": config.seed}).show(whole, dice)
-    masks = [_player(s.title, x, dropped_joints=s.dropped_joints, kept_frames=s.kept_frames) for s in shown]
-    return views, masks
+    return views, masked(build_method({"method": method, "seed": config.seed}).show(whole, dice), whole)
+
+
+def masked(shown: Sequence[Shown], x: Tensor) -> list[PlayerClip]:
+    """A figure of each mask that a method showed on joint positions (1, 3, T, V, M)."""
+    return [
+        PlayerClip(
+            s.title,
+            (x if s.clip is None else s.clip)[0].permute(1, 2, 0, 3).numpy(),  # (T, V, 3, M)
+            dropped_joints=s.dropped_joints,
+            kept_frames=s.kept_frames,
+            tokens=None if s.tokens is None else s.tokens.numpy(),
+        )
+        for s in shown
+    ]
 
 
 def _player(title: str, x: NDArray[np.floating[Any]], **more: Any) -> PlayerClip:

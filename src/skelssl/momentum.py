@@ -6,12 +6,14 @@ He et al., Momentum Contrast, CVPR 2020 (arXiv 1911.05722); teacher schedules as
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skelssl.errors import UserError
 from skelssl.parallel import gather
 
 
@@ -48,6 +50,13 @@ class Momentum(nn.Module):
         torch._foreach_lerp_(mine, theirs, 1 - momentum)
         self.updates += 1
 
+    @torch.no_grad()
+    def gap(self, online: nn.Module) -> Tensor:
+        """How far the copy is behind: |copy - online| / |online| over all parameters, ()."""
+        mine, theirs = (torch.nn.utils.parameters_to_vector(m.parameters()) for m in (self.module, online))
+        gap: Tensor = (mine - theirs.to(mine.dtype)).norm() / theirs.norm()
+        return gap
+
 
 def _floats(module: nn.Module, buffers: bool) -> list[Tensor]:
     tensors: list[Tensor] = [*module.parameters(), *(module.buffers() if buffers else ())]
@@ -61,6 +70,26 @@ def linear_momentum(start: float, end: float, steps: int, n: int) -> float:
     [0.9999, 0.99995, 1.0, 1.0]
     """
     return end if n >= steps else start + (end - start) * n / steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A teacher's momentum: straight from ``start`` to ``end`` over ``epochs``, then ``end``."""
+
+    start: float
+    end: float
+    epochs: int
+
+    def __post_init__(self) -> None:
+        for key in ("start", "end"):
+            if not isinstance(value := getattr(self, key), int | float) or not 0 <= value <= 1:
+                raise UserError(f"method.teacher.{key}: found {value!r}, expected a number from 0 to 1")
+        if not isinstance(self.epochs, int) or self.epochs < 1:
+            raise UserError(f"method.teacher.epochs: found {self.epochs!r}, expected a whole number of at least 1")
+
+    def momentum(self, n: int, per_epoch: int) -> float:
+        """Of update ``n`` (0-based), at ``per_epoch`` updates an epoch."""
+        return linear_momentum(self.start, self.end, self.epochs * per_epoch, n)
 
 
 class Queue(nn.Module):

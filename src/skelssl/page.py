@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from skelssl.checkpoints import load_encoder
+from skelssl.clip_figures import masked
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.methods.base import Method
 from skelssl.pictures.embedding import Embedding, principal_plane
@@ -96,9 +96,4 @@ def players(method: Method, data: Dataset, seed: int) -> list[PlayerClip]:
     batch = data.store.gather(data.test[:: 1 + len(data.test) // 64])
     lively = int(batch.x.diff(dim=2).square().sum((1, 2, 3, 4)).argmax())
     x = batch.x[lively : lively + 1, :, : int(batch.frames[lively])]
-    shown = method.show(x, torch.Generator().manual_seed(seed))
-    return [PlayerClip(s.title, _positions(x), s.dropped_joints, s.kept_frames) for s in shown]
-
-
-def _positions(x: Tensor) -> np.ndarray[Any, Any]:
-    return x[0].permute(1, 2, 0, 3).numpy()  # (1, 3, T, V, M) -> (T, V, 3, M)
+    return masked(method.show(x, torch.Generator().manual_seed(seed)), x)

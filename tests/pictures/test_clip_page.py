@@ -42,7 +42,10 @@ def clip_page(tmp_path: Path) -> Path:
         recipes=[PlayerClip("short", walker(10), bodies=("a", "b")), PlayerClip("long", walker(), bodies=("a", "b"))],
         refused={"agcn": NASTY},
         views=[PlayerClip("draw 1", walker())],
-        masks=[PlayerClip("mask", walker(), dropped_joints=[1], kept_frames=range(9))],
+        masks=[
+            PlayerClip("mask", walker(), dropped_joints=[1], kept_frames=range(9)),
+            PlayerClip("tokens", walker(), tokens=np.arange(2 * 5 * 25).reshape(2, 5, 25) % 3 > 0),
+        ],
     )
     return tmp_path / "clip.html"
 
@@ -83,6 +86,8 @@ def test_sections_of_a_clip(clip_page: Path) -> None:
     assert (raw["together"], recipes["together"], views["together"]) == (False, True, False)
     assert [len(c["x"]) for c in recipes["clips"]] == [10, 20]
     assert masks["clips"][0]["dropped"] == [1]
+    assert masks["clips"][1]["note"] == "person 1: 83 of 125 tokens hidden; person 2: 83 of 125 tokens hidden"
+    assert "The map below a figure" in html
     assert NASTY not in html
     assert html.count("&lt;/script&gt;&lt;b&gt;&amp;") == 2
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skelssl.pictures.player import PlayerClip, skeleton_player
+from skelssl.pictures.player import PlayerClip, how_to_read, skeleton_player
 from skelssl.pictures.pose import stand
 from skelssl.skeleton import layout
 from tests.helpers.page import figures
@@ -95,3 +95,29 @@ def test_masks_and_absence_reach_the_page() -> None:
 def test_a_clip_without_anybody_is_shown_empty() -> None:
     (data,) = figures(skeleton_player([PlayerClip("nobody", np.zeros((2, 25, 3, 2)))], BODY), "player")
     assert data["clips"][0]["present"] == [[0, 0], [0, 0]]
+
+
+def test_tokens_reach_the_page_beside_clips_without() -> None:
+    x = np.stack([person(), np.zeros((4, 25, 3))], -1)
+    hidden = np.random.default_rng(3).random((2, 2, 25)) < 0.5
+    clips = [PlayerClip("plain", x), PlayerClip("mask", x, tokens=hidden)]
+    (data,) = figures(skeleton_player(clips, BODY), "player")
+    plain, mask = data["clips"]
+    assert (plain["tokens"], plain["note"]) == (None, "all 4 frames, all joints")
+    assert mask["tokens"] == {
+        "kind": "hidden", "most": 1, "segments": 2, "cells": [hidden[0].astype(int).tolist(), None]
+    }  # fmt: skip
+    assert mask["note"] == f"person 1: {hidden[0].sum()} of 50 tokens hidden; person 2: absent"
+    assert (data["joints"][20], data["rows"][0]) == ("spine shoulder", ["trunk", [0, 1, 2, 3, 20]])
+
+
+def test_captions_tell_of_what_is_drawn_alone() -> None:
+    x = np.zeros((4, 25, 3, 2))
+    plain = PlayerClip("", x, dropped_joints=[1])
+    hidden, weights = PlayerClip("", x, tokens=np.ones((2, 2, 25), bool)), PlayerClip("", x, tokens=np.ones((2, 2, 25)))
+    said = [how_to_read([clip]) for clip in (plain, hidden, weights)]
+    assert ["strip" in text for text in said] == [True, False, False]
+    assert ["map" in text for text in said] == [False, True, False]
+    assert ["Purple" in text for text in said] == [False, False, True]
+    assert how_to_read([weights, hidden, plain]) == " ".join(said)
+    assert how_to_read([]) == ""

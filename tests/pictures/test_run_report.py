@@ -38,7 +38,12 @@ def page(tmp_path: Path, rows: list[Row]) -> Path:
         confusion_matrix=np.eye(3, dtype=int),
         class_names=["a", "b", "c"],
         embedding=Embedding(rng.normal(size=(30, 2)), np.arange(30) % 3, camera=np.arange(30) % 2),
-        players=[PlayerClip("anchor", x), PlayerClip("mask", x, dropped_joints=[1], kept_frames=range(9))],
+        players=[
+            PlayerClip("anchor", x),
+            PlayerClip("mask", x, dropped_joints=[1], kept_frames=range(9)),
+            PlayerClip("tokens", x, tokens=rng.random((2, 4, 25)) < 0.9),
+            PlayerClip("weights", x, tokens=rng.random((2, 4, 25))),
+        ],
         layout=layout("ntu25"),
     )
     return tmp_path / "report.html"

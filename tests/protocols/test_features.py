@@ -75,6 +75,13 @@ def test_features_are_those_of_evaluation_mode(encoder: Encoder) -> None:
                 torch.testing.assert_close(got.x[n, k], encoder(batch([n]).x + k)[0])
 
 
+def test_many_clips_a_sample_are_encoded_a_few_at_a_time(encoder: Encoder) -> None:
+    seen = []
+    encoder.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    extract(encoder, Crops(4), batches([4, 1], [0, 2, 3]), device="cpu")
+    assert seen == [2] * 4 + [3] * 4
+
+
 def test_the_encoder_and_all_random_states_are_left_alone(encoder: Encoder) -> None:
     encoder.restless = True
     encoder.train()

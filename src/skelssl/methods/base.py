@@ -12,13 +12,16 @@ from typing import Any
 
 import lightning as L
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from skelssl.data.batch import Batch
 from skelssl.errors import UserError
+from skelssl.maskers.tokens import TokenMask
 from skelssl.optim import Optim
 from skelssl.parallel import seed_step, step_generator
+from skelssl.views.temporal import crop_resize
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,19 @@ class Shown:
     title: str
     dropped_joints: Sequence[int] = ()
     kept_frames: Sequence[int] | None = None  # None: all of them
+    clip: Tensor | None = None  # (1, 3, T', V, M) positions that the mask was drawn for; None: as they were given
+    tokens: Tensor | None = None  # (M, S, V), True where hidden; or what tokens weigh, at least 0. S divides T'
+
+
+def resized(x: Tensor, frames: int) -> Tensor:
+    """Whole clips (N, C, T, V, M) as long as a grid of tokens wants them: (N, C, ``frames``, V, M), interpolated."""
+    length = torch.full((len(x),), x.shape[2], device=x.device)
+    return crop_resize(x, torch.zeros_like(length), length, frames)
+
+
+def hidden_tokens(title: str, clip: Tensor, mask: TokenMask) -> Shown:
+    """A mask of the tokens of one clip (1, 3, T', V, M), each person's own, to be shown on it."""
+    return Shown(title, clip=clip, tokens=rearrange(mask.mask, "m (s v) -> m s v", v=clip.shape[3]))
 
 
 class Method(L.LightningModule):
@@ -51,7 +67,10 @@ class Method(L.LightningModule):
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
-        """The method's masks on one clip of joint positions (1, 3, T, V, M); by default the plain clip."""
+        """The method's masks on one clip of joint positions (1, 3, T, V, M); by default the plain clip.
+
+        Whatever the stream of a run: masks that follow motion are shown following that of the positions.
+        """
         return [Shown("clip")]
 
     def generator(self, scope: str | int = "shared") -> torch.Generator:

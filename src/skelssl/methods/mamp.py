@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from skelssl.data.batch import Batch
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.transformer import Transformer
 from skelssl.losses.masked_prediction import MaskedPrediction, spread
-from skelssl.maskers.tokens import TokenMask
-from skelssl.methods.base import Method
+from skelssl.maskers.motion_gumbel import MotionGumbelMask, segment_motion
+from skelssl.maskers.tokens import TokenMask, smallest
+from skelssl.methods.base import Method, Shown, hidden_tokens, resized
 from skelssl.optim import decay_groups
 
 
@@ -52,6 +54,18 @@ class MAMP(Method):
         loss: Tensor = self.loss(prediction, target)
         self.log_losses(batch, loss=loss, target_std=spread(target), prediction_std=spread(prediction))
         return loss
+
+    def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
+        clip = resized(x, self.encoder.frames)
+        mask = self.masking(clip, generator)
+        shown = [hidden_tokens("hidden in training", clip, mask)]
+        if isinstance(self.masking, MotionGumbelMask):
+            at_random = smallest(torch.rand(mask.mask.shape, generator=generator), mask.visible.shape[1])
+            shown += [
+                hidden_tokens("as many, hidden at random", clip, at_random),
+                Shown("motion of each token", clip=clip, tokens=segment_motion(clip, self.encoder.patch)),
+            ]
+        return shown
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return decay_groups(self.named_parameters())

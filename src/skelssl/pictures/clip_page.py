@@ -8,7 +8,7 @@ from pathlib import Path
 
 from skelssl.pictures.counts import fact_table
 from skelssl.pictures.html import Page
-from skelssl.pictures.player import PlayerClip, skeleton_player
+from skelssl.pictures.player import PlayerClip, how_to_read, skeleton_player
 from skelssl.skeleton import Layout
 
 RECORDED = "Every body of the file, as it is stored. Drag to turn. The bars show in which frames each body is listed."
@@ -18,9 +18,7 @@ RECIPES = (
     "together; the bars show when each person is there."
 )
 VIEWS = "What a training step may see of this clip: independent draws of the pre-training view, from a fixed seed."
-MASKS = (
-    "What the method hides from its encoder. Red and hollow: joints left out; the strip shows which frames are kept."
-)
+MASKS = "What the method hides from its encoder. "
 
 
 def write_clip_page(
@@ -46,5 +44,5 @@ def write_clip_page(
     if views:
         page.add("Augmented", VIEWS, skeleton_player(views, layout))
     if masks:
-        page.add("Masked", MASKS, skeleton_player(masks, layout))
+        page.add("Masked", MASKS + how_to_read(masks), skeleton_player(masks, layout))
     page.write(path)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from skelssl.pictures.html import figure
 from skelssl.pictures.pose import stand
+from skelssl.pictures.token_map import Tokens, hides, token_cells, token_note, token_rows
 from skelssl.skeleton import Layout
 
 
@@ -21,6 +22,7 @@ class PlayerClip:
     x: NDArray[np.floating]  # (T, V, 3, M) joint positions (no motion or bone stream), any unit
     dropped_joints: Sequence[int] = ()  # drawn hollow, their bones dashed
     kept_frames: Sequence[int] | None = None  # T' frames that survive a mask; None: all of them
+    tokens: Tokens | None = None  # (M, S, V), a map of segments; hidden ones are hollow, weights are drawn as heat
     bodies: Sequence[str] = ()  # M names: each body gets a bar of the frames that show it
     note: str | None = None  # the line below; None: what a mask drops
 
@@ -28,7 +30,8 @@ class PlayerClip:
 def skeleton_player(clips: Sequence[PlayerClip], layout: Layout, *, together: bool = False) -> str:
     """Plays the clips side by side on one clock: drag turns them all, a strip below each shows its dropped frames.
 
-    ``together`` stretches shorter clips, so that all begin and end at the same time.
+    A clip with tokens has their map in place of the strip. ``together`` stretches shorter clips, so that all begin and
+    end at the same time.
     """
     side = [{"_left": 1, "_right": 2}.get(j[j.rfind("_") :], 0) if "_" in j else 0 for j in layout.joints]
     data = {
@@ -36,9 +39,24 @@ def skeleton_player(clips: Sequence[PlayerClip], layout: Layout, *, together: bo
         "side": side,
         "head": layout.joints.index("head") if "head" in layout.joints else -1,
         "together": together,
+        "joints": [name.replace("_", " ") for name in layout.joints],
+        "rows": token_rows(layout),
         "clips": [_clip(clip, layout) for clip in clips],
     }
     return figure("player", data, "animated skeletons")
+
+
+def how_to_read(clips: Sequence[PlayerClip]) -> str:
+    """What the drawn masks mean, in words, for a caption."""
+    kinds = {None if clip.tokens is None else hides(clip.tokens) for clip in clips}
+    sentences = {
+        None: "Red and hollow: joints taken out of the graph; the strip below a figure shows which frames are kept, "
+        "and the figure fades in those that are not.",
+        True: "Red and hollow: tokens that are hidden, a joint during a segment of time. The map below a figure has a "
+        "row for each joint and a column for each segment; strong colours are what the encoder sees.",
+        False: "Purple: how much each token weighs, relative to the person's largest.",
+    }
+    return " ".join(text for kind, text in sentences.items() if kind in kinds)
 
 
 def _clip(clip: PlayerClip, layout: Layout) -> dict[str, object]:
@@ -49,17 +67,21 @@ def _clip(clip: PlayerClip, layout: Layout) -> dict[str, object]:
     kept = range(frames) if clip.kept_frames is None else sorted(int(t) for t in clip.kept_frames)
     return {
         "title": clip.title,
-        "note": _note(clip, frames, len(kept), layout) if clip.note is None else clip.note,
+        "note": _note(clip, present, len(kept), layout) if clip.note is None else clip.note,
         "bodies": list(clip.bodies),
         "floor": float(posed[present].reshape(-1, 3)[:, 1].min(initial=0.0)),
         "x": (1000 * posed).round().astype(int).reshape(frames, len(x[0]), -1).tolist(),
         "present": present.astype(int).tolist(),
         "dropped": sorted(int(v) for v in clip.dropped_joints),
         "kept": list(kept),
+        "tokens": None if clip.tokens is None else token_cells(clip.tokens, present, layout),
     }
 
 
-def _note(clip: PlayerClip, frames: int, kept: int, layout: Layout) -> str:
+def _note(clip: PlayerClip, present: NDArray[np.bool_], kept: int, layout: Layout) -> str:
+    frames = len(present)
+    if clip.tokens is not None:
+        return token_note(clip.tokens, present)
     if clip.dropped_joints:
         names = ", ".join(layout.joints[v].replace("_", " ") for v in sorted(clip.dropped_joints))
         return f"{len(clip.dropped_joints)} of {len(layout.joints)} joints dropped: {names}"

@@ -12,7 +12,7 @@ from skelssl.pictures.confusion import confusion
 from skelssl.pictures.curves import loss_curve
 from skelssl.pictures.embedding import Embedding, embedding_map
 from skelssl.pictures.html import Page
-from skelssl.pictures.player import PlayerClip, skeleton_player
+from skelssl.pictures.player import PlayerClip, how_to_read, skeleton_player
 from skelssl.pictures.results import accuracy_bars, results_table
 from skelssl.rows import Row
 from skelssl.skeleton import Layout
@@ -20,8 +20,7 @@ from skelssl.skeleton import Layout
 CAPTIONS = {
     "bars": "Top-1 accuracy of frozen features, in per cent: the pre-trained encoder, the same encoder before any "
     "training, and the raw coordinates. A tick marks a published number of exactly this cell.",
-    "player": "The same clip as the encoder meets it. Drag to turn. Red and hollow: joints taken out of the graph; "
-    "the strip below a figure shows which frames are kept, and the figure fades in those that are not.",
+    "player": "The same clip as the encoder meets it. Drag to turn. ",
     "curves": "The band spans the smallest and the largest value where many steps share a pixel.",
     "map": "Each dot is a test clip, placed by the two main axes (PCA) of the features. Touch one to light up its kin.",
     "confusion": "Rows are true classes, columns what was predicted; colour is the share of the row.",
@@ -48,7 +47,7 @@ def write_run_report(
     if results:
         page.add("What was learnt", CAPTIONS["bars"], accuracy_bars(results, floors))
     if players and layout:
-        page.add("What the encoder sees", CAPTIONS["player"], skeleton_player(players, layout))
+        page.add("What the encoder sees", CAPTIONS["player"] + how_to_read(players), skeleton_player(players, layout))
     if metrics_rows:
         page.add("Training", CAPTIONS["curves"], loss_curve(metrics_rows))
     if embedding is not None:

@@ -1,6 +1,7 @@
-figures.player = (place, { bones, side, head, together, clips }) => {
+figures.player = (place, { bones, side, head, together, joints: names, rows, clips }) => {
   const frames = Math.max(...clips.map((clip) => clip.x.length));
   const view = { yaw: 0.45, pitch: 0.16 }, speeds = [1, 0.5, 0.25];
+  const gutter = 52, title = 16, thin = 4; // pixels of a token map: its left margin, a person's heading, a row
   let time = 0, speed = 0, last = 0, drawn = -1;
   let playing = !matchMedia("(prefers-reduced-motion: reduce)").matches;
 
@@ -16,19 +17,25 @@ figures.player = (place, { bones, side, head, together, clips }) => {
     const kept = new Set(clip.kept), gone = new Set(clip.dropped);
     const pace = together ? clip.x.length / frames : 1, at = (t) => Math.min(Math.floor(t * pace + 1e-6), clip.x.length - 1);
     const body = sketch(element("div", card), "view", (w) => w * 1.1, (pen, w, h) => drawClip(pen, w, h, clip, at(time), kept, gone));
-    const strip = sketch(element("div", card), "strip", () => Math.max(18, 14 * clip.bodies.length + 4), (pen, w, h) => drawStrip(pen, w, h, clip, at(time), kept));
-    const names = clip.bodies.length ? element("div", card, { className: "legend names" }) : null;
-    clip.bodies.forEach((name, m) => swatch(names, bodyColor(m), `${m + 1} · ${name}`));
+    const strip = clip.tokens
+      ? tokenMap(card, clip, () => at(time))
+      : sketch(element("div", card), "strip", () => Math.max(18, 14 * clip.bodies.length + 4), (pen, w, h) => drawStrip(pen, w, h, clip, at(time), kept));
+    const people = clip.bodies.length ? element("div", card, { className: "legend names" }) : null;
+    clip.bodies.forEach((name, m) => swatch(people, bodyColor(m), `${m + 1} · ${name}`));
     element("p", card, { textContent: clip.note });
     turn(body.canvas);
-    seek(strip.canvas, clip.x.length, pace);
+    seek(strip.canvas, clip.x.length, pace, clip.tokens ? gutter : 0);
     return [body, strip];
   });
   const legend = element("div", place, { className: "legend" });
   [["left", "left side"], ["right", "right side"], ["trunk", "trunk"]].forEach(([name, text]) => swatch(legend, name, text));
-  if (clips.some((clip) => clip.dropped.length)) {
+  if (clips.some((clip) => clip.dropped.length)) ring("dropped");
+  if (clips.some((clip) => clip.tokens?.kind === "hidden")) ring("hidden");
+  if (clips.some((clip) => clip.tokens?.kind === "weight")) swatch(legend, "c3", "weight of a token");
+
+  function ring(text) {
     element("i", element("span", legend), { className: "ring" });
-    legend.lastChild.append("dropped");
+    legend.lastChild.append(text);
   }
 
   function swatch(parent, name, text) {
@@ -51,8 +58,11 @@ figures.player = (place, { bones, side, head, together, clips }) => {
       if (!clip.present[t][m]) return;
       const joints = side.map((_, v) => project([0, 1, 2].map((c) => flat[3 * v + c] / 1000), w, h));
       pen.globalAlpha = kept.has(t) ? 1 : 0.18;
-      drawBody(pen, w, joints, gone);
-      if (clip.bodies.length > 1) drawNumber(pen, w, joints, m);
+      const now = tokensAt(clip, m, t), hides = clip.tokens?.kind === "hidden";
+      if (hides) drawBody(pen, w, joints, new Set([...joints.keys()].filter((v) => now[v] || gone.has(v))), 1.3);
+      else drawBody(pen, w, joints, gone);
+      if (now && !hides) drawWeights(pen, w, joints, now.map((level) => level / clip.tokens.most));
+      if (clip.bodies.length > 1 || clip.tokens?.cells.length > 1) drawNumber(pen, w, joints, m);
     });
     pen.globalAlpha = 1;
     if (kept.has(t)) return;
@@ -72,7 +82,7 @@ figures.player = (place, { bones, side, head, together, clips }) => {
     pen.stroke();
   }
 
-  function drawBody(pen, w, joints, gone) {
+  function drawBody(pen, w, joints, gone, plain = 0.62) {
     const hue = (v) => color(["trunk", "left", "right"][side[v]]), thick = w / 62;
     pen.lineCap = "round";
     const order = [...bones].sort((a, b) => joints[b[0]][2] + joints[b[1]][2] - joints[a[0]][2] - joints[a[1]][2]);
@@ -90,7 +100,7 @@ figures.player = (place, { bones, side, head, together, clips }) => {
     joints.forEach(([x, y], v) => {
       const ring = gone.has(v);
       pen.beginPath();
-      pen.arc(x, y, v === head ? thick * 1.9 : ring ? thick * 0.95 : thick * 0.62, 0, 7);
+      pen.arc(x, y, v === head ? thick * 1.9 : ring ? thick * 0.95 : thick * plain, 0, 7);
       pen.fillStyle = ring ? color("hair") : hue(v);
       pen.fill();
       if (!ring) return;
@@ -98,6 +108,17 @@ figures.player = (place, { bones, side, head, together, clips }) => {
       pen.lineWidth = 2;
       pen.stroke();
     });
+  }
+
+  function drawWeights(pen, w, joints, shares) {
+    joints.forEach(([x, y], v) => {
+      pen.beginPath();
+      pen.arc(x, y, (w / 62) * (0.6 + 1.8 * shares[v]), 0, 7);
+      pen.globalAlpha = shares[v];
+      pen.fillStyle = color("c3");
+      pen.fill();
+    });
+    pen.globalAlpha = 1;
   }
 
   function drawNumber(pen, w, joints, m) {
@@ -125,6 +146,55 @@ figures.player = (place, { bones, side, head, together, clips }) => {
     pen.fillRect((t + 0.5) * step - 1, 0, 2, h);
   }
 
+  function tokensAt({ tokens, x }, m, t) { return tokens?.cells[m]?.[Math.floor((t * tokens.segments) / x.length)]; }
+
+  /* Joints x segments of each person below the other; only the mark of the moment moves. */
+  function tokenMap(card, clip, at) {
+    const { kind, most, segments, cells } = clip.tokens, order = rows.flatMap(([, members]) => members);
+    const tops = cells.map((_, m) => cells.slice(0, m).reduce((sum, cell) => sum + title + (cell ? thin * order.length + 6 : 0), 0));
+    const map = element("div", card, { className: "map" });
+    const height = tops.at(-1) + title + (cells.at(-1) ? thin * order.length : 0);
+    const { canvas } = sketch(map, "", () => height, (pen, w) => cells.forEach((grid, m) => {
+      pen.font = "600 11px system-ui, sans-serif";
+      pen.fillStyle = color(bodyColor(m));
+      pen.fillText(`person ${m + 1}${grid ? "" : ": absent"}`, 0, tops[m] + 11);
+      if (grid) drawGrid(pen, (w - gutter) / segments, tops[m] + title, grid, clip.tokens);
+    }));
+    pointer(canvas, (x, y, event) => {
+      const m = tops.findLastIndex((top) => top + title <= y), s = Math.floor(((x - gutter) * segments) / (canvas.clientWidth - gutter));
+      const v = order[Math.floor((y - tops[m] - title) / thin)], level = cells[m]?.[s]?.[v];
+      const says = kind === "hidden" ? ["visible", "hidden"][level] : `about ${Math.round((100 * level) / most)} % of the largest`;
+      tip(level === undefined ? "" : `${names[v]}, segment ${s + 1} of ${segments}: ${says}`, event);
+    }, () => {});
+    const mark = element("i", map), last = cells.findLastIndex(Boolean);
+    mark.style.height = `${last < 0 ? 0 : tops[last] + title + thin * order.length}px`;
+    const redraw = () => { mark.style.left = `calc(${gutter}px + (100% - ${gutter}px) * ${(at() + 0.5) / clip.x.length})`; };
+    return { canvas, redraw };
+  }
+
+  function drawGrid(pen, step, top, grid, { kind, most }) {
+    const gap = step > 4 ? 1 : 0, hues = side.map((which) => color(["trunk", "left", "right"][which]));
+    const [gone, weight, ground] = ["gone", "c3", "hair"].map(color);
+    pen.font = "10px system-ui, sans-serif";
+    let y = top;
+    for (const [part, members] of rows) {
+      pen.fillStyle = color("soft");
+      pen.fillText(part, 0, y + (thin * members.length) / 2 + 3);
+      for (const v of members) {
+        grid.forEach((segment, s) => {
+          const cell = [gutter + s * step, y, step - gap, thin - 0.5];
+          pen.fillStyle = ground;
+          pen.fillRect(...cell);
+          pen.fillStyle = kind === "weight" ? weight : segment[v] ? gone : hues[v];
+          pen.globalAlpha = kind === "weight" ? segment[v] / most : segment[v] ? 0.16 : 1;
+          pen.fillRect(...cell);
+          pen.globalAlpha = 1;
+        });
+        y += thin;
+      }
+    }
+  }
+
   function turn(canvas) {
     let from = null;
     canvas.addEventListener("pointerdown", (event) => { from = [event.clientX, event.clientY]; canvas.setPointerCapture(event.pointerId); });
@@ -138,8 +208,8 @@ figures.player = (place, { bones, side, head, together, clips }) => {
     for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => { from = null; });
   }
 
-  function seek(canvas, count, pace) {
-    const to = (event) => { if (event.buttons) jump(Math.ceil(Math.floor((count * event.offsetX) / canvas.clientWidth) / pace)); };
+  function seek(canvas, count, pace, left) {
+    const to = (event) => { if (event.buttons) jump(Math.ceil(Math.floor((count * (event.offsetX - left)) / (canvas.clientWidth - left)) / pace)); };
     canvas.addEventListener("pointerdown", to);
     canvas.addEventListener("pointermove", to);
   }

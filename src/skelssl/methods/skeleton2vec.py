@@ -1,0 +1,121 @@
+"""Skeleton2vec: self-supervised learning with contextualised target representations.
+
+Xu et al., 2024, arXiv 2401.00921. A student sees a few tokens of a clip, chosen by motion-aware tube masking. A decoder
+predicts, at the hidden ones, what a teacher makes of the whole clip: the normalised average of its blocks. The teacher
+is the student's moving average, and it is what stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import torch
+from einops import repeat
+from torch import Tensor, nn
+
+from skelssl.data.batch import Batch
+from skelssl.encoders.decoder import Decoder
+from skelssl.encoders.transformer import Transformer
+from skelssl.errors import UserError
+from skelssl.losses.collapse import Alarm, effective_rank, figures
+from skelssl.losses.contextual import ContextualPrediction
+from skelssl.maskers.motion_tube import MotionTubeMask, tube_motion, tubes
+from skelssl.maskers.tokens import TokenMask
+from skelssl.methods.base import Method, Shown, hidden_tokens, resized
+from skelssl.momentum import Momentum, Schedule
+from skelssl.optim import decay_groups
+from skelssl.parallel import gather
+
+
+class Skeleton2vec(Method):
+    """The method as published. What is evaluated by default is the teacher; the student is shipped beside it.
+
+    Args:
+        masks: masks drawn of each clip; they share one teacher pass (data2vec 2.0).
+    """
+
+    def __init__(
+        self,
+        *,
+        view: Mapping[str, nn.Module],
+        encoder: Transformer,
+        masking: Callable[..., TokenMask],
+        decoder: Callable[..., Decoder],
+        loss: ContextualPrediction,
+        teacher: Schedule,
+        collapse: Alarm,
+        optim: Mapping[str, Any],
+        seed: int,
+        masks: int = 1,
+    ) -> None:
+        super().__init__(view=view, optim=optim, seed=seed)
+        if not isinstance(masks, int) or masks < 1:
+            raise UserError(f"method.masks: found {masks!r}, expected a whole number of at least 1")
+        self.teacher, self.schedule, self.collapse = Momentum(encoder), teacher, collapse
+        self.student = encoder
+        self.student.setting = "student"  # type: ignore[assignment]  # keeps its results apart from the teacher's
+        self.masking, self.masks, self.loss = masking, masks, loss
+        self.decoder = decoder(grid=encoder.grid, width_in=encoder.dim, out=encoder.dim)
+        self.train()
+
+    @property
+    def encoder(self) -> Transformer:  # type: ignore[override]
+        """The teacher's network."""
+        return cast(Transformer, self.teacher.module)
+
+    def encoders(self) -> dict[str, nn.Module]:
+        return {"": self.encoder, "student": self.student}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        own = self.generator(self.global_rank)  # every clip, person and mask has draws of its own
+        x = self.view(batch, own)
+        masked = repeat(x, "n ... -> (n k) ...", k=self.masks)
+        mask = self.masking(masked, own)
+
+        tokens = self.student.encode(self.student.embed(masked, mask.visible))
+        prediction = self.decoder(tokens, mask.visible, mask.hidden)
+        targets = self.loss.targets(self.encoder, x)  # of the whole clip, whatever is hidden
+        target, presence = targets.at(mask.hidden), targets.presence(len(mask.hidden))
+        loss: Tensor = self.loss(prediction, target, presence)
+        self.features = targets.mean[targets.present]
+        self.log_losses(batch, loss=loss, **figures(targets, prediction, target, presence))
+        return loss
+
+    def train(self, mode: bool = True) -> Skeleton2vec:
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def optimizer_step(self, *args: Any, **options: Any) -> None:
+        """The teacher follows each step of the optimiser, before any checkpoint; several batches may share a step."""
+        super().optimizer_step(*args, **options)
+        per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
+        self.momentum = self.schedule.momentum(self.trainer.global_step, per_epoch)
+        self.teacher.update(self.student, self.momentum)
+
+    def on_train_epoch_end(self) -> None:
+        means = {name: total / self._sums["clips"] for name, total in self._sums.items()}
+        more = {  # the last batch is enough to see a rank fall
+            "effective_rank": effective_rank(gather(self.features)),
+            "teacher_gap": self.teacher.gap(self.student),
+        }
+        super().on_train_epoch_end()
+        self.log_dict({f"train/{name}": value for name, value in more.items()} | {"train/momentum": self.momentum})
+        self.collapse.check({name: float(value) for name, value in (means | more).items()}, self.trainer.global_step)
+
+    def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
+        clip = resized(x, self.encoder.frames)
+        shown = [hidden_tokens("hidden in training", clip, self.masking(clip, generator))]
+        if isinstance(self.masking, MotionTubeMask):
+            motion = tube_motion(clip, self.masking.patch * self.masking.tube)
+            plain = tubes(torch.rand(motion.shape, generator=generator), self.masking.visible_joints, self.masking.tube)
+            weights = motion.repeat_interleave(self.masking.tube, 1)
+            shown += [
+                hidden_tokens("as many, hidden whatever moves", clip, plain),
+                Shown("motion of each joint in each tube", clip=clip, tokens=weights),
+            ]
+        return shown
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return decay_groups(self.named_parameters(), exempt=("student.positions", "decoder.positions"))

@@ -1,0 +1,33 @@
+"""The masks on the page of a run: drawn on a clip of its test side, the same ones every time."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skelssl.data.module import open_dataset
+from skelssl.page import players
+from skelssl.pictures.player import PlayerClip
+from skelssl.train import build_method
+from tests.helpers.config import train_config
+
+
+def drawn(data_root: Path, name: str) -> list[PlayerClip]:
+    config = train_config(data_root, f"method={name}")
+    data = open_dataset(config["dataset"], config["method"]["recipe"], config["data_root"])
+    return players(build_method(config), data, seed=4)
+
+
+def test_tokens_of_mamp(data_root: Path) -> None:
+    clips, again = drawn(data_root, "mamp"), drawn(data_root, "mamp")
+    assert [clip.title for clip in clips] == ["hidden in training", "as many, hidden at random", "motion of each token"]
+    for clip, same in zip(clips, again, strict=True):
+        assert clip.x.shape == (12, 25, 3, 2)
+        assert clip.tokens is not None
+        assert clip.tokens.shape == (2, 3, 25)
+        np.testing.assert_array_equal(clip.tokens, same.tokens)
+
+
+@pytest.mark.parametrize("name", ["pstl", "skeleton_contrast"])
+def test_others_have_no_tokens(data_root: Path, name: str) -> None:
+    assert all(clip.tokens is None for clip in drawn(data_root, name))
