@@ -31,8 +31,8 @@ from skelssl.data.recipes import RECIPES, RecipeConfig
 from skelssl.data.roots import read_bytes, scan
 from skelssl.data.store import open_store
 
-NTU60 = {"bytes": 13e9, "clips": 56_578, "of_bytes": "12 to 15 GB of text, an estimate"}
-NTU120 = {"bytes": 27.5e9, "clips": 113_945, "of_bytes": "25 to 30 GB of text, an estimate"}
+NTU60 = {"bytes": 13e9, "of_bytes": "12 to 15 GB of text, an estimate"}
+NTU120 = {"bytes": 27.5e9, "of_bytes": "25 to 30 GB of text, an estimate"}
 LOOP_CLIPS = 10
 READS = 2000
 
@@ -159,7 +159,9 @@ def show(facts: dict[str, Any]) -> None:
         print(f"load {name}: {cost['us_a_clip']:.0f} us a clip from the map, {cost['clips_a_second']:.0f} clips/s")
     for title, full in (("NTU-60", NTU60), ("NTU-120", NTU120)):
         parse = full["bytes"] / 1e6 / speed / 60
-        longest = max(cost["ms_a_clip"] for cost in facts["derive"].values()) * full["clips"] / 6e4
+        # By the megabyte, since clips of another set have another length.
+        slowest = max(cost["ms_a_clip"] for cost in facts["derive"].values()) * facts["files"] / facts["MB"]
+        longest = slowest * full["bytes"] / 1e6 / 6e4
         print(f"extrapolated to {title} ({full['of_bytes']}): parse {parse:.1f} min, slowest recipe {longest:.1f} min")
 
 

@@ -168,7 +168,9 @@ def test_mistakes(run, data_root, tmp_path):
     torch.save(STGCN().state_dict(), tmp_path / "a.pt")
     with pytest.raises(UserError, match=r"dataset: not given, and .* is no run folder"):
         ask(data_root, tmp_path / "a.pt", "source=pstl")
-    with pytest.raises(UserError, match="then: found 'nothing', expected protocols out of knn, linear"):
+    with pytest.raises(
+        UserError, match="then: found 'nothing', expected protocols out of finetune, knn, linear, retrieval, semi"
+    ):
         read_protocols(["knn", "nothing"])
     for key, value in (("seeds", "x"), ("seed", -1), ("limit.clips", 0)):
         with pytest.raises(UserError, match=f"{key}: found"):
@@ -207,7 +209,7 @@ def test_the_commands_with_paths_of_every_kind(run, data_root, tmp_path):
     assert "CSM" in page
     assert "MATM" in page
     for module, arguments, expected in (
-        ("train", ["method=foo"], "error: method: found 'foo', expected one of pstl"),
+        ("train", ["method=foo"], "error: method: found 'foo', expected one of mamp, pstl"),
         ("train", ["method.head.dmi=3"], "error: method.head.dmi: unknown key (did you mean dim?), expected one of"),
         (
             "train",

@@ -250,8 +250,9 @@ def _widened(value: Tensor) -> Tensor:
 
 
 def foreign_about(method: str, stream: str = "joint", body: str = "ntu25") -> dict[str, Any]:
-    """What ``conf/method/<method>.yaml`` says of an encoder that comes without a config of its own."""
-    config = OmegaConf.create({"dataset": {"layout": body}, "stream": stream, "seed": 0})
+    """What ``conf/method/<method>.yaml`` says of an encoder that comes without a config of its own, for NTU-60."""
+    ntu60 = OmegaConf.load(config_dir() / "dataset" / "ntu60.yaml")
+    config = OmegaConf.create({"dataset": {**ntu60, "layout": body}, "stream": stream, "seed": 0})
     config.method = OmegaConf.load(config_dir() / "method" / f"{method}.yaml")
     plain = OmegaConf.to_container(config.method, resolve=True)
     assert isinstance(plain, dict)

@@ -20,7 +20,9 @@ from skelssl.data.files import read_json, write_json
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.entry import config_dir, run_hydra
 from skelssl.errors import UserError
+from skelssl.protocols.features import PRECISIONS
 from skelssl.protocols.frozen import Frozen
+from skelssl.protocols.subsets import SMALLEST
 from skelssl.results import one_line, summarise, write_result
 from skelssl.runs import git_commit, load_config, resolved, sha256
 from skelssl.trust import check_target
@@ -89,15 +91,17 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
         )
     digest = weights_digest(weights_files(path, config["representation"]))
     facts = {
-        "method": about["method"], "dataset": data.name, "mode": config["mode"], "setting": setting(config, about),
-        "stream": about["stream"], "data_fingerprint": data.fingerprint, "checkpoint_sha256": digest,
-        **{key: config[key] for key in ("precision", "baseline")},
+        "method": about["method"], "dataset": data.name, "mode": config["mode"], "stream": about["stream"],
+        "data_fingerprint": data.fingerprint, "checkpoint_sha256": digest, "precision": config["precision"],
     }  # fmt: skip
     foreign = Path("outputs") / about["method"] / data.name / f"{path.stem}-{digest[:8]}"
     home = (path if path.is_dir() else foreign) / "eval"
     bench, results = Bench(encoder, about, data, config), []
-    for protocol in protocols:
-        cell = {**facts, "protocol": protocol["name"], "recipe": probe_recipe(config, protocol, about)}
+    for protocol, recipe in [(p, recipe) for p in protocols for recipe in probe_recipes(config, p, about)]:
+        cell = {
+            **facts, "protocol": protocol["name"], "recipe": recipe, "setting": setting(config, about, recipe),
+            "baseline": protocol.get("baseline", True) if config["baseline"] is None else config["baseline"],
+        }  # fmt: skip
         cells = [bench.result(home, protocol, {**cell, "seed": seed}) for seed in seeds(config, about)]
         for done in cells:
             print(one_line(done.result), flush=True)
@@ -134,7 +138,7 @@ class Bench:
             return Done(read_json(folder / "result.json"), fresh=False)
         start, run, seed = time.monotonic(), instantiate(protocol["run"]), facts["seed"]
         scores = run(self.trained, facts["recipe"], seed)
-        baseline = run(self.random(seed), facts["recipe"], seed) if self.config["baseline"] else None
+        baseline = run(self.random(seed), facts["recipe"], seed) if facts["baseline"] else None
         n_train = len(self.trained.rows["train"])
         more = {
             "n_train": n_train, "labels_used": n_train, "n_test": len(scores.label), "git_commit": git_commit(),
@@ -159,6 +163,8 @@ def check(config: Mapping[str, Any]) -> None:
     """Refuses values that no later step would name as clearly."""
     if config["mode"] not in MODES:
         raise UserError(f"mode: found {config['mode']!r}, expected one of {', '.join(MODES)}")
+    if config["precision"] not in PRECISIONS:
+        raise UserError(f"precision: found {config['precision']!r}, expected one of {', '.join(PRECISIONS)}")
     if not isinstance(config["checkpoint"], str):
         raise UserError(f"checkpoint: found {config['checkpoint']}, expected one run folder or file")
     for key in ("seed", "seeds"):
@@ -184,12 +190,21 @@ def dataset_of(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     return own
 
 
-def setting(config: Mapping[str, Any], about: Mapping[str, Any]) -> str | None:
+def setting(config: Mapping[str, Any], about: Mapping[str, Any], recipe: Mapping[str, Any]) -> str | None:
     """What sets a result apart from the published protocol, so that the two never share a row of the report."""
     limit = config["limit"]
-    parts = [about.get("setting"), limit["clips"] and f"{limit['clips']} clips a class",
+    parts = [about.get("setting"), *labelled(recipe, about), limit["clips"] and f"{limit['clips']} clips a class",
              limit["epochs"] and f"{limit['epochs']} probe epochs"]  # fmt: skip
     return ", ".join(str(p) for p in parts if p) or None
+
+
+def labelled(recipe: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """The labelled share, and how it is drawn where that is not the paper's way."""
+    if "ratio" not in recipe:
+        return []
+    ratio, published = recipe["ratio"], about["probe"].get("semi", {}).get("select")
+    share = f"{100 * ratio:g}%" if isinstance(ratio, int | float) else f"{ratio} share of labels"
+    return [share] if recipe["select"] == published else [share, recipe["select"]]
 
 
 def run_of(path: Path) -> Path:
@@ -206,12 +221,32 @@ def seeds(config: Mapping[str, Any], about: Mapping[str, Any]) -> list[int]:
     return list(given) if isinstance(given, list) else [given]
 
 
+def probe_recipes(
+    config: Mapping[str, Any], protocol: Mapping[str, Any], about: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The recipe of a protocol; where it uses part of the labels, one for each ``ratio``, which it then names."""
+    recipe = probe_recipe(config, protocol, about)
+    if "ratio" not in protocol:
+        for key in ("ratio", "select"):
+            if config[key] is not None:
+                raise UserError(f"{key}: found {config[key]!r}, expected null: {protocol['name']} uses every label")
+        return [recipe]
+    usual = SMALLEST if config["limit"]["clips"] else protocol["ratio"]  # a tenth of a few clips a class is none
+    ratio = usual if config["ratio"] is None else config["ratio"]
+    select = config["select"] or recipe.get("select", protocol["recipe"]["select"])
+    return [{**recipe, "ratio": one, "select": select} for one in (ratio if isinstance(ratio, list) else [ratio])]
+
+
 def probe_recipe(config: Mapping[str, Any], protocol: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
     """``mode=paper``: the method's published recipe where it has one; ``mode=clean``: the protocol's own."""
     published = about["probe"].get(protocol["name"])
     recipe = dict(published if config["mode"] == "paper" and published else protocol["recipe"])
     epochs = config["limit"]["epochs"]
-    return {**recipe, "epochs": min(recipe["epochs"], epochs)} if epochs and "epochs" in recipe else recipe
+    if epochs and "epochs" in recipe:
+        recipe["epochs"] = min(recipe["epochs"], epochs)
+        if "warmup_epochs" in recipe:
+            recipe["warmup_epochs"] = min(recipe["warmup_epochs"], recipe["epochs"] - 1)
+    return recipe
 
 
 def random_init(about: Mapping[str, Any], seed: int, trust: list[str]) -> nn.Module:

@@ -11,6 +11,7 @@ import numpy as np
 from skelssl.data.files import atomic_file, write_json
 from skelssl.protocols.scores import Scores
 from skelssl.protocols.statistics import paired_difference, spread
+from skelssl.protocols.subsets import SubsetScores
 
 # Every result has every key; null where it has no meaning.
 KEYS = (
@@ -36,6 +37,9 @@ def write_result(
         result["random_init_top1"] = baseline.top1
         result["difference"] = paired_difference(scores.correct.cpu().numpy(), baseline.correct.cpu().numpy())._asdict()
     result["recipe"] = facts["recipe"]
+    if isinstance(scores, SubsetScores):
+        result["labels_used"] = len(scores.subset["names"])
+        write_json(folder / "subset.json", scores.subset)
     with atomic_file(folder / "scores.npz") as file:
         np.savez_compressed(file, **arrays)
     write_json(folder / "result.json", result)  # last, so that its presence means the evaluation is whole
@@ -43,13 +47,27 @@ def write_result(
 
 
 def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation over seeds of one cell."""
+    """Mean, standard deviation and 95 % interval over the seeds of one cell."""
     summary: dict[str, Any] = {key: results[0][key] for key in ("method", "dataset", "protocol", "mode", "stream")}
     summary["seeds"] = [r["seed"] for r in results]
     for key in ("top1", "top5", "random_init_top1"):
         values = [r[key] for r in results if r[key] is not None]
-        summary[key] = spread(values)._asdict() if values else None
+        summary[key] = spread(values)._asdict() | _seed_interval(values) if values else None
     return summary
+
+
+def _seed_interval(values: Sequence[float]) -> dict[str, float]:
+    """Student's 95 % interval of the mean of n > 1 values: another set of seeds would have its mean in there.
+
+    With t = √(n - 1) tan θ the density is that of cos^(n - 2) θ, so the quantile needs no table.
+    """
+    n = len(values)
+    theta = np.linspace(0, np.pi / 2, 100_001)
+    density = np.cos(theta) ** (n - 2)
+    share = np.cumsum(density) - (density + density[0]) / 2  # by trapezoids, from the middle outwards
+    t = np.sqrt(n - 1) * np.tan(np.interp(0.95, share / share[-1], theta))
+    half = t * np.std(values, ddof=1) / np.sqrt(n)
+    return {"low": float(np.mean(values) - half), "high": float(np.mean(values) + half)}
 
 
 def one_line(result: Mapping[str, Any]) -> str:

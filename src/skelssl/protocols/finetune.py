@@ -1,0 +1,210 @@
+"""Fine-tuning: a copy of the encoder and a new head are trained together on labelled clips.
+
+The last epoch is the result. The test set is looked at on the way for the best-epoch figure that most papers print;
+nothing is chosen by it.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import repeat
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from skelssl.checkpoints import build_encoder
+from skelssl.data.batch import Batch
+from skelssl.data.loader import ahead, batches
+from skelssl.errors import UserError
+from skelssl.heads import TokenHead
+from skelssl.optim import decay_groups
+from skelssl.parallel import seed_step, step_generator
+from skelssl.protocols.features import extract, same_random_state
+from skelssl.protocols.finetune_recipe import FinetuneRecipe, Init
+from skelssl.protocols.frozen import Frozen
+from skelssl.protocols.scores import Scores
+
+INIT: Mapping[Init, Callable[[Tensor], object]] = {
+    "xavier_normal": nn.init.xavier_normal_,
+    "xavier_uniform": nn.init.xavier_uniform_,
+    "normal_0.01": partial(nn.init.normal_, std=0.01),
+    "trunc_normal_0.01": partial(nn.init.trunc_normal_, std=0.01),
+    "trunc_normal_0.02": partial(nn.init.trunc_normal_, std=0.02),
+}
+
+
+def finetune(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
+    """All weights, all labels; ``recipe`` is read by :class:`FinetuneRecipe`. ``frozen`` stays as it is.
+
+    The same seed on the same machine gives the same numbers; the global random state is neither read nor changed.
+    Raises UserError for a recipe that does not fit the encoder, and when the loss has run off to infinity.
+    """
+    return train_and_score(frozen, frozen.rows["train"], FinetuneRecipe.read(recipe), seed, name="finetune")
+
+
+def train_and_score(frozen: Frozen, rows: NDArray[np.int64], plan: FinetuneRecipe, seed: int, *, name: str) -> Scores:
+    """Trains on the clips ``rows``, and scores the test clips after the last epoch; prints a line for each epoch."""
+    if len(rows) < 2:
+        raise UserError(f"{name}: found {len(rows)} labelled clips, expected at least 2")
+    best, since = 0.0, time.monotonic()
+    with same_random_state(frozen.device):
+        torch.manual_seed(seed)  # draws the head
+        model = classifier(frozen.encoder, frozen.data.classes, plan, where=f"probe.{name}")
+        optimizer = plan.optim().build(parameter_groups(model, plan, where=f"probe.{name}"))
+        for epoch in range(plan.epochs):
+            loss = train_epoch(model, optimizer, frozen, rows, plan, seed, epoch)
+            if not np.isfinite(loss):
+                raise _diverged(plan, name)
+            line = f"{name} seed {seed} epoch {epoch + 1}/{plan.epochs}: loss {loss:.4f}"
+            if (epoch + 1) % plan.test_every == 0 or epoch + 1 == plan.epochs:
+                try:
+                    scores = score(model, frozen)
+                except UserError as error:  # logits that are not finite
+                    raise _diverged(plan, name) from error
+                best = max(best, scores.top1)
+                line += f", test top-1 {100 * scores.top1:.1f} %"
+            print(f"{line}, {time.monotonic() - since:.0f} s", flush=True)
+    return replace(scores, best_epoch_top1=best)
+
+
+def _diverged(plan: FinetuneRecipe, name: str) -> UserError:
+    return UserError(f"probe.{name}.lr: found {plan.lr}, with which training diverged; expected a lower one")
+
+
+class Classifier(nn.Module):
+    """Encoder and head: clips (N, C, T', V, M) -> logits (N, classes)."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    def forward(self, x: Tensor, ignore: Sequence[int] = ()) -> Tensor:
+        if not isinstance(self.head, TokenHead):
+            return cast(Tensor, self.head(self.encoder(x, ignore=ignore)))
+        if ignore:
+            raise UserError(f"encoder ignore: found {list(ignore)}, expected none under a head that takes every token")
+        return cast(Tensor, self.head(cast(Any, self.encoder).tokens(x)))
+
+
+def classifier(encoder: nn.Module, classes: int, plan: FinetuneRecipe, *, where: str) -> Classifier:
+    """A copy of ``encoder`` under a head that torch's generator draws; raises UserError for a head it can't carry."""
+    own = cast(Any, encoder)
+    if plan.head == "linear":
+        head: nn.Module = nn.Linear(own.dim, classes)
+    elif hasattr(encoder, "tokens"):
+        width = own.grid[1] * own.dim
+        head = TokenHead(in_dim=width, classes=classes, dim=plan.head_dim, dropout=plan.head_dropout)
+    else:
+        raise UserError(f"{where}.head: found large, expected linear: {type(encoder).__name__} has no tokens")
+    for layer in head.modules():
+        if isinstance(layer, nn.Linear):
+            INIT[plan.init](layer.weight)
+            nn.init.zeros_(layer.bias)
+    weight = next(encoder.parameters())
+    return Classifier(_copy(encoder, plan.drop_path, where), head).to(weight)
+
+
+def _copy(encoder: nn.Module, drop_path: float | None, where: str) -> nn.Module:
+    """The encoder with weights of its own, built anew where its DropPath changes."""
+    if drop_path is None:
+        return copy.deepcopy(encoder)
+    about: Mapping[str, Any] = cast(Any, encoder).about
+    block = about["encoder"]
+    if "drop_path" not in block:
+        raise UserError(f"{where}.drop_path: found {drop_path}, expected null: {type(encoder).__name__} has none")
+    trust = [block["_target_"].split(".")[0]]  # what stands here was trusted when it was loaded
+    again = build_encoder({**about, "encoder": {**block, "drop_path": drop_path}}, trust)
+    again.load_state_dict(encoder.state_dict())
+    return again
+
+
+def parameter_groups(model: Classifier, plan: FinetuneRecipe, *, where: str) -> list[dict[str, Any]]:
+    """Groups by layer and weight decay: ``lr_scale`` is layer_decay^(layers above), 1 for the head.
+
+    Raises UserError for a layer decay where the encoder tells no layers, and for an undecayed part that it lacks.
+    """
+    ids, top = _layers(model, plan, where)
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    spared = [f"encoder.{part}" for part in plan.undecayed]
+    for part in spared:
+        if not any(name.startswith(part) for name, _ in trained):
+            raise UserError(f"{where}.undecayed: found {part.removeprefix('encoder.')}, expected parts of the encoder")
+    groups = []
+    for layer in sorted(set(ids.values())):
+        own = decay_groups([(name, p) for name, p in trained if ids[name] == layer], spared)
+        groups += [{**group, "lr_scale": plan.layer_decay ** (top - layer)} for group in own if group["params"]]
+    return groups
+
+
+def _layers(model: Classifier, plan: FinetuneRecipe, where: str) -> tuple[dict[str, int], int]:
+    """The layer of every parameter, and that of the head."""
+    if plan.layer_decay == 1:
+        return {name: 0 for name, _ in model.named_parameters()}, 0
+    encoder = cast(Any, model.encoder)
+    if not hasattr(encoder, "layer_ids"):
+        raise UserError(
+            f"{where}.layer_decay: found {plan.layer_decay}, expected 1: {type(encoder).__name__} tells no layers"
+        )
+    top = len(encoder.blocks) + 1
+    below = {f"encoder.{name}": layer for name, layer in encoder.layer_ids().items()}
+    return {name: below.get(name, top) for name, _ in model.named_parameters()}, top
+
+
+def train_epoch(
+    model: Classifier, optimizer: Optimizer, frozen: Frozen, rows: NDArray[np.int64], plan: FinetuneRecipe, seed: int,
+    epoch: int,
+) -> float:  # fmt: skip
+    """One pass over ``rows`` in train mode, every draw from (seed, epoch, step); returns the mean loss of its clips."""
+    steps, optim = epoch_steps(rows, plan.batch, seed, epoch), plan.optim()
+    total = torch.zeros((), device=frozen.device)
+    model.train()
+    for step, batch in enumerate(ahead(frozen.data.store, steps, prefetch=2)):
+        seed_step(seed, epoch, step, 0)  # dropout
+        rate = optim.rate(epoch + plan.per_step * step / len(steps))
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+        loss = _loss(model, batch.to(frozen.device), frozen, plan, step_generator(seed, epoch, step, 0))
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        total += loss.detach() * len(batch)
+    return float(total) / len(rows)
+
+
+def _loss(model: Classifier, batch: Batch, frozen: Frozen, plan: FinetuneRecipe, generator: torch.Generator) -> Tensor:
+    """Cross-entropy of a batch under the training view, () float32."""
+    x = frozen.views["probe"](batch, generator)
+    with (
+        torch.enable_grad(),
+        torch.autocast(frozen.device.type, torch.bfloat16, enabled=frozen.precision == "bf16"),
+    ):
+        logits = model(x)
+    label = repeat(batch.label, "n -> (n k)", k=len(x) // len(batch))
+    return F.cross_entropy(logits.float(), label, label_smoothing=plan.label_smoothing)
+
+
+def epoch_steps(rows: NDArray[np.int64], batch: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """The rows in the order of (seed, epoch), in batches. A lone last clip, which BatchNorm can't normalise, joins the
+    batch before it.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(rows)
+    steps = [order[start : start + batch] for start in range(0, len(order), batch)]
+    if len(steps) > 1 and len(steps[-1]) == 1:
+        steps[-2:] = [np.concatenate(steps[-2:])]
+    return steps
+
+
+def score(model: Classifier, frozen: Frozen) -> Scores:
+    """Every test clip once, in evaluation mode under the test view; logits are the mean over its K clips."""
+    clips = batches(frozen.data.store, frozen.rows["test"])
+    found = extract(model, frozen.views["test"], clips, device=frozen.device, precision=frozen.precision).to("cpu")
+    return Scores(found.x.mean(1), found.label, found.index)

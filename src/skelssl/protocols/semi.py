@@ -1,0 +1,30 @@
+"""Semi-supervised evaluation: fine-tuning on a labelled share of the training clips, drawn once by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from skelssl.protocols.finetune import train_and_score
+from skelssl.protocols.finetune_recipe import FinetuneRecipe
+from skelssl.protocols.frozen import Frozen
+from skelssl.protocols.subsets import SMALLEST, SubsetScores, draw, smallest_ratio
+
+
+def semi(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> SubsetScores:
+    """Trains all weights on the clips of :func:`~skelssl.protocols.subsets.draw`, and scores all test clips.
+
+    ``recipe`` is that of a fine-tuning with two more keys: ``ratio``, a share or ``smallest``, and ``select``. Raises
+    UserError as fine-tuning does, and for a share that leaves a class without a labelled clip.
+    """
+    training = {key: value for key, value in recipe.items() if key not in ("ratio", "select")}
+    plan = FinetuneRecipe.read(training, "probe.semi")
+    store, rows, select = frozen.data.store, frozen.rows["train"], recipe["select"]
+    names, labels = [store.names[i] for i in rows], store.labels[rows]
+    asked = recipe["ratio"]
+    ratio = smallest_ratio(names, labels, seed, select) if asked == SMALLEST else asked
+    drawn = draw(names, labels, ratio, seed, select)
+    subset = {"dataset": frozen.data.name, "ratio": ratio, "select": select, "seed": seed, "n_train": len(names),
+              "names": drawn}  # fmt: skip
+    scores = train_and_score(frozen, store.rows(drawn), plan, seed, name="semi")
+    return SubsetScores(scores.logits, scores.label, scores.index, scores.best_epoch_top1, subset=subset)

@@ -1,0 +1,79 @@
+"""Labelled subsets of a training split: lists of clip names that anyone can draw again from a ratio and a seed.
+
+Clips are ordered by the first 8 bytes of BLAKE2b over ``"<seed>/<name>"``, and the first ones are taken. So a draw
+depends on no library's random numbers, on no order of files, ranks or rows, and a smaller ratio's clips are part of a
+larger one's. Published code draws by position instead, some of it on every GPU anew, which doubles the labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skelssl.errors import UserError
+from skelssl.protocols.scores import Scores
+
+SELECT = ("stratified", "uniform")
+SMALLEST = "smallest"  # in the place of a ratio: the smallest that gives every class a clip
+STEPS = 10_000  # it is a multiple of 1 / STEPS
+
+
+@dataclass(frozen=True)
+class SubsetScores(Scores):
+    """Scores after training on part of the labels; ``subset`` says on which, and becomes ``subset.json``."""
+
+    subset: Mapping[str, Any] = field(kw_only=True)
+
+
+def draw(names: Sequence[str], labels: ArrayLike, ratio: float, seed: int, select: str = "stratified") -> list[str]:
+    """Names, sorted, of the labelled share ``ratio`` of N clips; ``labels`` (N,) are whole numbers.
+
+    ``stratified`` takes round(ratio · n) of the n clips of each class, halves to even (PSTL, AimCLR); ``uniform`` takes
+    int(ratio · N) of all clips (skeleton-contrast, MAMP, HA-CM, Skeleton2vec).
+
+    Raises UserError for a ratio outside (0, 1], for another ``select``, and where a class that has clips gets none.
+
+    >>> draw(["a", "b", "c", "d"], [0, 0, 1, 1], 0.5, seed=0)
+    ['a', 'd']
+    """
+    label = np.asarray(labels)
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 1:
+        raise UserError(f"ratio: found {ratio!r}, expected a number above 0 and up to 1, or {SMALLEST}")
+    order = _order(names, seed, select)
+    if select == "uniform":
+        taken = order[: int(len(order) * ratio)]
+    else:
+        each = [order[label[order] == c] for c in np.unique(label)]
+        taken = np.concatenate([members[: round(ratio * len(members))] for members in each])
+    if len(without := np.setdiff1d(label, label[taken])):
+        least = smallest_ratio(names, label, seed, select)
+        raise UserError(
+            f"ratio: found {ratio:g}, which leaves {len(without)} of {len(np.unique(label))} classes without a clip "
+            f"(the first has label {without[0]}), expected at least {least:g} with select={select} and seed {seed}"
+        )
+    return sorted(names[i] for i in taken)
+
+
+def smallest_ratio(names: Sequence[str], labels: ArrayLike, seed: int, select: str = "stratified") -> float:
+    """The smallest multiple of 0.0001 with which :func:`draw` leaves no class out."""
+    label, order = np.asarray(labels), _order(names, seed, select)
+    if select == "uniform":
+        need = 1 + max(np.flatnonzero(label[order] == c)[0] for c in np.unique(label))
+        enough: Callable[[float], bool] = lambda ratio: int(len(label) * ratio) >= need  # noqa: E731
+    else:
+        rarest = np.unique(label, return_counts=True)[1].min()
+        enough = lambda ratio: round(ratio * rarest) >= 1  # noqa: E731
+    return next(step / STEPS for step in range(1, STEPS + 1) if enough(step / STEPS))
+
+
+def _order(names: Sequence[str], seed: int, select: str) -> NDArray[np.int64]:
+    """(N,) positions in the order in which they are drawn."""
+    if select not in SELECT:
+        raise UserError(f"select: found {select!r}, expected one of {', '.join(SELECT)}")
+    digests = [blake2b(f"{seed}/{name}".encode(), digest_size=8).digest() for name in names]
+    return np.array(sorted(range(len(names)), key=digests.__getitem__), np.int64)
