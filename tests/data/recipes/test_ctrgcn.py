@@ -131,7 +131,7 @@ def test_published_layout_is_one_frame_a_row():
 def test_errors():
     with pytest.raises(ValueError, match="absent in every frame"):
         RECIPE.build().normalise(np.zeros((5, 2, 25, 3), np.float32))
-    with pytest.raises(UserError, match=r"method\.recipe\.align_spine: found true, expected false"):
+    with pytest.raises(UserError, match=r"align_spine: found True, expected False, since ctrgcn has no such option"):
         RecipeConfig("ctrgcn", align_spine=True).build()
 
 

@@ -109,7 +109,7 @@ def test_errors():
         RECIPE.build().normalise(np.zeros((5, 2, 25, 3), np.float32))
     with pytest.raises(ValueError, match="at the origin"):
         RECIPE.build().select(clip_of({1: on(range(3), np.zeros((3, 25, 3), np.float32))}, 3))
-    with pytest.raises(UserError, match=r"method\.recipe: pyskl has neither single_person_fill nor center"):
+    with pytest.raises(UserError, match=r"fill: found copy, expected zero, since pyskl has no such option"):
         RecipeConfig("pyskl", single_person_fill="copy").build()
 
 

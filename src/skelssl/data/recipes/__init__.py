@@ -25,10 +25,10 @@ class Recipe(Protocol):
     """Two stages; own recordings enter at the second."""
 
     version: int  # bumped when the arithmetic changes, so that older stores are derived anew
-    pku_interval: str  # as its published PKU-MMD files have it
+    published_interval: str  # how its published PKU-MMD files read an interval
+    options: frozenset[str]  # which of RecipeConfig's options mean anything to it
 
-    def __init__(self, *, body: Layout, **arguments: Any) -> None:
-        """``arguments`` are the fields of RecipeConfig but the name."""
+    def __init__(self, body: Layout, config: RecipeConfig) -> None: ...
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
         """Raw bodies -> (T, M=2, V, 3), absent persons and frames zero."""
@@ -59,7 +59,7 @@ class RecipeConfig:
 
     def __post_init__(self) -> None:
         if self.pku_interval is None and self.name in RECIPES:
-            object.__setattr__(self, "pku_interval", RECIPES[self.name].pku_interval)
+            object.__setattr__(self, "pku_interval", RECIPES[self.name].published_interval)
 
     @classmethod
     def parse(cls, config: Mapping[str, Any]) -> RecipeConfig:
@@ -81,8 +81,8 @@ class RecipeConfig:
     @classmethod
     def published(cls, name: str, dataset: Mapping[str, Any], *, faithful: bool = True) -> RecipeConfig:
         """As the published files of a data set were made; ``dataset`` is its block of the configuration."""
-        keys = ("center", "single_person_fill") if name == "ctrgcn" else ()
-        return cls.parse({"name": name, "faithful": faithful, **{key: dataset[key] for key in keys if key in dataset}})
+        keys = [key for key in RECIPES[name].options if key in dataset] if name in RECIPES else []
+        return cls.parse({"name": name, "faithful": faithful, **{key: dataset[key] for key in keys}})
 
     def check_form(self, form: str, arguments: Mapping[str, Any], where: object) -> None:
         """Raises UserError where clips of ``form`` were imported as another recipe, or other arguments, made them."""
@@ -109,9 +109,19 @@ class RecipeConfig:
         return x
 
     def build(self, layout: str = "ntu25") -> Recipe:
-        """The recipe itself for bodies of ``layout``; raises UserError for one that lacks a joint it turns about."""
-        arguments = {k: v for k, v in asdict(self).items() if k != "name"}
-        return RECIPES[self.name](body=skeleton.layout(layout), **arguments)
+        """The recipe itself for bodies of ``layout``.
+
+        Raises UserError for an option that it does not have, and for a layout without a joint that it turns about.
+        """
+        recipe = RECIPES[self.name]
+        defaults = RecipeConfig(self.name)
+        for key in ("align_spine", "single_person_fill", "center"):
+            if key not in recipe.options and getattr(self, key) != getattr(defaults, key):
+                raise UserError(
+                    f"method.recipe.{key}: found {getattr(self, key)}, expected {getattr(defaults, key)}, since "
+                    f"{self.name} has no such option"
+                )
+        return recipe(skeleton.layout(layout), self)
 
     @property
     def parameters(self) -> dict[str, Any]:

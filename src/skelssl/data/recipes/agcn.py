@@ -5,13 +5,17 @@ The preparation of 2s-AGCN (Shi et al., CVPR 2019), which skeleton-contrast (Tho
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes.tracks import PERSONS, as_stored, in_interval, two_people
-from skelssl.errors import UserError
 from skelssl.skeleton import Layout
+
+if TYPE_CHECKING:
+    from skelssl.data.recipes import RecipeConfig
 
 MAX_FRAMES = 300  # length of the references' files; longer clips keep their head
 MAX_BODIES = 4
@@ -39,23 +43,11 @@ class AGCN:
     """
 
     version = 1
-    pku_interval = "inclusive"
+    published_interval = "inclusive"
+    options: frozenset[str] = frozenset()
 
-    def __init__(
-        self,
-        *,
-        body: Layout,
-        faithful: bool,
-        align_spine: bool,
-        pku_interval: str,
-        single_person_fill: str,
-        center: bool,
-    ) -> None:
-        if align_spine or single_person_fill != "zero" or not center:
-            raise UserError(
-                "method.recipe: agcn has no align_spine, single_person_fill or center, expected the defaults"
-            )
-        self.faithful, self.pku_interval = faithful, pku_interval
+    def __init__(self, body: Layout, config: RecipeConfig) -> None:
+        self.faithful, self.pku_interval = config.faithful, config.pku_interval
         self.body, self.spine_mid = body, body.index("spine_mid")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:

@@ -6,13 +6,17 @@ The preprocessing of ST-GCN's generator followed by AimCLR's (Guo et al., AAAI 2
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes.tracks import as_stored, in_interval, two_people
-from skelssl.errors import UserError
 from skelssl.skeleton import Layout
+
+if TYPE_CHECKING:
+    from skelssl.data.recipes import RecipeConfig
 
 MAX_FRAMES = 300  # the references' padded length; longer clips keep their central part
 FRAMES = 50
@@ -35,23 +39,11 @@ class AimCLR:
     """
 
     version = 1
-    pku_interval = "inclusive"
+    published_interval = "inclusive"
+    options: frozenset[str] = frozenset()
 
-    def __init__(
-        self,
-        *,
-        body: Layout,
-        faithful: bool,
-        align_spine: bool,
-        pku_interval: str,
-        single_person_fill: str,
-        center: bool,
-    ) -> None:
-        if align_spine or single_person_fill != "zero" or not center:
-            raise UserError(
-                "method.recipe: aimclr has no align_spine, single_person_fill or center, expected the defaults"
-            )
-        self.faithful, self.pku_interval = faithful, pku_interval
+    def __init__(self, body: Layout, config: RecipeConfig) -> None:
+        self.faithful, self.pku_interval = config.faithful, config.pku_interval
         self.spine_base, self.spine_shoulder = body.index("spine_base"), body.index("spine_shoulder")
         self.shoulders = body.index("shoulder_left"), body.index("shoulder_right")
 

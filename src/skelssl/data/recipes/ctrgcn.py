@@ -6,13 +6,17 @@ turns nor scales. The references pad the result with zeros to 300 frames; here i
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes.tracks import as_stored, in_interval, two_people
-from skelssl.errors import UserError
 from skelssl.skeleton import Layout
+
+if TYPE_CHECKING:
+    from skelssl.data.recipes import RecipeConfig
 
 MAX_FRAMES = 300  # the references' padded length; longer clips keep their head
 
@@ -34,22 +38,13 @@ class CTRGCN:
     """
 
     version = 2
-    pku_interval = "after_start"
+    published_interval = "after_start"
+    options: frozenset[str] = frozenset({"single_person_fill", "center"})
 
-    def __init__(
-        self,
-        *,
-        body: Layout,
-        faithful: bool,
-        align_spine: bool,
-        pku_interval: str,
-        single_person_fill: str,
-        center: bool,
-    ) -> None:
-        if align_spine:
-            raise UserError("method.recipe.align_spine: found true, expected false (ctrgcn never turns a clip)")
-        self.faithful, self.pku_interval, self.copy = faithful, pku_interval, single_person_fill == "copy"
-        self.center, self.spine_mid = center, body.index("spine_mid")
+    def __init__(self, body: Layout, config: RecipeConfig) -> None:
+        self.faithful, self.pku_interval = config.faithful, config.pku_interval
+        self.copy, self.center = config.single_person_fill == "copy", config.center
+        self.spine_mid = body.index("spine_mid")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
         """The cleaned bodies as two persons, frames without either left out. PKU-MMD clips stay as they are stored.

@@ -7,7 +7,7 @@ float16 leaves two millimetres.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes.agcn import onto_axes
 from skelssl.data.recipes.tracks import PERSONS, as_stored, in_interval, two_people
-from skelssl.errors import UserError
 from skelssl.skeleton import Layout
+
+if TYPE_CHECKING:
+    from skelssl.data.recipes import RecipeConfig
 
 EMPTY = 1e-3  # metres; a sum of absolute coordinates below it counts as absence
 
@@ -34,21 +36,12 @@ class PySKL:
     """
 
     version = 1
-    pku_interval = "after_start"
+    published_interval = "after_start"
+    options: frozenset[str] = frozenset({"align_spine"})
 
-    def __init__(
-        self,
-        *,
-        body: Layout,
-        faithful: bool,
-        align_spine: bool,
-        pku_interval: str,
-        single_person_fill: str,
-        center: bool,
-    ) -> None:
-        if single_person_fill != "zero" or not center:
-            raise UserError("method.recipe: pyskl has neither single_person_fill nor center, expected the defaults")
-        self.faithful, self.align_spine, self.pku_interval = faithful, align_spine, pku_interval
+    def __init__(self, body: Layout, config: RecipeConfig) -> None:
+        self.faithful, self.pku_interval = config.faithful, config.pku_interval
+        self.align_spine = config.align_spine
         self.body, self.spine_mid = body, body.index("spine_mid")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:

@@ -100,7 +100,7 @@ def as_stored(clip: RawClip) -> NDArray[np.float32] | None:
     return None if clip.form in (RAW, LISTED, LISTED_TWO) else clip.persons(PERSONS)
 
 
-def in_interval(clip: RawClip, pku_interval: str) -> RawClip:
+def in_interval(clip: RawClip, pku_interval: str | None) -> RawClip:
     """The clip without its leading frame where it is of PKU-MMD and its interval is read as ``after_start``."""
     if pku_interval != "after_start" or clip.form != PKU:
         return clip
