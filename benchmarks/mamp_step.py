@@ -7,21 +7,19 @@ in one process, from equal weights on equal clips and masks.
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
 import platform
 import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.command import compare, sizes
 from benchmarks.naive import transformer as naive
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.transformer import Transformer
@@ -130,21 +128,7 @@ def run(batch: int, depth: int, decoder_depth: int, steps: int, threads: int) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--depth", type=int, default=8)
-    parser.add_argument("--decoder-depth", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path)
-    arguments = vars(parser.parse_args())
-    target = arguments.pop("json")
-    result = run(**arguments)
-    print(f"{'part':<32}{'straightforward':>18}{'ours':>10}{'ratio':>8}")
-    for part, (straight, ours) in result["seconds"].items():
-        print(f"{part:<32}{straight:>16.3f} s{ours:>8.3f} s{straight / ours:>7.2f}x")
-    if target is not None:
-        target.write_text(json.dumps(result, indent=2) + "\n")
+    compare(run, sizes(str(__doc__), batch=8, depth=8, decoder_depth=3))
 
 
 if __name__ == "__main__":

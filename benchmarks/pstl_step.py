@@ -7,20 +7,18 @@ after the other, because each view needs its own batch statistics.
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
 import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.command import compare, sizes
 from benchmarks.naive.barlow_twins import projector_and_loss
 from benchmarks.naive.stgcn import NaiveSTGCN
 from skelssl.encoders.stgcn import STGCN
@@ -128,20 +126,7 @@ def run(batch: int, dim: int, steps: int, threads: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--dim", type=int, default=6144)
-    parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path)
-    arguments = vars(parser.parse_args())
-    target = arguments.pop("json")
-    result = run(**arguments)
-    print(f"{'part':<26}{'straightforward':>18}{'ours':>10}{'ratio':>8}")
-    for part, (naive, ours) in result["seconds"].items():
-        print(f"{part:<26}{naive:>16.3f} s{ours:>8.3f} s{naive / ours:>7.2f}x")
-    if target is not None:
-        target.write_text(json.dumps(result, indent=2) + "\n")
+    compare(run, sizes(str(__doc__), batch=128, dim=6144))
 
 
 if __name__ == "__main__":

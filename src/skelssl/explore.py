@@ -22,7 +22,8 @@ from skelssl.data.parsed import Index, ParsedStore
 from skelssl.data.prepare import parsed_folder, prepare
 from skelssl.data.prepare_report import WARNINGS
 from skelssl.data.recipes import RECIPES
-from skelssl.data.source import FACTS, BadInput, Source, Split
+from skelssl.data.source import FACTS, BadInput, Source
+from skelssl.data.splits import read_splits
 from skelssl.entry import run_hydra
 from skelssl.errors import UserError
 from skelssl.pictures.clip_page import write_clip_page
@@ -101,12 +102,6 @@ def open_parsed(source: Source, data_root: Path) -> ParsedStore:
     return ParsedStore(folder)
 
 
-def read_splits(store: ParsedStore) -> dict[str, Split]:
-    """Every split beside the store."""
-    files = sorted((store.folder.parent / "splits").glob("*.json"))
-    return {file.stem: Split(**{side: tuple(names) for side, names in read_json(file).items()}) for file in files}
-
-
 def read_report(store: ParsedStore) -> dict[str, Any]:
     """What became of every raw file."""
     report: dict[str, Any] = read_json(store.folder.parent / "report.json")
@@ -123,7 +118,7 @@ def show_dataset(store: ParsedStore, path: Path) -> None:
         class_names=store.class_names,
         n_frames=np.array(store.index.n_frames),
         max_bodies=np.array(store.index.max_bodies),
-        splits=read_splits(store),
+        splits=read_splits(store.folder.parent / "splits"),
         report=read_report(store),
     )
 
@@ -142,7 +137,7 @@ def find(store: ParsedStore, name: str) -> Found:
         n for n, sha1 in zip(store.names, store.index.sha1, strict=True) if sha1 == store.index.sha1[i] and n != name
     ]
     sides = {split: next((s for s in ("train", "test") if name in getattr(sides, s)), "neither side")
-             for split, sides in read_splits(store).items()}  # fmt: skip
+             for split, sides in read_splits(store.folder.parent / "splits").items()}  # fmt: skip
     facts = facts_of(clip, store.class_names[clip.label])
     facts += [(f"split {split}", side) for split, side in sides.items()]
     return Found(clip, store.layout, [*facts, ("same content as", ", ".join(same) or "no other clip")])

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from skelssl.data.files import write_json
+from skelssl.data.files import read_json, write_json
 from skelssl.data.source import ClipTable, Source, Split
 
 
 def all_splits(source: Source, clips: ClipTable) -> dict[str, Split]:
     """Every split of a source over these clips."""
     return {name: source.split(name, clips) for name in source.splits}
+
+
+def read_splits(folder: Path) -> dict[str, Split]:
+    """Every split in ``folder``, by name."""
+    files = sorted(folder.glob("[!.]*.json"))
+    return {file.stem: Split(**{side: tuple(names) for side, names in read_json(file).items()}) for file in files}
 
 
 def write_splits(splits: Mapping[str, Split], folder: Path) -> None:

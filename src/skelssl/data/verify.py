@@ -24,6 +24,7 @@ from skelssl.data.prepare import parsed_folder
 from skelssl.data.prepare_report import Report
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import FACTS, BadInput, ClipTable, Source, Split
+from skelssl.data.splits import read_splits
 from skelssl.data.store import RecipeStore, about_digest
 from skelssl.errors import UserError
 
@@ -59,7 +60,7 @@ def verify(source: Source, *, data_root: Path, strict: bool | None) -> Findings:
     both sides of a split unless ``strict`` is False.
     """
     store = ParsedStore(parsed_folder(data_root, source))
-    findings, splits = Findings(), read_splits(store)
+    findings, splits = Findings(), read_splits(store.folder.parent / "splits")
     report = _counts(source, store, splits, findings, strict)
     if (leak := report.leak()) and strict is not False:
         findings.faults.append(f"{leak}; strict=false lets it pass")
@@ -72,12 +73,6 @@ def verify(source: Source, *, data_root: Path, strict: bool | None) -> Findings:
     if findings.faults:
         raise UserError("; ".join(findings.faults))
     return findings
-
-
-def read_splits(store: ParsedStore) -> dict[str, Split]:
-    """The splits as they lie beside the parsed store."""
-    files = sorted((store.folder.parent / "splits").glob("[!.]*.json"))
-    return {file.stem: Split(**{side: tuple(names) for side, names in read_json(file).items()}) for file in files}
 
 
 def _counts(

@@ -12,11 +12,13 @@ from skelssl.errors import UserError
 CHANNELS, PERSONS = 3, 2
 
 
-def check_clips(x: Tensor, joints: int, ignore: Collection[int], frames: int | None = None) -> None:
-    """Raises UserError unless ``x`` is (N, 3, T, V, 2), T >= 1 or T = ``frames``, and ``ignore`` leaves a joint."""
-    found, expected = tuple(x.shape), (CHANNELS, frames or "T", joints, PERSONS)
+def check_clips(
+    x: Tensor, joints: int, ignore: Collection[int], frames: int | None = None, channels: int = CHANNELS
+) -> None:
+    """Raises UserError unless ``x`` is (N, C, T, V, 2), T >= 1 or T = ``frames``, and ``ignore`` leaves a joint."""
+    found, expected = tuple(x.shape), (channels, frames or "T", joints, PERSONS)
     length = found[2] if len(found) == 5 else 0
-    if length == 0 or found[1:] != (CHANNELS, frames or length, joints, PERSONS):
+    if length == 0 or found[1:] != (channels, frames or length, joints, PERSONS):
         raise UserError(f"encoder input: found shape {found}, expected (N, {', '.join(map(str, expected))})")
     if any(not 0 <= joint < joints for joint in ignore) or len(set(ignore)) == joints:
         raise UserError(

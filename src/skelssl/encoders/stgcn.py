@@ -15,10 +15,8 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from skelssl.errors import UserError
+from skelssl.encoders.inputs import PERSONS, check_clips
 from skelssl.skeleton import layout as body_layout
-
-PERSONS = 2
 
 
 class Dropout(nn.Dropout):
@@ -152,7 +150,7 @@ class STGCN(nn.Module):
         Raises:
             UserError: wrong shape, unknown joint, or no joint left.
         """
-        self._check(x, ignore)
+        check_clips(x, self.joints, ignore, channels=self.in_channels)
         rows = rearrange(x.to(self.data_bn.weight.dtype), "n c t v m -> (t n m) (v c)")
         x = rearrange(self.data_bn(rows), "(t b) (v c) -> v t b c", t=x.shape[2], v=self.joints)
         graphs = [self.A * factor for factor in self.edge_importance] or [self.A] * len(self.st_gcn_networks)
@@ -164,12 +162,3 @@ class STGCN(nn.Module):
             x = block(x, graph)
         # A sum and one small division: the gradient of a mean is a full-size tensor, that of a sum is a view.
         return reduce(x, "v c t (n m) -> n c", "sum", m=PERSONS) / (PERSONS * x.shape[0] * x.shape[2])
-
-    def _check(self, x: Tensor, ignore: Collection[int]) -> None:
-        c, v, m = self.in_channels, self.joints, PERSONS
-        if x.ndim != 5 or x.shape[2] == 0 or (x.shape[1], *x.shape[3:]) != (c, v, m):
-            raise UserError(f"encoder input: found shape {tuple(x.shape)}, expected (N, {c}, T, {v}, {m})")
-        if any(not 0 <= joint < v for joint in ignore) or len(set(ignore)) == v:
-            raise UserError(
-                f"encoder ignore: found {sorted(set(ignore))}, expected fewer than {v} joints of 0 to {v - 1}"
-            )

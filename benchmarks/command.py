@@ -1,0 +1,33 @@
+"""The command line that the benchmarks of a step share: sizes in, a table of both forms out, JSON where asked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def compare(run: Callable[..., dict[str, Any]], parser: argparse.ArgumentParser) -> None:
+    """Calls ``run`` with the options of ``parser`` and prints ``seconds``: part -> (straightforward, ours)."""
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    arguments = vars(parser.parse_args())
+    target = arguments.pop("json")
+    result = run(**arguments)
+    width = max(26, *(len(part) + 2 for part in result["seconds"]))
+    print(f"{'part':<{width}}{'straightforward':>18}{'ours':>10}{'ratio':>8}")
+    for part, (straight, ours) in result["seconds"].items():
+        print(f"{part:<{width}}{straight:>16.3f} s{ours:>8.3f} s{straight / ours:>7.2f}x")
+    if target is not None:
+        target.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def sizes(about: str, **defaults: int) -> argparse.ArgumentParser:
+    """A parser with one whole-number option per size."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
+    return parser
