@@ -17,11 +17,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from skelssl.errors import UserError
+from skelssl.errors import RankError, Stopped, UserError
 
 COMMANDS = ("train", "evaluate", "prepare", "report", "explore")
 FILES = (FileExistsError, NotADirectoryError, PermissionError)
-MISTAKES = (UserError, HydraException, OmegaConfBaseException, *FILES)
+MISTAKES = (UserError, RankError, HydraException, OmegaConfBaseException, *FILES)
 PATH_KEYS = (
     "raw", "import", "names", "checkpoint", "data_root", "resume", "name", "html", "hydra.run.dir",
     "dataset.layout", "dataset.source.missing",
@@ -90,7 +90,10 @@ def _guarded(call: Callable[[], None], config_name: str | None) -> None:
         if any(a.replace(" ", "") == "debug=trace" for a in sys.argv):
             traceback.print_exc()
         print(f"error: {sentence(error, config_name)}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(getattr(error, "exit_code", UserError.exit_code))
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(Stopped.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

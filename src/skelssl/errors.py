@@ -1,4 +1,6 @@
-"""The one exception a user may see."""
+"""What ends a command early, each with its exit code."""
+
+from __future__ import annotations
 
 
 class UserError(Exception):
@@ -6,3 +8,20 @@ class UserError(Exception):
 
     ``skelssl.entry`` prints the sentence and exits with code 2; library code never exits by itself.
     """
+
+    exit_code = 2
+
+
+class RankError(Exception):
+    """A process of a run was killed or failed: one sentence; exit code 1. The same command goes on with the run."""
+
+    exit_code = 1
+
+
+class Stopped(BaseException):
+    """A signal ended the run, and the run saved itself: one sentence; exit code 75, "try again later".
+
+    Like KeyboardInterrupt it is no Exception: it ends a sweep, and nothing catches it by accident.
+    """
+
+    exit_code = 75

@@ -7,6 +7,7 @@ B = N·M sequences. It keeps the tokens with the smallest keys; what the keys ar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from skelssl.encoders.tokens import PERSONS
 from skelssl.errors import UserError
+from skelssl.parallel import per_clip
 from skelssl.skeleton import layout as body_layout
 
 
@@ -122,7 +124,7 @@ def uniform(x: Tensor, shape: tuple[int, ...], generator: torch.Generator | None
     """U[0, 1) of shape (N·M, *shape) like ``x`` (N, ..., M), drawn on the generator's device; or ``noise``, checked."""
     shape = (len(x) * x.shape[-1], *shape)
     if noise is None:
-        noise = torch.rand(shape, generator=generator, dtype=x.dtype)
+        noise = per_clip(partial(torch.rand, dtype=x.dtype), shape, generator)
     if noise.shape != shape:
         raise UserError(f"masking noise: found shape {tuple(noise.shape)}, expected {shape}")
     return noise.to(x)
