@@ -49,8 +49,10 @@ def run_hydra(config_name: str, task: Callable[[DictConfig], None]) -> None:
         try:
             task(config)
         except MISTAKES as error:
-            if os.getpid() != parent:  # a launcher's worker process: the exception is its only way home
-                raise
+            if os.getpid() != parent:  # a launcher's worker: the exception is its only way home, without its cause
+                if isinstance(error, RankError):
+                    raise
+                raise UserError(sentence(error, config_name)) from error
             mistakes.append(error)  # in a sweep the other jobs still run, and Hydra adds no words of its own
 
     def jobs() -> None:
@@ -126,6 +128,9 @@ def sentence(error: Exception, config_name: str | None) -> str:
     if isinstance(error, FILES):
         return f"{error.filename}: {error.strerror}, expected a path with the rights to read and write there"
     text = str(error).strip()
+    if launcher := re.search(r"Could not find 'hydra/launcher/(\w+)'", text):
+        extra = "parallel" if launcher[1] == "joblib" else "slurm"
+        return f"launcher: found no plugin {launcher[1]}, expected it installed: pip install 'skelssl[{extra}]'"
     if group := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         options = re.search(r"Available options in '[^']*':\n((?:\t.*\n?)+)", text)
         expected = ", ".join(options.group(1).split()) if options else "a config of that group"
