@@ -14,8 +14,9 @@ from skelssl.callbacks.metrics import read_rows
 from skelssl.data.files import read_json
 from skelssl.encoders.stgcn import STGCN
 from skelssl.errors import UserError
-from skelssl.evaluate import evaluate, evaluate_run, random_init, read_protocols
+from skelssl.evaluate import evaluate, evaluate_run, random_init
 from skelssl.page import open_run
+from skelssl.probes import read_protocols
 from skelssl.results import KEYS
 from skelssl.runs import sha256
 from skelssl.train import build_method, train

@@ -36,7 +36,10 @@ def write_result(
         arrays["random_init_logits"] = baseline.logits.cpu().numpy()
         result["random_init_top1"] = baseline.top1
         result["difference"] = paired_difference(scores.correct.cpu().numpy(), baseline.correct.cpu().numpy())._asdict()
+        if baseline.extra:
+            result["random_init"] = dict(baseline.extra)
     result["recipe"] = facts["recipe"]
+    result |= scores.extra
     if isinstance(scores, SubsetScores):
         result["labels_used"] = len(scores.subset["names"])
         write_json(folder / "subset.json", scores.subset)

@@ -13,7 +13,7 @@ from skelssl.checkpoints import build_encoder, foreign_about
 from skelssl.data.loader import batches
 from skelssl.data.module import open_dataset
 from skelssl.encoders.agcn import AGCN
-from skelssl.evaluate import read_protocols
+from skelssl.probes import read_protocols
 from skelssl.protocols.features import Features, extract
 from skelssl.protocols.frozen import Frozen, linear, nearest
 from skelssl.protocols.linear import epoch_batches, epoch_order, fit, linear_head, linear_probe
@@ -71,7 +71,7 @@ def test_a_pass_has_crops_of_its_own_and_is_repeatable(frozen: Frozen) -> None:
     first, again, other = (frozen.features("train", "probe", draw=k, keep=False).x for k in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert ("train", "probe", 0) not in frozen._cache
+    assert ("train", "probe", 0) not in frozen.cache
     assert frozen.features("test", "test", draw=5) is frozen.features("test", "test")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -34,7 +34,8 @@ class Frozen:
         self.view_configs: Mapping[str, Any] = loaded.about["view"]
         label = data.store.labels
         self.rows = {part: first_of_class(getattr(data, part), label, limit) for part in ("train", "test")}
-        self._cache: dict[tuple[str, str, int], Features] = {}
+        self.ignore: Sequence[int] = ()  # joints that the encoder does without
+        self.cache: dict[tuple[str, str, int], Features] = {}
 
     def features(self, part: str, view: str, draw: int = 0, *, keep: bool = True) -> Features:
         """Features of ``train`` or ``test`` under the ``probe`` or ``test`` view, on the CPU.
@@ -43,12 +44,15 @@ class Frozen:
         """
         if self.view_configs[view] == self.view_configs["test"]:
             view, draw, keep = "test", 0, True
-        if (found := self._cache.get((part, view, draw))) is not None:
+        if (found := self.cache.get((part, view, draw))) is not None:
             return found
-        clips, seen = batches(self.data.store, self.rows[part]), self.views[view]
-        found = extract(self.encoder, seen, clips, device=self.device, precision=self.precision, seed=draw).to("cpu")
+        clips = batches(self.data.store, self.rows[part])
+        found = extract(
+            self.encoder, self.views[view], clips,
+            device=self.device, precision=self.precision, ignore=self.ignore, seed=draw,
+        ).to("cpu")  # fmt: skip
         if keep:
-            self._cache[part, view, draw] = found
+            self.cache[part, view, draw] = found
         return found
 
 
@@ -57,6 +61,17 @@ def first_of_class(rows: NDArray[np.int64], labels: NDArray[np.int64], limit: in
     if limit is None:
         return rows
     return np.sort(np.concatenate([rows[labels[rows] == c][:limit] for c in np.unique(labels[rows])]))
+
+
+COVERAGE = ("classes_without_training", "test_clips_without_training")
+
+
+def coverage(frozen: Frozen) -> dict[str, int]:
+    """Classes of the dataset that no training clip shows, and the test clips of those, which nothing can get right."""
+    labels = frozen.data.store.labels
+    shown = np.isin(np.arange(frozen.data.classes), labels[frozen.rows["train"]])
+    hopeless = int((~shown[labels[frozen.rows["test"]]]).sum())
+    return dict(zip(COVERAGE, (int((~shown).sum()), hopeless), strict=True))
 
 
 def linear(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
