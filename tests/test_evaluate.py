@@ -170,7 +170,7 @@ def test_mistakes(run, data_root, tmp_path):
     with pytest.raises(UserError, match=r"dataset: not given, and .* is no run folder"):
         ask(data_root, tmp_path / "a.pt", "source=pstl")
     with pytest.raises(
-        UserError, match="then: found 'nothing', expected protocols out of finetune, knn, linear, retrieval, semi"
+        UserError, match="then: found 'nothing', expected protocols out of cluster, finetune, fusion, knn, linear"
     ):
         read_protocols(["knn", "nothing"])
     for key, value in (("seeds", "x"), ("seed", -1), ("limit.clips", 0)):

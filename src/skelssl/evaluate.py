@@ -162,7 +162,9 @@ def check(config: Mapping[str, Any]) -> None:
     if config["precision"] not in PRECISIONS:
         raise UserError(f"precision: found {config['precision']!r}, expected one of {', '.join(PRECISIONS)}")
     if not isinstance(config["checkpoint"], str):
-        raise UserError(f"checkpoint: found {config['checkpoint']}, expected one run folder or file")
+        raise UserError(
+            f"checkpoint: found {config['checkpoint']}, expected one run folder or file (protocol=fusion takes several)"
+        )
     for key in ("seed", "seeds"):
         values = config[key] if isinstance(config[key], list) else [config[key]]
         if not all(value is None or (isinstance(value, int) and value >= 0) for value in values):

@@ -9,7 +9,7 @@ from typing import Any
 
 from skelssl.data.files import write_json
 from skelssl.errors import UserError
-from skelssl.evaluate import Done, evaluate, run_of, short_hash
+from skelssl.evaluate import Done, check, evaluate, run_of, short_hash
 from skelssl.probes import read_protocols
 from skelssl.protocols.frozen import COVERAGE
 from skelssl.protocols.fusion import fuse, read_part, stream_name, weights_of
@@ -45,7 +45,10 @@ def _runs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     names = names if isinstance(names, list) else [names] * len(paths)
     if len(names) != len(paths):
         raise UserError(f"representation: found {len(names)} of them, expected {len(paths)}, one for each checkpoint")
-    return [{"checkpoint": str(run_of(Path(p))), "representation": n} for p, n in zip(paths, names, strict=True)]
+    runs = [{"checkpoint": str(run_of(Path(p))), "representation": n} for p, n in zip(paths, names, strict=True)]
+    for run in runs:  # before the first of them is evaluated
+        check({**config, **run})
+    return runs
 
 
 def _fused(home: Path, parts: Sequence[Done], config: Mapping[str, Any]) -> Done:

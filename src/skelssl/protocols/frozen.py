@@ -12,11 +12,13 @@ from torch import nn
 
 from skelssl.data.loader import batches
 from skelssl.data.module import Dataset
+from skelssl.errors import UserError
 from skelssl.protocols.features import Features, extract
 from skelssl.protocols.knn import knn
 from skelssl.protocols.linear import linear_probe
 from skelssl.protocols.linear_recipe import LinearRecipe
 from skelssl.protocols.scores import Scores
+from skelssl.skeleton import layout
 
 
 class Frozen:
@@ -32,6 +34,11 @@ class Frozen:
         loaded = cast(Any, encoder)  # load_encoder hangs these on the module
         self.views: Mapping[str, nn.Module] = loaded.view
         self.view_configs: Mapping[str, Any] = loaded.about["view"]
+        if layout(loaded.about["layout"]) != layout(data.store.layout):
+            raise UserError(
+                f"dataset: found {data.name} of layout {data.store.layout}, expected {loaded.about['layout']}, the "
+                "layout of the encoder"
+            )
         label = data.store.labels
         self.rows = {part: first_of_class(getattr(data, part), label, limit) for part in ("train", "test")}
         self.ignore: Sequence[int] = ()  # joints that the encoder does without
