@@ -8,6 +8,7 @@ along the last dimension unless ``dim`` says otherwise.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -83,7 +84,8 @@ def _from_square(square: Tensor, gaps: Tensor, c: float, factor: float) -> Tenso
     z = factor * c * square / gaps
     apart = z > 0
     z = torch.where(apart, z, 1.0)  # the root has no finite slope at 0
-    return torch.where(apart, torch.log1p(z + (z * (z + 2)).sqrt()), 0.0) / c**0.5
+    length = torch.where(apart, torch.log1p(z + (z * (z + 2)).sqrt()), 0.0)
+    return length / math.sqrt(c)
 
 
 def _wide(x: Tensor) -> Tensor:

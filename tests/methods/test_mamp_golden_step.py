@@ -6,7 +6,6 @@ import os
 from typing import Any
 
 import pytest
-import torch
 
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.decoder import from_reference as decoder_from_reference

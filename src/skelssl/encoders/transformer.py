@@ -1,8 +1,8 @@
 """The joint space-time transformer of masked skeleton modelling, at the sizes of MAMP, Skeleton2vec and HA-CM.
 
 Mao et al., Masked Motion Predictors are Strong 3D Action Representation Learners, ICCV 2023 (arXiv 2308.07092);
-Xu et al., Skeleton2vec, 2024 (arXiv 2401.00921); Yin and Cao, HA-CM, 2024 (arXiv 2409.17951). Every token of a person attends to all tokens of that person; persons
-never meet before the mean. There is no class token.
+Xu et al., Skeleton2vec, 2024 (arXiv 2401.00921); Yin and Cao, HA-CM, 2024 (arXiv 2409.17951). Every token of a person
+attends to all tokens of that person; persons never meet before the mean. There is no class token.
 """
 
 from __future__ import annotations

@@ -83,8 +83,9 @@ class CrossMasker(nn.Module):
         segments, joints = grid
         if segments % 2:
             raise UserError(f"encoder.frames: found {segments} segments, expected an even number for two groups")
-        for key, found, known in (("layout", layout, LAYOUTS), ("keep", keep, KEEPS),
-                                  ("softmax_axis", softmax_axis, AXES), ("attn_scale", attn_scale, SCALES)):  # fmt: skip
+        choices = {"layout": (layout, LAYOUTS), "keep": (keep, KEEPS), "softmax_axis": (softmax_axis, AXES),
+                   "attn_scale": (attn_scale, SCALES)}  # fmt: skip
+        for key, (found, known) in choices.items():
             if found not in known:
                 raise UserError(f"masking.{key}: found {found!r}, expected one of {', '.join(known)}")
         for key, value in (("tau", tau), ("curvature", curvature), ("dist_factor", dist_factor)):
@@ -124,9 +125,8 @@ class CrossMasker(nn.Module):
         scores = self.scores(encoder, x)
         if self.layout == "reference":  # both are flattened joint by joint, whatever the order of the tokens
             scores = Scores(*(s.mT for s in scores))
-        orders = [self._order(score, self._noise(score, generator) if noise is None else draw)
-                  for score, draw in zip(scores, noise or (None, None), strict=True)]  # fmt: skip
-        return self._mask(*orders)
+        draws = noise or [self._noise(score, generator) for score in scores]
+        return self._mask(*(self._order(score, draw) for score, draw in zip(scores, draws, strict=True)))
 
     @torch.no_grad()
     def scores(self, encoder: Transformer, x: Tensor) -> Scores:
