@@ -2,18 +2,17 @@
 
 The numbers are those of the checklist of properties that a port of the method must have, and where each is tested:
 
-* masks: 1-4, 6-8 tests/maskers/test_tokens.py; 5 there (chi-square) too; 9 there and here;
+* masks: 1-8 tests/maskers/test_tokens.py; 9 there and here;
 * encoder and decoder: 10, 12, 14 tests/encoders/{test_transformer,test_decoder}.py; 11 and 13 there and here;
 * targets and loss: 15-17 tests/losses/test_contextual.py; 18-21 here, the absent persons of 19 in test_contextual.py;
 * teacher: 22-24 here and in tests/test_momentum.py; 25 test_skeleton2vec_runs.py;
-* optimiser: 26-28 here;
-* ranks: 29 here; 31 tests/protocols/test_features.py (`merge` counts every clip once);
+* optimiser: 26 and the rates of 27 here, those of a fine-tuning in tests/protocols/test_finetune.py; 28 here and in
+  test_skeleton2vec_runs.py (a fine-tuning has no clipping at all);
+* ranks: 29 here; 30 tests/protocols/test_subsets.py; 31 tests/protocols/test_features.py (`merge` counts every clip
+  once);
 * downstream: 32, 33, 34 test_skeleton2vec_runs.py; 35 tests/views/test_uniform.py;
   36 tests/data/recipes/test_pyskl.py;
 * collapse: 37 tests/losses/test_collapse.py.
-
-30 (the labelled subset on all ranks) belongs to the semi-supervised protocol, not to the method. Of 27 the layer ids
-are here, the rates of a fine-tuning run belong to its protocol.
 """
 
 from __future__ import annotations
