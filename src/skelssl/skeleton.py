@@ -160,6 +160,8 @@ def _parsed(text: str, where: str) -> Layout:
         raise UserError(f"layout {where}: found malformed YAML ({' '.join(str(error).split())})") from error
     except KeyError as error:
         raise UserError(f"layout {where}: found no {error}, expected it among the joints or the keys") from error
+    except UserError:
+        raise
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise UserError(f"layout {where}: found another structure ({error}), expected that of ntu25.yaml") from error
     _check(body, where)

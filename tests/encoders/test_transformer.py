@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.naive import transformer as naive
 from skelssl.encoders.blocks import Attention, Block
+from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.tokens import once_for_absent, patchify, put_tokens, take_tokens
 from skelssl.encoders.transformer import Transformer, from_reference
 from skelssl.errors import UserError
@@ -89,6 +90,22 @@ def test_attention_is_the_explicit_softmax() -> None:
         torch.testing.assert_close(found, expected)
     single, wide = Attention(256, 8), torch.randn(2, 750, 256)
     torch.testing.assert_close(single(wide), naive.attention(single, wide), rtol=0, atol=1e-5)
+
+
+def test_bfloat16_stays_close() -> None:
+    """Encoder and decoder of the published width, two blocks each: 2 % of the size of what comes out."""
+    torch.manual_seed(0)
+    encoder = Transformer(frames=24, depth=2)
+    decoder = Decoder(grid=encoder.grid, width_in=256, out=12, depth=2)
+    order = torch.rand(6, 150).argsort(1)
+    x, visible, hidden = clips(frames=24).float(), order[:, :15], order[:, 15:]
+    results = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half), torch.no_grad():
+            tokens = encoder.encode(encoder.embed(x, visible))
+            results.append((tokens.float(), decoder(tokens, visible, hidden).float()))
+    for plain, half in zip(*results, strict=True):
+        assert 0 < (plain - half).norm() / plain.norm() < 2e-2
 
 
 def test_a_block_is_pre_norm_with_layer_scale() -> None:
