@@ -6,9 +6,11 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -16,18 +18,22 @@ from torch import nn
 
 from skelssl.callbacks.metrics import MetricsCSV
 from skelssl.checkpoints import WEIGHTS, build_encoder, load_encoder, weights_files
-from skelssl.data.files import read_json, write_json
+from skelssl.data.files import read_json
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.entry import config_dir, run_hydra
 from skelssl.errors import UserError
+from skelssl.protocols.cost import Cost, cost
 from skelssl.protocols.features import PRECISIONS
 from skelssl.protocols.frozen import Frozen
+from skelssl.protocols.ranks import agree, local_rank, ranks, say
+from skelssl.protocols.selection import judged
 from skelssl.protocols.subsets import SMALLEST
-from skelssl.results import one_line, summarise, write_result
+from skelssl.results import one_line, several_lines, summarise, write_result, write_summary
 from skelssl.runs import git_commit, load_config, resolved, sha256
 from skelssl.trust import check_target
 
 MODES = ("paper", "clean")
+TIMED = {"cuda": 32, "cpu": 4}  # test clips that time an encoder
 
 
 def main() -> None:
@@ -37,7 +43,8 @@ def main() -> None:
 
 def evaluate_one(config: Mapping[str, Any]) -> None:
     """The protocol that the command line names."""
-    evaluate(config, [config["protocol"]])
+    with ranks():
+        evaluate(config, [config["protocol"]])
 
 
 def evaluate_run(folder: Path, protocols: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
@@ -104,11 +111,11 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
         }  # fmt: skip
         cells = [bench.result(home, protocol, {**cell, "seed": seed}) for seed in seeds(config, about)]
         for done in cells:
-            print(one_line(done.result), flush=True)
+            say(one_line(done.result))
         if len(cells) > 1:
-            write_json(
-                home / protocol["name"] / short_hash(cell) / "summary.json", summarise([c.result for c in cells])
-            )
+            summary = summarise([c.result for c in cells])
+            write_summary(home / protocol["name"] / short_hash(cell), summary)
+            say(several_lines(summary))
         results += cells
     return results
 
@@ -134,18 +141,27 @@ class Bench:
     def result(self, home: Path, protocol: Mapping[str, Any], facts: Mapping[str, Any]) -> Done:
         """The result of one protocol and seed: run now, or read where the very same evaluation already stands."""
         folder = home / protocol["name"] / short_hash(facts)
-        if (folder / "result.json").exists() and not self.config["rerun"]:
+        if agree((folder / "result.json").exists()) and not self.config["rerun"]:
             return Done(read_json(folder / "result.json"), fresh=False)
         start, run, seed = time.monotonic(), instantiate(protocol["run"]), facts["seed"]
-        scores = run(self.trained, facts["recipe"], seed)
-        baseline = run(self.random(seed), facts["recipe"], seed) if facts["baseline"] else None
-        n_train = len(self.trained.rows["train"])
+        scores, chosen = judged(run, self.trained, facts["recipe"], seed)
+        baseline, floor = judged(run, self.random(seed), facts["recipe"], seed) if facts["baseline"] else (None, None)
+        train = self.trained.rows["train"]
         more = {
-            "n_train": n_train, "labels_used": n_train, "n_test": len(scores.label), "git_commit": git_commit(),
-            "seconds": round(time.monotonic() - start, 2),
+            "n_train": len(train), "labels_used": len(train), "n_test": len(scores.label), "chosen": chosen,
+            "random_init_chosen": floor, "git_commit": git_commit(), "seconds": round(time.monotonic() - start, 2),
+            "encoder": self.cost._asdict(), "trained_classes": np.unique(self.data.store.labels[train]).tolist(),
         }  # fmt: skip
         names = [self.data.store.names[i] for i in scores.index.tolist()]
-        return Done(write_result(folder, {**facts, **more}, scores, baseline, names), fresh=True)
+        found = write_result(folder, {**facts, **more}, scores, baseline, names, self.data.class_names)
+        return Done(found, fresh=True)
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What the encoder costs, counted and timed once for all protocols and seeds."""
+        frozen = self.trained
+        clips = self.data.store.gather(frozen.rows["test"][: TIMED[frozen.device.type]])
+        return cost(frozen.encoder, frozen.views["test"], clips, frozen.precision)
 
 
 def weights_digest(files: Sequence[Path]) -> str:
@@ -231,6 +247,10 @@ def probe_recipes(
             if config[key] is not None:
                 raise UserError(f"{key}: found {config[key]!r}, expected null: {protocol['name']} uses every label")
         return [recipe]
+    if protocol.get("choose"):
+        raise UserError(
+            f"protocol.choose: found {protocol['choose']}, expected none: {protocol['name']} has few labels"
+        )
     usual = SMALLEST if config["limit"]["clips"] else protocol["ratio"]  # a tenth of a few clips a class is none
     ratio = usual if config["ratio"] is None else config["ratio"]
     select = config["select"] or recipe.get("select", protocol["recipe"]["select"])
@@ -241,6 +261,8 @@ def probe_recipe(config: Mapping[str, Any], protocol: Mapping[str, Any], about: 
     """``mode=paper``: the method's published recipe where it has one; ``mode=clean``: the protocol's own."""
     published = about["probe"].get(protocol["name"])
     recipe = dict(published if config["mode"] == "paper" and published else protocol["recipe"])
+    if config["mode"] == "clean" and protocol.get("choose"):
+        recipe["choose"] = protocol["choose"]
     epochs = config["limit"]["epochs"]
     if epochs and "epochs" in recipe:
         recipe["epochs"] = min(recipe["epochs"], epochs)
@@ -259,7 +281,8 @@ def random_init(about: Mapping[str, Any], seed: int, trust: list[str]) -> nn.Mod
 def device(config: Mapping[str, Any]) -> torch.device:
     """Where features are computed: as ``trainer.accelerator`` says."""
     wanted = config["trainer"]["accelerator"]
-    return torch.device("cuda" if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu")
+    gpu = wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return torch.device("cuda", local_rank()) if gpu else torch.device("cpu")
 
 
 if __name__ == "__main__":

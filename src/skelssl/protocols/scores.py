@@ -21,6 +21,8 @@ class Scores:
     label: Tensor  # (N,) int64
     index: Tensor  # (N,) int64, row of the clip in its recipe store
     best_epoch_top1: float | None = None  # best over epochs, chosen on the test set: for comparison only
+    votes: bool = False  # the scores count neighbours: no probabilities follow from them
+    test_selected: bool = False  # something that made these scores was chosen by the test clips
 
     @property
     def prediction(self) -> Tensor:

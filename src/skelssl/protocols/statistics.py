@@ -30,6 +30,22 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(float(np.mean(values)), sd)
 
 
+def over_seeds(values: Sequence[float]) -> dict[str, float]:
+    """Mean, sample deviation and Student's 95 % interval of the mean of n > 1 values.
+
+    Another set of seeds would have its mean in there. With t = √(n - 1) tan θ the density is that of cos^(n - 2) θ, so
+    the quantile needs no table.
+    """
+    n, (mean, sd) = len(values), spread(values)
+    if sd is None:
+        raise ValueError(f"values: found {n}, expected at least 2")
+    theta = np.linspace(0, np.pi / 2, 100_001)
+    density = np.cos(theta) ** (n - 2)
+    share = np.cumsum(density) - (density + density[0]) / 2  # by trapezoids, from the middle outwards
+    half = np.sqrt(n - 1) * np.tan(np.interp(0.95, share / share[-1], theta)) * sd / np.sqrt(n)
+    return {"mean": mean, "sd": sd, "low": float(mean - half), "high": float(mean + half)}
+
+
 def paired_difference(
     correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], seed: int = 0, draws: int = 2000
 ) -> Interval:
