@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -150,7 +149,7 @@ class Bench:
         more = {
             "n_train": len(train), "labels_used": len(train), "n_test": len(scores.label), "chosen": chosen,
             "random_init_chosen": floor, "git_commit": git_commit(), "seconds": round(time.monotonic() - start, 2),
-            "encoder": self.cost._asdict(), "trained_classes": np.unique(self.data.store.labels[train]).tolist(),
+            "encoder": self.cost._asdict(),
         }  # fmt: skip
         names = [self.data.store.names[i] for i in scores.index.tolist()]
         found = write_result(folder, {**facts, **more}, scores, baseline, names, self.data.class_names)

@@ -23,7 +23,7 @@ KEYS = (
 )  # fmt: skip
 MORE = (
     "test_touched_for_selection", "chosen", "random_init_chosen", "mean_class_accuracy", "calibration_error",
-    "random_init_mean_class_accuracy", "difference", "classes_without_training_clips", "encoder", "recipe", "per_class",
+    "random_init_mean_class_accuracy", "difference", "encoder", "recipe", "per_class",
     "confusion",
 )  # fmt: skip
 SUMMARISED = ("top1", "top5", "mean_class_accuracy", "calibration_error", "random_init_top1")
@@ -39,8 +39,6 @@ def write_result(
 ) -> dict[str, Any]:
     """Writes one evaluation; accuracies are fractions, exact over clips, of the last epoch. Returns ``result.json``."""
     found = {**facts, **figures(scores, class_names)}
-    if "trained_classes" in facts:
-        found["classes_without_training_clips"] = len(class_names) - len(facts["trained_classes"])
     if baseline is not None:
         found["random_init_top1"] = baseline.top1
         found["random_init_mean_class_accuracy"] = figures(baseline, class_names)["mean_class_accuracy"]
