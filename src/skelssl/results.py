@@ -13,7 +13,7 @@ from skelssl.data.files import atomic_file, write_json
 from skelssl.parallel import rank
 from skelssl.protocols.metrics import figures
 from skelssl.protocols.scores import Scores
-from skelssl.protocols.statistics import over_seeds, paired_difference
+from skelssl.protocols.statistics import paired_difference, spread
 from skelssl.protocols.subsets import SubsetScores
 
 # Every result has every key; null where it has no meaning.
@@ -91,7 +91,7 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     summary |= {"seeds": [r["seed"] for r in results], "interval": "95 %, Student's t over the seeds"}
     for key in SUMMARISED:
         values = [r[key] for r in results if r.get(key) is not None]
-        summary[key] = over_seeds(values) if len(values) > 1 else None
+        summary[key] = spread(values)._asdict() if len(values) == len(results) else None
     return summary
 
 
