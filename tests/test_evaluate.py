@@ -105,6 +105,17 @@ def test_a_second_then_adds_no_row(run, data_root):
     assert read_rows(folder / "metrics.csv") == before
 
 
+def test_figures_of_then_reach_every_logger(run, data_root):
+    config, folder = run
+    other = {"other": {"_target_": "lightning.pytorch.loggers.CSVLogger"}, "none": None}
+    evaluate_run(folder, read_protocols("retrieval"), {**config, "logger": other})
+    (path,) = folder.glob("lightning_logs/version_0/metrics.csv")
+    (row,) = read_rows(path)
+    assert float(row["eval/retrieval/top1"]) == results(folder)["retrieval"]["top1"]
+    assert int(row["step"]) == read_json(folder / "run.json")["steps"] - 1
+    shutil.rmtree(folder / "lightning_logs")
+
+
 def test_the_seed_is_the_runs_own_and_draws_the_random_encoder(run, data_root):
     _, folder = run
     own, other = ask(data_root, folder)[0], ask(data_root, folder, "seed=9")[0]

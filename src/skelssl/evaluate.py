@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
+from skelssl.callbacks.loggers import build_loggers
 from skelssl.callbacks.metrics import MetricsCSV
 from skelssl.checkpoints import WEIGHTS, build_encoder, load_encoder, weights_files
 from skelssl.data.files import read_json
@@ -53,10 +54,13 @@ def evaluate_run(folder: Path, protocols: Sequence[Mapping[str, Any]], config: M
     asked.merge_with({key: config[key] for key in shared if key in config})
     asked.merge_with({"dataset": None, "checkpoint": str(folder)})
     about = read_json(folder / "run.json")
-    for done in evaluate(resolved(asked), protocols):  # type: ignore[arg-type]
-        if done.fresh:
-            row = {"epoch": about["epochs"] - 1, f"eval/{done.result['protocol']}/top1": done.result["top1"]}
-            MetricsCSV(folder / "metrics.csv").log_metrics(row, about["steps"] - 1)
+    fresh = [done.result for done in evaluate(resolved(asked), protocols) if done.fresh]  # type: ignore[arg-type]
+    loggers = [MetricsCSV(folder / "metrics.csv"), *build_loggers(config, folder)] if fresh else []
+    for logger in loggers:
+        for result in fresh:
+            row = {"epoch": about["epochs"] - 1, f"eval/{result['protocol']}/top1": result["top1"]}
+            logger.log_metrics(row, about["steps"] - 1)
+        logger.finalize("success")
 
 
 def read_protocols(names: Any) -> list[Mapping[str, Any]]:

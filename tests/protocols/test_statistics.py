@@ -69,11 +69,3 @@ def test_refuses_arrays_that_are_no_pairs(a: tuple[int, int], b: tuple[int, int]
 def test_spread_is_the_sample_deviation() -> None:
     assert spread([0.5]) == (0.5, None, None, None)
     assert spread([0.1, 0.2, 0.3])[:2] == (pytest.approx(0.2), pytest.approx(0.1))
-
-
-@pytest.mark.parametrize(("n", "t"), [(2, 12.706), (3, 4.303), (5, 2.776), (11, 2.228), (31, 2.042)])
-def test_the_interval_over_seeds_is_students(n: int, t: float) -> None:
-    """Quantiles of any table of Student's distribution."""
-    values = np.random.default_rng(n).random(n)
-    mean, sd, low, high = spread(list(values))
-    assert (low, high) == pytest.approx((mean - t * sd / n**0.5, mean + t * sd / n**0.5), rel=1e-3)  # type: ignore[operator]
