@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 
-def compare(run: Callable[..., dict[str, Any]], parser: argparse.ArgumentParser) -> None:
-    """Calls ``run`` with the options of ``parser`` and prints ``seconds``: part -> (straightforward, ours)."""
-    parser.add_argument("--steps", type=int, default=3)
+def compare(run: Callable[..., dict[str, Any]], parser: argparse.ArgumentParser, *, repeats: bool = True) -> None:
+    """Calls ``run`` with the options of ``parser`` and prints ``seconds``: part -> (straightforward, ours).
+
+    ``repeats`` adds ``--steps``, how often a step is timed.
+    """
+    if repeats:
+        parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     arguments = vars(parser.parse_args())
