@@ -15,12 +15,16 @@ def compare(
     run: Callable[..., dict[str, Any]],
     parser: argparse.ArgumentParser,
     alone: Callable[..., dict[str, Any]] | None = None,
+    *,
+    repeats: bool = True,
 ) -> None:
     """Calls ``run`` with the options of ``parser`` and prints ``seconds``: part -> (straightforward, ours).
 
-    With ``--alone`` it is ``alone`` that is called, which gives a `benchmarks.parts.study` of our form.
+    With ``--alone`` it is ``alone`` that is called, which gives a `benchmarks.parts.study` of our form. ``repeats``
+    adds ``--steps``, how often a step is timed.
     """
-    parser.add_argument("--steps", type=int, default=3)
+    if repeats:
+        parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     if alone is not None:

@@ -17,7 +17,7 @@ from skelssl.errors import UserError
 from skelssl.evaluate import evaluate, evaluate_run, random_init
 from skelssl.page import open_run
 from skelssl.probes import read_protocols
-from skelssl.results import KEYS
+from skelssl.results import KEYS, MORE
 from skelssl.runs import sha256
 from skelssl.train import build_method, train
 from tests.helpers.config import TINY_DATA, compose, train_config
@@ -47,7 +47,7 @@ def test_every_result_has_every_key(run):
     found = results(folder)
     assert set(found) == {"linear", "knn"}
     for name, result in found.items():
-        assert set(KEYS) <= set(result)
+        assert list(result) == [*KEYS, *MORE]
         assert result["method"] == "pstl"
         assert result["dataset"] == "synthetic"
         assert result["mode"] == "paper"
@@ -57,7 +57,12 @@ def test_every_result_has_every_key(run):
         assert result["setting"] == "2 clips a class, 2 probe epochs"
         assert result["checkpoint_sha256"] == sha256(folder / "encoder" / "encoder.safetensors")
         assert result["data_fingerprint"] == read_json(folder / "run.json")["data_fingerprint"]
-        assert (result["top1_best_epoch"] is None) == (name == "knn")
+        assert (result["top1_best_epoch"] is None) == (result["calibration_error"] is None) == (name == "knn")
+        assert result["encoder"] == found["linear"]["encoder"]  # measured once for both
+        assert result["encoder"]["parameters"] == 32046
+        assert [row["n"] for row in result["per_class"]] == [2, 2, 2, 2]
+        assert np.trace(result["confusion"]) == 8 * result["top1"]
+        assert result["mean_class_accuracy"] == result["top1"]  # as many clips of each class
     last = read_rows(folder / "metrics.csv")[-1]
     assert float(last["eval/knn/top1"]) == found["knn"]["top1"]
 
@@ -99,6 +104,17 @@ def test_a_second_then_adds_no_row(run, data_root):
     before = read_rows(folder / "metrics.csv")
     evaluate_run(folder, read_protocols("knn"), config)
     assert read_rows(folder / "metrics.csv") == before
+
+
+def test_figures_of_then_reach_every_logger(run, data_root):
+    config, folder = run
+    other = {"other": {"_target_": "lightning.pytorch.loggers.CSVLogger"}, "none": None}
+    evaluate_run(folder, read_protocols("retrieval"), {**config, "logger": other})
+    (path,) = folder.glob("lightning_logs/version_0/metrics.csv")
+    (row,) = read_rows(path)
+    assert float(row["eval/retrieval/top1"]) == results(folder)["retrieval"]["top1"]
+    assert int(row["step"]) == read_json(folder / "run.json")["steps"] - 1
+    shutil.rmtree(folder / "lightning_logs")
 
 
 def test_the_seed_is_the_runs_own_and_draws_the_random_encoder(run, data_root):
@@ -145,9 +161,24 @@ def test_another_dataset_changes_the_split_only(run, data_root):
 
 def test_clean_mode_is_the_protocols_own_probe(run, data_root):
     _, folder = run
-    result = ask(data_root, folder, "mode=clean", "limit.epochs=1", protocol="linear")[0]
-    assert result["recipe"]["batch_norm"] is True
+    few = ("protocol.choose.lr=[1.0e-9,0.01]", "protocol.choose.weight_decay=[0.0]")
+    result = ask(data_root, folder, "mode=clean", "limit.epochs=20", *few, protocol="linear")[0]
+    assert result["recipe"]["standardise"] is True
     assert result["mode"] == "clean"
+    assert result["test_touched_for_selection"] is False
+    for chosen in (result["chosen"], result["random_init_chosen"]):
+        low, high = (one["top1"] for one in chosen["tried"])
+        assert [one["lr"] for one in chosen["tried"]] == [1e-9, 0.01]
+        assert chosen["values"] == {"lr": 0.01 if high > low else 1e-9, "weight_decay": 0.0}
+        assert chosen["subject_disjoint"] is True
+        assert chosen["n_train"] + chosen["n_validation"] == result["n_train"] == 36
+    assert ask(data_root, folder, protocol="linear")[0]["chosen"] is None
+
+
+def test_a_labelled_share_is_too_small_to_choose_by(run, data_root):
+    _, folder = run
+    with pytest.raises(UserError, match=r"protocol.choose: found .*, expected none: semi has few labels"):
+        ask(data_root, folder, "mode=clean", "+protocol.choose.lr=[0.1]", protocol="semi")
 
 
 def test_a_released_file(run, data_root, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,20 +15,25 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
+from skelssl.callbacks.loggers import build_loggers
 from skelssl.callbacks.metrics import MetricsCSV
 from skelssl.checkpoints import WEIGHTS, build_encoder, load_encoder, weights_files
-from skelssl.data.files import read_json, write_json
+from skelssl.data.files import read_json
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.entry import config_dir, run_hydra
 from skelssl.errors import UserError
 from skelssl.probes import setting, tasks
+from skelssl.protocols.cost import Cost, cost
 from skelssl.protocols.features import PRECISIONS
 from skelssl.protocols.frozen import Frozen, coverage
-from skelssl.results import one_line, summarise, write_result
+from skelssl.protocols.ranks import agree, local_rank, ranks, say
+from skelssl.protocols.selection import judged
+from skelssl.results import one_line, several_lines, summarise, write_result, write_summary
 from skelssl.runs import git_commit, load_config, resolved, sha256
 from skelssl.trust import check_target
 
 MODES = ("paper", "clean")
+TIMED = {"cuda": 32, "cpu": 4}  # test clips that time an encoder
 
 
 def main() -> None:
@@ -39,10 +44,11 @@ def main() -> None:
 def evaluate_one(config: Mapping[str, Any]) -> None:
     """The protocol that the command line names."""
     protocol = config["protocol"]
-    if "over" in protocol:
-        instantiate(protocol["over"])(config)
-    else:
-        evaluate(config, [protocol])
+    with ranks():
+        if "over" in protocol:
+            instantiate(protocol["over"])(config)
+        else:
+            evaluate(config, [protocol])
 
 
 def evaluate_run(folder: Path, protocols: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
@@ -52,10 +58,13 @@ def evaluate_run(folder: Path, protocols: Sequence[Mapping[str, Any]], config: M
     asked.merge_with({key: config[key] for key in shared if key in config})
     asked.merge_with({"dataset": None, "checkpoint": str(folder)})
     about = read_json(folder / "run.json")
-    for done in evaluate(resolved(asked), protocols):  # type: ignore[arg-type]
-        if done.fresh:
-            row = {"epoch": about["epochs"] - 1, f"eval/{done.result['protocol']}/top1": done.result["top1"]}
-            MetricsCSV(folder / "metrics.csv").log_metrics(row, about["steps"] - 1)
+    fresh = [done.result for done in evaluate(resolved(asked), protocols) if done.fresh]  # type: ignore[arg-type]
+    loggers = [MetricsCSV(folder / "metrics.csv"), *build_loggers(config, folder)] if fresh else []
+    for logger in loggers:
+        for result in fresh:
+            row = {"epoch": about["epochs"] - 1, f"eval/{result['protocol']}/top1": result["top1"]}
+            logger.log_metrics(row, about["steps"] - 1)
+        logger.finalize("success")
 
 
 class Done(NamedTuple):
@@ -99,11 +108,11 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
         }  # fmt: skip
         cells = [bench.result(home, protocol, {**cell, "seed": seed}) for seed in seeds(config, about)]
         for done in cells:
-            print(one_line(done.result), flush=True)
+            say(one_line(done.result))
         if len(cells) > 1:
-            write_json(
-                home / protocol["name"] / short_hash(cell) / "summary.json", summarise([c.result for c in cells])
-            )
+            summary = summarise([c.result for c in cells])
+            write_summary(home / protocol["name"] / short_hash(cell), summary)
+            say(several_lines(summary))
         results += cells
     return results
 
@@ -129,19 +138,27 @@ class Bench:
     def result(self, home: Path, protocol: Mapping[str, Any], facts: Mapping[str, Any]) -> Done:
         """The result of one protocol and seed: run now, or read where the very same evaluation already stands."""
         folder = home / protocol["name"] / short_hash(facts)
-        if (folder / "result.json").exists() and not self.config["rerun"]:
+        if agree((folder / "result.json").exists()) and not self.config["rerun"]:
             return Done(folder, read_json(folder / "result.json"), fresh=False)
         start, run, seed = time.monotonic(), instantiate(protocol["run"]), facts["seed"]
-        scores = run(self.trained, facts["recipe"], seed)
-        baseline = run(self.random(seed), facts["recipe"], seed) if facts["baseline"] else None
-        n_train = len(self.trained.rows["train"])
+        scores, chosen = judged(run, self.trained, facts["recipe"], seed)
+        baseline, floor = judged(run, self.random(seed), facts["recipe"], seed) if facts["baseline"] else (None, None)
+        train = self.trained.rows["train"]
         more = {
-            "n_train": n_train, "labels_used": n_train, "n_test": len(scores.label), "git_commit": git_commit(),
-            "seconds": round(time.monotonic() - start, 2),
+            "n_train": len(train), "labels_used": len(train), "n_test": len(scores.label), "chosen": chosen,
+            "random_init_chosen": floor, "git_commit": git_commit(), "seconds": round(time.monotonic() - start, 2),
+            "encoder": self.cost._asdict(), **coverage(self.trained),
         }  # fmt: skip
         names = [self.data.store.names[i] for i in scores.index.tolist()]
-        scores = replace(scores, extra={**scores.extra, **coverage(self.trained)})
-        return Done(folder, write_result(folder, {**facts, **more}, scores, baseline, names), fresh=True)
+        found = write_result(folder, {**facts, **more}, scores, baseline, names, self.data.class_names)
+        return Done(folder, found, fresh=True)
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What the encoder costs, counted and timed once for all protocols and seeds."""
+        frozen = self.trained
+        clips = self.data.store.gather(frozen.rows["test"][: TIMED[frozen.device.type]])
+        return cost(frozen.encoder, frozen.views["test"], clips, frozen.precision)
 
 
 def weights_digest(files: Sequence[Path]) -> str:
@@ -212,7 +229,8 @@ def random_init(about: Mapping[str, Any], seed: int, trust: list[str]) -> nn.Mod
 def device(config: Mapping[str, Any]) -> torch.device:
     """Where features are computed: as ``trainer.accelerator`` says."""
     wanted = config["trainer"]["accelerator"]
-    return torch.device("cuda" if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu")
+    gpu = wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return torch.device("cuda", local_rank()) if gpu else torch.device("cpu")
 
 
 if __name__ == "__main__":

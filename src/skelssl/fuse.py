@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skelssl.data.files import write_json
 from skelssl.errors import UserError
 from skelssl.evaluate import Done, check, evaluate, run_of, short_hash
 from skelssl.probes import read_protocols
 from skelssl.protocols.frozen import COVERAGE
 from skelssl.protocols.fusion import fuse, read_part, stream_name, weights_of
-from skelssl.results import one_line, summarise, write_result
+from skelssl.protocols.ranks import agree, say
+from skelssl.results import one_line, several_lines, summarise, write_result, write_summary
 from skelssl.runs import git_commit
 
 SHARED = ("dataset", "protocol", "mode")  # what the results of all runs must agree in
@@ -30,10 +30,11 @@ def fuse_runs(config: Mapping[str, Any]) -> list[Done]:
     home = Path(found[0][0].folder).parents[1] / "fusion"
     fused = [_fused(home, parts, config) for parts in zip(*found, strict=True)]
     for done in fused:
-        print(f"fused    {one_line(done.result)}", flush=True)
+        say(f"fused    {one_line(done.result)}")
     if len(fused) > 1:
-        identity = [done.folder.name for done in fused]
-        write_json(home / short_hash({"results": identity}) / "summary.json", summarise([d.result for d in fused]))
+        summary = summarise([done.result for done in fused])
+        write_summary(home / short_hash({"results": [done.folder.name for done in fused]}), summary)
+        say(several_lines(summary))
     return fused
 
 
@@ -59,22 +60,25 @@ def _fused(home: Path, parts: Sequence[Done], config: Mapping[str, Any]) -> Done
     streams = [r["stream"] for r in results]
     published = config["protocol"]["recipe"]["weights"]
     weights = weights_of(config["weights"], published, streams)
+    agree(True)  # rank 0 has written what all ranks read now
     scores, baseline = fuse([read_part(part.folder) for part in parts], weights)
+    votes = any(r["calibration_error"] is None for r in results)
+    scores = replace(scores, votes=votes, test_selected=any(r["test_touched_for_selection"] for r in results))
     sources = [{"result": part.folder.name, "method": r["method"], "stream": r["stream"], "setting": r["setting"],
                 "checkpoint_sha256": r["checkpoint_sha256"], "top1": r["top1"], "weight": w}
                for part, r, w in zip(parts, results, weights, strict=True)]  # fmt: skip
     usual = config["weights"] is None and len(set(streams)) == len(streams)
-    same = {key: _same(results, key) for key in (*SHARED, "n_train", "labels_used", "data_fingerprint")}
+    same = {key: _same(results, key) for key in (*SHARED, *COVERAGE, "n_train", "labels_used", "data_fingerprint")}
     facts = {
         **same, "method": _joined(results, "method"), "stream": stream_name(streams), "seed": results[0]["seed"],
         "setting": ", ".join(filter(None, [_joined(results, "setting"), None if usual else _said(weights)])) or None,
         "recipe": {"fusion": sources}, "n_test": len(scores.label), "git_commit": git_commit(),
         "seconds": round(sum(r["seconds"] for r in results), 2),
     }  # fmt: skip
-    scores = replace(scores, extra={key: _same(results, key) for key in COVERAGE})
     folder = home / short_hash({"sources": sources, "shared": [results[0][key] for key in SHARED]})
     names = read_part(parts[0].folder).names.tolist()
-    return Done(folder, write_result(folder, facts, scores, baseline, names), fresh=True)
+    class_names = [own["name"] for own in results[0]["per_class"]]
+    return Done(folder, write_result(folder, facts, scores, baseline, names, class_names), fresh=True)
 
 
 def _same(results: Sequence[Mapping[str, Any]], key: str) -> Any:

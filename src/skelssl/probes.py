@@ -67,6 +67,10 @@ def probe_recipes(config: Block, protocol: Block, about: Block) -> list[dict[str
     recipe = probe_recipe(config, protocol, about)
     if "ratio" not in protocol:
         return [recipe]
+    if protocol.get("choose"):
+        raise UserError(
+            f"protocol.choose: found {protocol['choose']}, expected none: {protocol['name']} has few labels"
+        )
     usual = SMALLEST if config["limit"]["clips"] else protocol["ratio"]  # a tenth of a few clips a class is none
     ratio = usual if config["ratio"] is None else config["ratio"]
     select = config["select"] or recipe.get("select", protocol["recipe"]["select"])
@@ -79,7 +83,10 @@ def probe_recipe(config: Block, protocol: Block, about: Block) -> dict[str, Any]
     A protocol that repeats another one carries it under ``of``, with its recipe.
     """
     recipe = dict(_published(config, protocol, about) or protocol["recipe"])
-    recipe |= {key: config[key] for key in ("k", "temperature") if key in recipe and config[key] is not None}
+    given = {key: config[key] for key in ("k", "temperature") if key in recipe and config[key] is not None}
+    recipe |= given
+    if config["mode"] == "clean" and protocol.get("choose"):
+        recipe["choose"] = {key: values for key, values in protocol["choose"].items() if key not in given}
     if "of" in protocol:
         (inner,) = read_protocols([protocol["of"]], "protocol.of")
         recipe["of"] = {"name": inner["name"], "run": inner["run"], "recipe": probe_recipe(config, inner, about)}

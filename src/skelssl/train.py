@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from skelssl.callbacks.checkpoint import LAST
+from skelssl.callbacks.loggers import build_loggers, end_loggers
 from skelssl.callbacks.metrics import MetricsCSV
 from skelssl.checkpoints import read_state, save_encoders
 from skelssl.data.files import locked, write_json
@@ -29,7 +30,7 @@ from skelssl.errors import UserError
 from skelssl.evaluate import evaluate_run
 from skelssl.methods.base import Method
 from skelssl.probes import read_protocols
-from skelssl.runs import claim, clear, finished, git_commit, resolved, run_folder, run_id, same_run, versions
+from skelssl.runs import claim, clear, finished, git_commit, resolved, run_folder, same_run, versions
 
 PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 SHARED_KEYS = ("name", "recipe", "loader", "monitor", "probe")  # read by others; the rest builds the method
@@ -46,9 +47,12 @@ def train_and_evaluate(config: DictConfig) -> None:
     protocols = read_protocols(plain["then"])
     moved = [o for o in HydraConfig.get().overrides.hydra if o.startswith("hydra.run.dir=")]
     folder = run_folder(plain, HydraConfig.get().run.dir if moved else None)
-    train(plain, folder)
-    if protocols:
-        evaluate_run(folder, protocols, plain)
+    try:
+        train(plain, folder)
+        if protocols:
+            evaluate_run(folder, protocols, plain)
+    finally:
+        end_loggers()
 
 
 def train(config: Mapping[str, Any], folder: Path) -> None:
@@ -170,12 +174,9 @@ def build_trainer(
     config: Mapping[str, Any], folder: Path, metrics: MetricsCSV, method: Method, options: Mapping[str, Any]
 ) -> L.Trainer:
     """Lightning's trainer; sampling and randomness are the loader's and the method's."""
-    loggers: list[Logger] = [metrics]
-    for name, block in (config["logger"] or {}).items():
-        if block:
-            same = {"id": run_id(config), "resume": "allow"} if name == "wandb" else {}
-            loggers.append(instantiate(block, save_dir=str(folder), **same, _convert_="all"))
-            loggers[-1].log_hyperparams(dict(config))
+    loggers: list[Logger] = [metrics, *build_loggers(config, folder)]
+    for logger in loggers:
+        logger.log_hyperparams(dict(config))
     callbacks = [instantiate(block) for block in (config["callbacks"] or {}).values() if block]
     return L.Trainer(
         **options,

@@ -19,6 +19,7 @@ from skelssl.entry import config_dir
 from skelssl.errors import UserError
 from skelssl.probes import probe_recipe, read_protocols
 from skelssl.protocols.frozen import Frozen, coverage
+from skelssl.protocols.selection import judged
 from tests.helpers.config import compose
 from tests.helpers.frozen import ENCODERS, frozen_of
 
@@ -62,7 +63,7 @@ def test_every_bit_stays(encoder: str, protocol: str, changes: dict[str, Any], d
     config = compose("evaluate", f"protocol={protocol}", "checkpoint=x", "mode=clean", "limit.epochs=2")
     recipe = probe_recipe(config, config["protocol"], {"probe": {}}) | changes
     before, state = bits(frozen.encoder), torch.get_rng_state()
-    scores = instantiate(config["protocol"]["run"])(frozen, recipe, 0)
+    scores, _ = judged(instantiate(config["protocol"]["run"]), frozen, recipe, 0)
     after = bits(frozen.encoder)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)

@@ -27,9 +27,9 @@ BODY = layout("ntu25")
 
 
 def recipe(of: str = "linear", **changes: Any) -> dict[str, Any]:
-    config = compose("evaluate", "protocol=lost_joints", f"protocol.of={of}", "checkpoint=x", "mode=clean")
-    made = probe_recipe(config, config["protocol"], {"probe": {}})
-    made["of"]["recipe"] |= {"epochs": 3} if of == "linear" else {}
+    config = compose("evaluate", "protocol=lost_joints", f"protocol.of={of}", "checkpoint=x")
+    probes = {"linear": {"lr": 0.01, "epochs": 3, "batch": 16}, "knn": {"k": 1, "temperature": None}}
+    made = probe_recipe(config, config["protocol"], {"probe": probes})
     return {**made, "parts": False, "random_parts": [], "random_joints": [4], "headline": "4 joints", **changes}
 
 
@@ -140,3 +140,16 @@ def test_mistakes(changes: dict[str, Any], sentence: str) -> None:
 def test_a_protocol_that_trains_the_encoder_is_not_repeated(data_root: Path) -> None:
     with pytest.raises(UserError, match=r"protocol\.of: found finetune, expected one of linear, knn, retrieval"):
         lost_joints(frozen_of("STGCN", data_root), recipe("finetune"), 0)
+
+
+@pytest.mark.parametrize("when", ["both", "test"])
+def test_what_clean_mode_leaves_open_is_chosen_for_each_set(when: str, data_root: Path) -> None:
+    """The scores are those of one of the candidates alone."""
+    frozen = frozen_of("GRU", data_root, limit=None)
+    asked = recipe(when=when)
+    scores = {}
+    for name, values in {"slow": [1e-6], "fast": [0.3], "open": [1e-6, 0.3]}.items():
+        asked["of"]["recipe"]["choose"] = {"lr": values}
+        scores[name] = lost_joints(frozen, asked, 0).logits
+    assert not torch.equal(scores["slow"], scores["fast"])
+    assert torch.equal(scores["open"], scores["slow"]) or torch.equal(scores["open"], scores["fast"])

@@ -38,7 +38,7 @@ def cluster(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
     logits = F.one_hot(named, frozen.data.classes).float()
     extra = {"labels_used": 0, "clusters": len(present), "nmi": nmi(table), "ari": ari(table),
              "inertia": found.inertia}  # fmt: skip
-    return Scores(logits, test.label, test.index, extra=extra)
+    return Scores(logits, test.label, test.index, votes=True, test_selected=True, extra=extra)
 
 
 def check(recipe: Mapping[str, Any]) -> None:

@@ -13,10 +13,11 @@ from torch import nn
 from skelssl.data.loader import batches
 from skelssl.data.module import Dataset
 from skelssl.errors import UserError
-from skelssl.protocols.features import Features, extract
+from skelssl.protocols.features import Features, extract, probe_split, standardised
 from skelssl.protocols.knn import knn
-from skelssl.protocols.linear import linear_probe
+from skelssl.protocols.linear import Train, linear_probe
 from skelssl.protocols.linear_recipe import LinearRecipe
+from skelssl.protocols.ranks import share
 from skelssl.protocols.scores import Scores
 from skelssl.skeleton import layout
 
@@ -53,14 +54,35 @@ class Frozen:
             view, draw, keep = "test", 0, True
         if (found := self.cache.get((part, view, draw))) is not None:
             return found
-        clips = batches(self.data.store, self.rows[part])
-        found = extract(
-            self.encoder, self.views[view], clips,
-            device=self.device, precision=self.precision, ignore=self.ignore, seed=draw,
-        ).to("cpu")  # fmt: skip
+        clips, seen = batches(self.data.store, self.rows[part], share=share()), self.views[view]
+        place: dict[str, Any] = {"device": self.device, "precision": self.precision, "share": share()}
+        found = extract(self.encoder, seen, clips, ignore=self.ignore, seed=draw, **place).to("cpu")
         if keep:
             self.cache[part, view, draw] = found
         return found
+
+    def held_out(self, seed: int) -> HeldOut:
+        """The training clips alone, some of them in the place of the test clips."""
+        return HeldOut(self, seed)
+
+
+class HeldOut(Frozen):
+    """The training part of ``whole`` cut in two, for choices that must not see the test part.
+
+    By :func:`~skelssl.protocols.features.probe_split`: a quarter of the subjects ask, the others train. No feature is
+    computed that ``whole`` does not keep.
+    """
+
+    def __init__(self, whole: Frozen, seed: int) -> None:
+        vars(self).update(vars(whole))
+        rows, store = whole.rows["train"], whole.data.store
+        label, subject = (torch.from_numpy(column[rows]) for column in (store.labels, store.facts["subject"]))
+        train, test = probe_split(label, subject, max_clips=None, seed=seed)
+        self.whole, self.rows = whole, {"train": rows[train.numpy()], "test": rows[test.numpy()]}
+
+    def features(self, part: str, view: str, draw: int = 0, *, keep: bool = True) -> Features:
+        found = self.whole.features("train", view, draw, keep=keep)
+        return found.take(torch.isin(found.index, torch.from_numpy(self.rows[part])))
 
 
 def first_of_class(rows: NDArray[np.int64], labels: NDArray[np.int64], limit: int | None) -> NDArray[np.int64]:
@@ -82,18 +104,32 @@ def coverage(frozen: Frozen) -> dict[str, int]:
 
 
 def linear(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
-    """Linear evaluation: the training view's features train one layer, the test view's are scored."""
+    """Linear evaluation: the training clips' features train one layer, the test view's are scored."""
     plan, where = LinearRecipe.read(recipe), frozen.device
 
-    def train(epoch: int) -> Features:
+    def encoded(epoch: int) -> Features:
+        if plan.view == "test":
+            return frozen.features("train", "test").averaged().to(where)
         reused = plan.passes < plan.epochs  # else each pass serves one epoch, and all of them would fill the memory
         return frozen.features("train", "probe", draw=epoch % plan.passes, keep=reused).to(where)
 
+    train: Train = encoded
     test = frozen.features("test", "test").to(where)
+    if plan.standardise:
+        train, test = standardised(encoded(0), test)
     return linear_probe(train, test, classes=frozen.data.classes, recipe=recipe, seed=seed)
 
 
 def nearest(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
-    """k nearest neighbours: training clips are the gallery, both sides under the deterministic test view."""
-    train, test = frozen.features("train", "test"), frozen.features("test", "test")
-    return knn(train.to(frozen.device), test.to(frozen.device), classes=frozen.data.classes, **recipe)
+    """k nearest neighbours: training clips are the gallery, both sides under the deterministic test view.
+
+    ``standardise`` in ``recipe`` does so with both sides' features, before they are scaled to length 1.
+    """
+    options = {key: value for key, value in recipe.items() if key != "standardise"}
+    return knn(*both_sides(frozen, recipe), classes=frozen.data.classes, **options)
+
+
+def both_sides(frozen: Frozen, recipe: Mapping[str, Any]) -> tuple[Features, Features]:
+    """What neighbours are looked for in, and for what; standardised where ``recipe`` says so."""
+    train, test = (frozen.features(part, "test").to(frozen.device) for part in ("train", "test"))
+    return standardised(train.averaged(), test.averaged()) if recipe.get("standardise") else (train, test)

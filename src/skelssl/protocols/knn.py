@@ -44,7 +44,7 @@ def knn(
         votes = [
             _votes(*_nearest(q @ gallery.T, k), train.label, temperature, classes) for q in torch.split(queries, chunk)
         ]
-    return Scores(torch.cat(votes), test.label, test.index)
+    return Scores(torch.cat(votes), test.label, test.index, votes=True)
 
 
 def _check(k: int, temperature: float | None, size: int) -> None:

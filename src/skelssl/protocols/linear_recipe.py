@@ -39,6 +39,10 @@ class LinearRecipe:
     batch_norm: bool = False  # BatchNorm without affine part before the linear layer
     batch_norm_eps: float = 1e-6
     init: Literal["xavier_normal", "normal_0.01", "trunc_normal_0.01", "default"] = "xavier_normal"
+    view: Literal["probe", "test"] = (
+        "probe"  # of the training clips; test: as test clips are seen, the K clips averaged
+    )
+    standardise: bool = False  # features less their mean over their deviation, both of the first pass of training clips
 
     @classmethod
     def read(cls, recipe: Mapping[str, object]) -> LinearRecipe:
@@ -65,6 +69,8 @@ class LinearRecipe:
             _expect(key, getattr(self, key), getattr(self, key) > 0, "above 0")
         _expect("momentum", self.momentum, 0 <= self.momentum < 1, "at least 0 and below 1")
         _expect("warmup_epochs", self.warmup_epochs, self.warmup_epochs < self.epochs, f"below {self.epochs} epochs")
+        once = self.passes == 1 or not self.standardise
+        _expect("standardise", self.standardise, once, f"false where clips are encoded {self.passes} times")
         if self.schedule == "step":
             _expect("milestones", list(self.milestones), bool(self.milestones), "at least one epoch")
 

@@ -22,6 +22,7 @@ from skelssl.errors import UserError
 from skelssl.protocols.features import Features
 from skelssl.protocols.frozen import Frozen
 from skelssl.protocols.scores import Scores
+from skelssl.protocols.selection import judged
 from skelssl.skeleton import Layout, layout
 
 REPEATED = ("linear", "knn", "retrieval")  # protocols that need nothing but features
@@ -82,9 +83,9 @@ def lost_joints(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
     sets, run = lost_sets(body, plan, seed), instantiate(inner["run"])
     less = [without(frozen, lost.joints, plan.how) for lost in sets]
     if plan.when == "test":
-        scores = _split(run(_tested_on(frozen, less), inner["recipe"], seed), len(sets))
+        scores = _split(judged(run, _tested_on(frozen, less), inner["recipe"], seed)[0], len(sets))
     else:
-        scores = [run(one, inner["recipe"], seed) for one in less]
+        scores = [judged(run, one, inner["recipe"], seed)[0] for one in less]
     curve = [
         {"lost": lost.name, "kind": lost.kind, "joints": [body.joints[j] for j in lost.joints],
          "n_lost": len(lost.joints), "top1": s.top1, "n": len(s.label), "drop": scores[0].top1 - s.top1}
@@ -148,7 +149,8 @@ def _tested_on(whole: Frozen, less: Sequence[Frozen]) -> Frozen:
 
 def _split(scores: Scores, n: int) -> list[Scores]:
     columns = (torch.chunk(column, n) for column in (scores.logits, scores.label, scores.index))
-    return [Scores(*one) for one in zip(*columns, strict=True)]
+    return [replace(scores, logits=logits, label=label, index=index, best_epoch_top1=None)
+            for logits, label, index in zip(*columns, strict=True)]  # fmt: skip
 
 
 def _encoder_does(encoder: nn.Module, how: str) -> str:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skelssl.protocols.features import Features
-from skelssl.protocols.frozen import Frozen, nearest
+from skelssl.protocols.frozen import Frozen, both_sides, nearest
 from skelssl.protocols.scores import Scores
 
 # Cosines are rounded to this. In float64 the products of one pair of vectors differ by 1e-15 with their place in the
@@ -25,8 +25,7 @@ STEP = 1e-9
 def retrieval(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
     """k nearest neighbours as in ``knn``, and ``map``; both sides under the deterministic test view."""
     scores = nearest(frozen, recipe, seed)
-    train, test = (frozen.features(part, "test").to(frozen.device) for part in ("train", "test"))
-    return replace(scores, extra={"map": float(average_precision(train, test).mean())})
+    return replace(scores, extra={"map": float(average_precision(*both_sides(frozen, recipe)).mean())})
 
 
 def average_precision(train: Features, test: Features, *, chunk: int = 256) -> Tensor:
