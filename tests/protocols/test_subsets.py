@@ -65,7 +65,9 @@ def test_a_large_draw_never_changes() -> None:
 )
 def test_the_published_counts_of_ntu60(total: int, ratio: float, count: int) -> None:
     names = [str(i) for i in range(total)]
-    assert len(draw(names, [0] * total, ratio, 0, "uniform")) == count
+    first, second = (draw(names, [0] * total, ratio, seed, "uniform") for seed in (0, 1))
+    assert len(first) == len(second) == count
+    assert first != second
 
 
 def test_halves_of_a_class_go_to_the_even_number() -> None:
@@ -125,6 +127,8 @@ def test_mistakes() -> None:
     )
     with pytest.raises(UserError, match=rf"{sentence} 0.0501 with select=stratified and seed 0"):
         draw(names, labels, 0.04, 0)
+    with pytest.raises(UserError, match=r"with select=uniform and seed 0, or another seed, or select=stratified"):
+        draw(names, labels, 0.02, 0, "uniform")
     for ratio in (0, -0.1, 1.1, float("nan"), "x", True, None):
         with pytest.raises(UserError, match=r"ratio: found .*, expected a number above 0 and up to 1, or smallest"):
             draw(names, labels, ratio, 0)  # type: ignore[arg-type]

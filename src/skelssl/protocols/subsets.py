@@ -38,7 +38,8 @@ def draw(names: Sequence[str], labels: ArrayLike, ratio: float, seed: int, selec
     """Names, sorted, of the labelled share ``ratio`` of N clips; ``labels`` (N,) are whole numbers.
 
     ``stratified`` takes round(ratio · n) of the n clips of each class, halves to even (PSTL, AimCLR); ``uniform`` takes
-    int(ratio · N) of all clips (skeleton-contrast, MAMP, HA-CM, Skeleton2vec).
+    int(ratio · N) of all clips (skeleton-contrast, MAMP, HA-CM, Skeleton2vec). Their code takes what comes; here such a
+    draw too is refused where it misses a class, which no classifier could learn from it.
 
     Raises UserError for a ratio outside (0, 1], for another ``select``, and where a class that has clips gets none.
 
@@ -55,9 +56,11 @@ def draw(names: Sequence[str], labels: ArrayLike, ratio: float, seed: int, selec
         taken = np.concatenate([members[: round(ratio * len(members))] for members in each])
     if len(without := np.setdiff1d(label, label[taken])):
         least = smallest_ratio(names, label, seed, select)
+        more = ", or another seed, or select=stratified, which takes a share of every class"
         raise UserError(
             f"ratio: found {ratio:g}, which leaves {len(without)} of {len(np.unique(label))} classes without a clip "
             f"(the first has label {without[0]}), expected at least {least:g} with select={select} and seed {seed}"
+            + (more if select == "uniform" else "")
         )
     return sorted(names[i] for i in taken)
 
