@@ -20,8 +20,8 @@ def compare(
 ) -> None:
     """Calls ``run`` with the options of ``parser`` and prints ``seconds``: part -> (straightforward, ours).
 
-    With ``--alone`` it is ``alone`` that is called, which gives a `benchmarks.parts.study` of our form. ``repeats`` adds
-    ``--steps``, how often a step is timed.
+    With ``--alone`` it is ``alone`` that is called, which gives a `benchmarks.parts.study` of our form. ``repeats``
+    adds ``--steps``, how often a step is timed.
     """
     if repeats:
         parser.add_argument("--steps", type=int, default=3)
