@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -142,7 +143,7 @@ def test_a_path_into_the_run_is_the_run(run, data_root):
     assert ask(data_root, folder / "encoder" / "encoder.safetensors") == expected
 
 
-def test_several_seeds_have_a_summary(run, data_root):
+def test_several_seeds_have_a_summary(run, data_root, capsys):
     _, folder = run
     found = ask(data_root, folder, "seeds=[0,1,2]", "limit.epochs=3", protocol="linear")
     (path,) = folder.glob("eval/linear/*/summary.json")
@@ -150,6 +151,12 @@ def test_several_seeds_have_a_summary(run, data_root):
     assert summary["seeds"] == [0, 1, 2]
     assert summary["top1"]["mean"] == pytest.approx(np.mean([r["top1"] for r in found]))
     assert summary["top1"]["sd"] == pytest.approx(np.std([r["top1"] for r in found], ddof=1))
+    half = 4.302653 * summary["top1"]["sd"] / 3**0.5  # Student's t, two degrees of freedom
+    assert summary["top1"]["high"] - summary["top1"]["mean"] == pytest.approx(half, rel=1e-5)
+    assert summary["interval"] == "95 %, Student's t over the seeds"
+    out = capsys.readouterr().out
+    assert "linear   over seeds 0, 1, 2 (95 %, Student's t over the seeds)" in out
+    assert re.search(rf"  top1 +{100 * summary['top1']['mean']:.1f} ± {100 * summary['top1']['sd']:.1f} \[", out)
 
 
 def test_another_dataset_changes_the_split_only(run, data_root):

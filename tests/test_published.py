@@ -54,7 +54,7 @@ def test_confirmed_comes_first() -> None:
 
 
 def test_every_cell_of_the_tables_is_here() -> None:
-    """Counted in the tables: linear and fine-tuning of PSTL, all of skeleton-contrast, both curves of Skeleton2vec."""
+    """Counted in the tables; Skeleton2vec has two curves of ablations."""
     count = Counter((c.method, c.protocol) for c in published_cells())
     assert count == {
         ("pstl", "linear"): 12, ("pstl", "finetune"): 4,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from skelssl.data.batch import Batch
@@ -13,6 +14,7 @@ from skelssl.encoders.hcn import HCN
 from skelssl.encoders.stgcn import STGCN
 from skelssl.encoders.transformer import Transformer
 from skelssl.protocols.cost import cost, flops
+from tests.helpers.config import compose
 
 
 def gflops(encoder: nn.Module, frames: int) -> float:
@@ -33,6 +35,13 @@ def test_published_encoders(make: type[nn.Module], frames: int, parameters: int,
     encoder = make()
     assert sum(p.numel() for p in encoder.parameters()) == parameters
     assert gflops(encoder, frames) == pytest.approx(expected, abs=0.006)
+
+
+@pytest.mark.parametrize(("method", "frames", "expected"), [("ha_cm", 72, 13.9), ("skeleton2vec", 90, 28.1)])
+def test_encoders_of_the_configurations(method: str, frames: int, expected: float) -> None:
+    """HA-CM has half of MAMP's work: 432 tokens instead of 750."""
+    encoder: nn.Module = instantiate(compose("train", f"method={method}")["method"]["encoder"], _convert_="all")
+    assert gflops(encoder, frames) == pytest.approx(expected, abs=0.06)
 
 
 @pytest.mark.parametrize(("frames", "published"), [(50, 1.225), (30, 0.750)])
