@@ -15,6 +15,7 @@ from skelssl.clip_figures import masked
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.methods.base import Method
 from skelssl.pictures.embedding import Embedding, principal_plane
+from skelssl.pictures.lost_joints import curves_of
 from skelssl.pictures.player import PlayerClip
 from skelssl.pictures.run_report import write_run_report
 from skelssl.protocols.floor import raw_features, raw_one_nn, raw_ridge
@@ -60,6 +61,7 @@ def write_page(run: Path, path: Path, floors: Mapping[str, float] | None = None)
         subtitle=f"run {run.name}, seed {config['seed']}, {len(data.train)} training and {len(data.test)} test clips",
         metrics_rows=curves(run),
         results=gather(results),
+        lost=curves_of(results),
         floors=floors,
         confusion_matrix=confusion,
         class_names=data.class_names,

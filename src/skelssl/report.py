@@ -16,6 +16,7 @@ from skelssl.data.files import atomic_file, write_json
 from skelssl.entry import run_plain
 from skelssl.errors import UserError
 from skelssl.pictures.html import Page
+from skelssl.pictures.lost_joints import CAPTION, Curve, curves_of, lost_joints_figure
 from skelssl.pictures.results import accuracy_bars, results_table
 from skelssl.pictures.text import headline, row_cells, sources
 from skelssl.rows import Row, find_results, gather
@@ -27,6 +28,7 @@ class Table:
     """The rows, and the forms they are shown in."""
 
     rows: tuple[Row, ...]
+    lost: tuple[Curve, ...] = ()
 
     def rich(self) -> RichTable:
         """For the console."""
@@ -44,6 +46,8 @@ class Table:
         """A self-contained HTML page."""
         page = Page("Results", subtitle=headline(self.rows))
         page.add("Trained against random", "Top-1 accuracy of the last epoch.", accuracy_bars(self.rows))
+        if self.lost:
+            page.add("Lost joints", CAPTION, lost_joints_figure(self.lost))
         page.add("All figures", "Accuracies in per cent.", results_table(self.rows))
         return page
 
@@ -63,7 +67,8 @@ def _plain(row: Row) -> dict[str, Any]:
 
 def collect(folders: Sequence[Path]) -> Table:
     """The table of every result under the folders; raises UserError for a folder without any."""
-    return Table(tuple(gather(find_results(folders))))
+    results = find_results(folders)
+    return Table(tuple(gather(results)), tuple(curves_of(results)))
 
 
 class _Parser(argparse.ArgumentParser):
