@@ -150,6 +150,8 @@ def test_what_clean_mode_leaves_open_is_chosen_for_each_set(when: str, data_root
     scores = {}
     for name, values in {"slow": [1e-6], "fast": [0.3], "open": [1e-6, 0.3]}.items():
         asked["of"]["recipe"]["choose"] = {"lr": values}
-        scores[name] = lost_joints(frozen, asked, 0).logits
+        found = lost_joints(frozen, asked, 0)
+        assert all(point["chosen"]["lr"] in values for point in found.extra["curve"])
+        scores[name] = found.logits
     assert not torch.equal(scores["slow"], scores["fast"])
     assert torch.equal(scores["open"], scores["slow"]) or torch.equal(scores["open"], scores["fast"])

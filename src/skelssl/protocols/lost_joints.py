@@ -83,13 +83,15 @@ def lost_joints(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
     sets, run = lost_sets(body, plan, seed), instantiate(inner["run"])
     less = [without(frozen, lost.joints, plan.how) for lost in sets]
     if plan.when == "test":
-        scores = _split(judged(run, _tested_on(frozen, less), inner["recipe"], seed)[0], len(sets))
+        together, chosen = judged(run, _tested_on(frozen, less), inner["recipe"], seed)
+        scores, choices = _split(together, len(sets)), [chosen] * len(sets)
     else:
-        scores = [judged(run, one, inner["recipe"], seed)[0] for one in less]
+        found = [judged(run, one, inner["recipe"], seed) for one in less]
+        scores, choices = [one for one, _ in found], [chosen for _, chosen in found]
     curve = [
         {"lost": lost.name, "kind": lost.kind, "joints": [body.joints[j] for j in lost.joints],
-         "n_lost": len(lost.joints), "top1": s.top1, "n": len(s.label), "drop": scores[0].top1 - s.top1}
-        for lost, s in zip(sets, scores, strict=True)
+         "n_lost": len(lost.joints), "top1": s.top1, "n": len(s.label), "drop": scores[0].top1 - s.top1, "chosen": chosen and chosen["values"]}
+        for lost, s, chosen in zip(sets, scores, choices, strict=True)
     ]  # fmt: skip
     extra = {"curve": curve, "encoder_does": _encoder_does(frozen.encoder, plan.how)}
     return replace(scores[[lost.name for lost in sets].index(plan.headline)], extra=extra)
