@@ -7,7 +7,7 @@ our reading: single parts of the body, several parts and k joints drawn once, an
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
 from typing import Any, Literal
@@ -80,21 +80,29 @@ def lost_joints(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
         raise UserError(f"protocol.of: found {inner['name']}, expected one of {', '.join(REPEATED)}")
     body = layout(frozen.data.store.layout)
     plan = LostRecipe.read(recipe, body)
-    sets, run = lost_sets(body, plan, seed), instantiate(inner["run"])
-    less = [without(frozen, lost.joints, plan.how) for lost in sets]
-    if plan.when == "test":
-        together, chosen = judged(run, _tested_on(frozen, less), inner["recipe"], seed)
-        scores, choices = _split(together, len(sets)), [chosen] * len(sets)
-    else:
-        found = [judged(run, one, inner["recipe"], seed) for one in less]
-        scores, choices = [one for one, _ in found], [chosen for _, chosen in found]
+    sets = lost_sets(body, plan, seed)
+    found = _measured(frozen, sets, plan, inner, seed)
+    whole = found[0][0].top1
     curve = [
         {"lost": lost.name, "kind": lost.kind, "joints": [body.joints[j] for j in lost.joints],
-         "n_lost": len(lost.joints), "top1": s.top1, "n": len(s.label), "drop": scores[0].top1 - s.top1, "chosen": chosen and chosen["values"]}
-        for lost, s, chosen in zip(sets, scores, choices, strict=True)
+         "n_lost": len(lost.joints), "top1": scores.top1, "n": len(scores.label), "drop": whole - scores.top1,
+         "chosen": chosen and chosen["values"]}
+        for lost, (scores, chosen) in zip(sets, found, strict=True)
     ]  # fmt: skip
     extra = {"curve": curve, "encoder_does": _encoder_does(frozen.encoder, plan.how)}
-    return replace(scores[[lost.name for lost in sets].index(plan.headline)], extra=extra)
+    return replace(found[[lost.name for lost in sets].index(plan.headline)][0], extra=extra)
+
+
+def _measured(
+    frozen: Frozen, sets: Sequence[Lost], plan: LostRecipe, inner: Mapping[str, Any], seed: int
+) -> list[tuple[Scores, dict[str, Any] | None]]:
+    """Scores of each set, and what ``mode=clean`` chose for it."""
+    run = instantiate(inner["run"])
+    less = (without(frozen, lost.joints, plan.how) for lost in sets)  # one at a time: each keeps its features
+    if plan.when == "both":
+        return [judged(run, one, inner["recipe"], seed) for one in less]
+    together, chosen = judged(run, _tested_on(frozen, less), inner["recipe"], seed)
+    return [(scores, chosen) for scores in _split(together, len(sets))]
 
 
 def lost_sets(body: Layout, plan: LostRecipe, seed: int) -> list[Lost]:
@@ -139,7 +147,7 @@ class Zeroed(nn.Module):
         return x
 
 
-def _tested_on(whole: Frozen, less: Sequence[Frozen]) -> Frozen:
+def _tested_on(whole: Frozen, less: Iterable[Frozen]) -> Frozen:
     """Whole bodies to train on, and the test clips of every set one after the other: one training serves all."""
     tests = [one.features("test", "test") for one in less]
     columns = zip(*((t.x.mean(1, keepdim=True), t.label, t.index) for t in tests), strict=True)
