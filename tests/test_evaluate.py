@@ -15,8 +15,9 @@ from skelssl.callbacks.metrics import read_rows
 from skelssl.data.files import read_json
 from skelssl.encoders.stgcn import STGCN
 from skelssl.errors import UserError
-from skelssl.evaluate import evaluate, evaluate_run, random_init, read_protocols
+from skelssl.evaluate import evaluate, evaluate_run, random_init
 from skelssl.page import open_run
+from skelssl.probes import read_protocols
 from skelssl.results import KEYS, MORE
 from skelssl.runs import sha256
 from skelssl.train import build_method, train
@@ -207,7 +208,7 @@ def test_mistakes(run, data_root, tmp_path):
     with pytest.raises(UserError, match=r"dataset: not given, and .* is no run folder"):
         ask(data_root, tmp_path / "a.pt", "source=pstl")
     with pytest.raises(
-        UserError, match="then: found 'nothing', expected protocols out of finetune, knn, linear, retrieval, semi"
+        UserError, match="then: found 'nothing', expected protocols out of cluster, finetune, fusion, knn, linear"
     ):
         read_protocols(["knn", "nothing"])
     for key, value in (("seeds", "x"), ("seed", -1), ("limit.clips", 0)):

@@ -22,12 +22,12 @@ from skelssl.data.files import read_json
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.entry import config_dir, run_hydra
 from skelssl.errors import UserError
+from skelssl.probes import setting, tasks
 from skelssl.protocols.cost import Cost, cost
 from skelssl.protocols.features import PRECISIONS
-from skelssl.protocols.frozen import Frozen
+from skelssl.protocols.frozen import Frozen, coverage
 from skelssl.protocols.ranks import agree, local_rank, ranks, say
 from skelssl.protocols.selection import judged
-from skelssl.protocols.subsets import SMALLEST
 from skelssl.results import one_line, several_lines, summarise, write_result, write_summary
 from skelssl.runs import git_commit, load_config, resolved, sha256
 from skelssl.trust import check_target
@@ -43,8 +43,12 @@ def main() -> None:
 
 def evaluate_one(config: Mapping[str, Any]) -> None:
     """The protocol that the command line names."""
+    protocol = config["protocol"]
     with ranks():
-        evaluate(config, [config["protocol"]])
+        if "over" in protocol:
+            instantiate(protocol["over"])(config)
+        else:
+            evaluate(config, [protocol])
 
 
 def evaluate_run(folder: Path, protocols: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
@@ -63,21 +67,10 @@ def evaluate_run(folder: Path, protocols: Sequence[Mapping[str, Any]], config: M
         logger.finalize("success")
 
 
-def read_protocols(names: Any) -> list[Mapping[str, Any]]:
-    """``conf/protocol/<name>.yaml`` of each name in ``then``, one name or a list; raises UserError for another."""
-    folder = config_dir() / "protocol"
-    protocols: list[Mapping[str, Any]] = []
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    for name in [names] if isinstance(names, str) else names or []:
-        if name not in known:
-            raise UserError(f"then: found {name!r}, expected protocols out of {', '.join(known)}")
-        protocols.append(resolved(OmegaConf.load(folder / f"{name}.yaml")))  # type: ignore[arg-type]
-    return protocols
-
-
 class Done(NamedTuple):
     """One evaluation."""
 
+    folder: Path
     result: dict[str, Any]
     fresh: bool  # run now, not read from an earlier call
 
@@ -107,9 +100,10 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
     foreign = Path("outputs") / about["method"] / data.name / f"{path.stem}-{digest[:8]}"
     home = (path if path.is_dir() else foreign) / "eval"
     bench, results = Bench(encoder, about, data, config), []
-    for protocol, recipe in [(p, recipe) for p in protocols for recipe in probe_recipes(config, p, about)]:
+    for protocol, recipe in tasks(config, protocols, about):
         cell = {
-            **facts, "protocol": protocol["name"], "recipe": recipe, "setting": setting(config, about, recipe),
+            **facts, "protocol": protocol["name"], "recipe": recipe,
+            "setting": setting(config, about, recipe, data.name),
             "baseline": protocol.get("baseline", True) if config["baseline"] is None else config["baseline"],
         }  # fmt: skip
         cells = [bench.result(home, protocol, {**cell, "seed": seed}) for seed in seeds(config, about)]
@@ -145,7 +139,7 @@ class Bench:
         """The result of one protocol and seed: run now, or read where the very same evaluation already stands."""
         folder = home / protocol["name"] / short_hash(facts)
         if agree((folder / "result.json").exists()) and not self.config["rerun"]:
-            return Done(read_json(folder / "result.json"), fresh=False)
+            return Done(folder, read_json(folder / "result.json"), fresh=False)
         start, run, seed = time.monotonic(), instantiate(protocol["run"]), facts["seed"]
         scores, chosen = judged(run, self.trained, facts["recipe"], seed)
         baseline, floor = judged(run, self.random(seed), facts["recipe"], seed) if facts["baseline"] else (None, None)
@@ -153,11 +147,11 @@ class Bench:
         more = {
             "n_train": len(train), "labels_used": len(train), "n_test": len(scores.label), "chosen": chosen,
             "random_init_chosen": floor, "git_commit": git_commit(), "seconds": round(time.monotonic() - start, 2),
-            "encoder": self.cost._asdict(),
+            "encoder": self.cost._asdict(), **coverage(self.trained),
         }  # fmt: skip
         names = [self.data.store.names[i] for i in scores.index.tolist()]
         found = write_result(folder, {**facts, **more}, scores, baseline, names, self.data.class_names)
-        return Done(found, fresh=True)
+        return Done(folder, found, fresh=True)
 
     @cached_property
     def cost(self) -> Cost:
@@ -185,7 +179,9 @@ def check(config: Mapping[str, Any]) -> None:
     if config["precision"] not in PRECISIONS:
         raise UserError(f"precision: found {config['precision']!r}, expected one of {', '.join(PRECISIONS)}")
     if not isinstance(config["checkpoint"], str):
-        raise UserError(f"checkpoint: found {config['checkpoint']}, expected one run folder or file")
+        raise UserError(
+            f"checkpoint: found {config['checkpoint']}, expected one run folder or file (protocol=fusion takes several)"
+        )
     for key in ("seed", "seeds"):
         values = config[key] if isinstance(config[key], list) else [config[key]]
         if not all(value is None or (isinstance(value, int) and value >= 0) for value in values):
@@ -209,23 +205,6 @@ def dataset_of(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     return own
 
 
-def setting(config: Mapping[str, Any], about: Mapping[str, Any], recipe: Mapping[str, Any]) -> str | None:
-    """What sets a result apart from the published protocol, so that the two never share a row of the report."""
-    limit = config["limit"]
-    parts = [about.get("setting"), *labelled(recipe, about), limit["clips"] and f"{limit['clips']} clips a class",
-             limit["epochs"] and f"{limit['epochs']} probe epochs"]  # fmt: skip
-    return ", ".join(str(p) for p in parts if p) or None
-
-
-def labelled(recipe: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
-    """The labelled share, and how it is drawn where that is not the paper's way."""
-    if "ratio" not in recipe:
-        return []
-    ratio, published = recipe["ratio"], about["probe"].get("semi", {}).get("select")
-    share = f"{100 * ratio:g}%" if isinstance(ratio, int | float) else f"{ratio} share of labels"
-    return [share] if recipe["select"] == published else [share, recipe["select"]]
-
-
 def run_of(path: Path) -> Path:
     """The run folder of a path into one: its ``encoder`` folder, or the weights there."""
     folder = path.parent if path.name == WEIGHTS else path
@@ -238,40 +217,6 @@ def seeds(config: Mapping[str, Any], about: Mapping[str, Any]) -> list[int]:
     given = config["seeds"] if config["seeds"] is not None else config["seed"]
     given = about["seed"] if given is None else given
     return list(given) if isinstance(given, list) else [given]
-
-
-def probe_recipes(
-    config: Mapping[str, Any], protocol: Mapping[str, Any], about: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """The recipe of a protocol; where it uses part of the labels, one for each ``ratio``, which it then names."""
-    recipe = probe_recipe(config, protocol, about)
-    if "ratio" not in protocol:
-        for key in ("ratio", "select"):
-            if config[key] is not None:
-                raise UserError(f"{key}: found {config[key]!r}, expected null: {protocol['name']} uses every label")
-        return [recipe]
-    if protocol.get("choose"):
-        raise UserError(
-            f"protocol.choose: found {protocol['choose']}, expected none: {protocol['name']} has few labels"
-        )
-    usual = SMALLEST if config["limit"]["clips"] else protocol["ratio"]  # a tenth of a few clips a class is none
-    ratio = usual if config["ratio"] is None else config["ratio"]
-    select = config["select"] or recipe.get("select", protocol["recipe"]["select"])
-    return [{**recipe, "ratio": one, "select": select} for one in (ratio if isinstance(ratio, list) else [ratio])]
-
-
-def probe_recipe(config: Mapping[str, Any], protocol: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
-    """``mode=paper``: the method's published recipe where it has one; ``mode=clean``: the protocol's own."""
-    published = about["probe"].get(protocol["name"])
-    recipe = dict(published if config["mode"] == "paper" and published else protocol["recipe"])
-    if config["mode"] == "clean" and protocol.get("choose"):
-        recipe["choose"] = protocol["choose"]
-    epochs = config["limit"]["epochs"]
-    if epochs and "epochs" in recipe:
-        recipe["epochs"] = min(recipe["epochs"], epochs)
-        if "warmup_epochs" in recipe:
-            recipe["warmup_epochs"] = min(recipe["warmup_epochs"], recipe["epochs"] - 1)
-    return recipe
 
 
 def random_init(about: Mapping[str, Any], seed: int, trust: list[str]) -> nn.Module:

@@ -23,8 +23,8 @@ KEYS = (
 )  # fmt: skip
 MORE = (
     "test_touched_for_selection", "chosen", "random_init_chosen", "mean_class_accuracy", "calibration_error",
-    "random_init_mean_class_accuracy", "difference", "encoder", "recipe", "per_class",
-    "confusion",
+    "random_init_mean_class_accuracy", "random_init_extra", "difference", "encoder", "recipe",
+    "classes_without_training", "test_clips_without_training", "per_class", "confusion",
 )  # fmt: skip
 SUMMARISED = ("top1", "top5", "mean_class_accuracy", "calibration_error", "random_init_top1")
 
@@ -42,10 +42,11 @@ def write_result(
     if baseline is not None:
         found["random_init_top1"] = baseline.top1
         found["random_init_mean_class_accuracy"] = figures(baseline, class_names)["mean_class_accuracy"]
+        found["random_init_extra"] = dict(baseline.extra) or None
         found["difference"] = paired_difference(scores.correct.cpu().numpy(), baseline.correct.cpu().numpy())._asdict()
     if isinstance(scores, SubsetScores):
         found["labels_used"] = len(scores.subset["names"])
-    result = {key: found.get(key) for key in (*KEYS, *MORE)}
+    result = {key: found.get(key) for key in (*KEYS, *MORE)} | dict(scores.extra)
     if rank() == 0:
         if isinstance(scores, SubsetScores):
             write_json(folder / "subset.json", scores.subset)

@@ -27,8 +27,9 @@ from skelssl.data.files import locked, write_json
 from skelssl.data.module import Dataset, SkeletonData
 from skelssl.entry import run_hydra
 from skelssl.errors import UserError
-from skelssl.evaluate import evaluate_run, read_protocols
+from skelssl.evaluate import evaluate_run
 from skelssl.methods.base import Method
+from skelssl.probes import read_protocols
 from skelssl.runs import claim, clear, finished, git_commit, resolved, run_folder, same_run, versions
 
 PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed"}

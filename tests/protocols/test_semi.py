@@ -10,7 +10,8 @@ import pytest
 
 from skelssl.data.files import read_json
 from skelssl.errors import UserError
-from skelssl.evaluate import evaluate, evaluate_run, read_protocols
+from skelssl.evaluate import evaluate, evaluate_run
+from skelssl.probes import read_protocols
 from skelssl.protocols.finetune import finetune
 from skelssl.protocols.semi import semi
 from skelssl.protocols.subsets import draw

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -12,12 +12,14 @@ from torch import nn
 
 from skelssl.data.loader import batches
 from skelssl.data.module import Dataset
+from skelssl.errors import UserError
 from skelssl.protocols.features import Features, extract, probe_split, standardised
 from skelssl.protocols.knn import knn
 from skelssl.protocols.linear import Train, linear_probe
 from skelssl.protocols.linear_recipe import LinearRecipe
 from skelssl.protocols.ranks import share
 from skelssl.protocols.scores import Scores
+from skelssl.skeleton import layout
 
 
 class Frozen:
@@ -33,9 +35,15 @@ class Frozen:
         loaded = cast(Any, encoder)  # load_encoder hangs these on the module
         self.views: Mapping[str, nn.Module] = loaded.view
         self.view_configs: Mapping[str, Any] = loaded.about["view"]
+        if layout(loaded.about["layout"]) != layout(data.store.layout):
+            raise UserError(
+                f"dataset: found {data.name} of layout {data.store.layout}, expected {loaded.about['layout']}, the "
+                "layout of the encoder"
+            )
         label = data.store.labels
         self.rows = {part: first_of_class(getattr(data, part), label, limit) for part in ("train", "test")}
-        self._cache: dict[tuple[str, str, int], Features] = {}
+        self.ignore: Sequence[int] = ()  # joints that the encoder does without
+        self.cache: dict[tuple[str, str, int], Features] = {}
 
     def features(self, part: str, view: str, draw: int = 0, *, keep: bool = True) -> Features:
         """Features of ``train`` or ``test`` under the ``probe`` or ``test`` view, on the CPU.
@@ -44,13 +52,13 @@ class Frozen:
         """
         if self.view_configs[view] == self.view_configs["test"]:
             view, draw, keep = "test", 0, True
-        if (found := self._cache.get((part, view, draw))) is not None:
+        if (found := self.cache.get((part, view, draw))) is not None:
             return found
         clips, seen = batches(self.data.store, self.rows[part], share=share()), self.views[view]
         place: dict[str, Any] = {"device": self.device, "precision": self.precision, "share": share()}
-        found = extract(self.encoder, seen, clips, seed=draw, **place).to("cpu")
+        found = extract(self.encoder, seen, clips, ignore=self.ignore, seed=draw, **place).to("cpu")
         if keep:
-            self._cache[part, view, draw] = found
+            self.cache[part, view, draw] = found
         return found
 
     def held_out(self, seed: int) -> HeldOut:
@@ -84,6 +92,17 @@ def first_of_class(rows: NDArray[np.int64], labels: NDArray[np.int64], limit: in
     return np.sort(np.concatenate([rows[labels[rows] == c][:limit] for c in np.unique(labels[rows])]))
 
 
+COVERAGE = ("classes_without_training", "test_clips_without_training")
+
+
+def coverage(frozen: Frozen) -> dict[str, int]:
+    """Classes of the dataset that no training clip shows, and the test clips of those, which nothing can get right."""
+    labels = frozen.data.store.labels
+    shown = np.isin(np.arange(frozen.data.classes), labels[frozen.rows["train"]])
+    hopeless = int((~shown[labels[frozen.rows["test"]]]).sum())
+    return dict(zip(COVERAGE, (int((~shown).sum()), hopeless), strict=True))
+
+
 def linear(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
     """Linear evaluation: the training clips' features train one layer, the test view's are scored."""
     plan, where = LinearRecipe.read(recipe), frozen.device
@@ -106,8 +125,11 @@ def nearest(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
 
     ``standardise`` in ``recipe`` does so with both sides' features, before they are scaled to length 1.
     """
+    options = {key: value for key, value in recipe.items() if key != "standardise"}
+    return knn(*both_sides(frozen, recipe), classes=frozen.data.classes, **options)
+
+
+def both_sides(frozen: Frozen, recipe: Mapping[str, Any]) -> tuple[Features, Features]:
+    """What neighbours are looked for in, and for what; standardised where ``recipe`` says so."""
     train, test = (frozen.features(part, "test").to(frozen.device) for part in ("train", "test"))
-    options = dict(recipe)
-    if options.pop("standardise", False):
-        train, test = standardised(train.averaged(), test.averaged())
-    return knn(train, test, classes=frozen.data.classes, **options)
+    return standardised(train.averaged(), test.averaged()) if recipe.get("standardise") else (train, test)
