@@ -248,7 +248,7 @@ def test_the_commands_with_paths_of_every_kind(run, data_root, tmp_path):
     assert "CSM" in page
     assert "MATM" in page
     for module, arguments, expected in (
-        ("train", ["method=foo"], "error: method: found 'foo', expected one of mamp, pstl"),
+        ("train", ["method=foo"], "error: method: found 'foo', expected one of ha_cm, mamp, pstl"),
         ("train", ["method.head.dmi=3"], "error: method.head.dmi: unknown key (did you mean dim?), expected one of"),
         (
             "train",

@@ -57,6 +57,12 @@ def test_figures_of_classes() -> None:
     assert found["test_touched_for_selection"] is True
 
 
+def test_more_or_fewer_names_than_classes() -> None:
+    scores = Scores(torch.eye(3), torch.tensor([0, 1, 2]), torch.arange(3))
+    for names, shown in ((["a"], ["a", "class 1", "class 2"]), (list("abcd"), list("abc"))):
+        assert [row["name"] for row in figures(scores, names)["per_class"]] == shown
+
+
 def test_votes_are_no_probabilities() -> None:
     votes = Scores(torch.eye(2), torch.tensor([0, 1]), torch.arange(2), votes=True)
     assert figures(votes, ["a", "b"])["calibration_error"] is None

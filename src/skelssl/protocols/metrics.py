@@ -22,7 +22,9 @@ def figures(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
     """
     confusion = scores.confusion()
     share, clips = scores.per_class, confusion.sum(1)
-    rows = zip(class_names, clips.tolist(), share.tolist(), strict=True)
+    # dataset.classes may say more or fewer than there are names
+    named = [*class_names[: len(clips)], *(f"class {c}" for c in range(len(class_names), len(clips)))]
+    rows = zip(named, clips.tolist(), share.tolist(), strict=True)
     return {
         "top1": scores.top1, "top5": scores.top5, "top1_best_epoch": scores.best_epoch_top1,
         "test_touched_for_selection": scores.test_selected,
