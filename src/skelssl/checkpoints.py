@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from argparse import Namespace
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -196,10 +197,10 @@ def _contrasted(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return found
 
 
-def _masked(state: Mapping[str, Any]) -> dict[str, Tensor]:
+def _masked(state: Mapping[str, Any], more: tuple[str, ...] = ()) -> dict[str, Tensor]:
     """MAMP's encoder out of a pre-training, linear or fine-tuning file; decoder, mask token and head are left out."""
     tensors = {k.removeprefix("module."): v for k, v in _tensors(state).items()}
-    others = ("decoder_", "mask_token", "head.")
+    others = ("decoder_", "mask_token", "head.", *more)
     return transformer.from_reference({k: v for k, v in tensors.items() if not k.startswith(others)})
 
 
@@ -207,6 +208,7 @@ SOURCES: dict[str, Callable[[Mapping[str, Any]], dict[str, Tensor]]] = {
     "pstl": _st_gcn,
     "skeleton_contrast": _contrasted,
     "mamp": _masked,
+    "ha_cm": partial(_masked, more=("l1.", "l2.")),  # the frozen bilinear form of its masking
 }
 
 
