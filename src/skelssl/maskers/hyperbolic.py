@@ -93,7 +93,7 @@ class CrossMasker(nn.Module):
                 raise UserError(f"masking.{key}: found {value}, expected a number above 0")
         half = segments // 2 * joints
         self.kept = kept(half, ratio)
-        check_keep("tokens of a group", self.kept, half, ratio)
+        check_keep(f"ratio: found {ratio}", self.kept, half, "tokens of a group")
         self.tau, self.keep, self.gumbel, self.layout = tau, keep, gumbel, layout
         self.father_weight, self.curvature, self.dist_factor = father_weight, curvature, dist_factor
         self.softmax_axis, self.scale = softmax_axis, dim**0.5 if attn_scale == "mul" else dim**-0.5
