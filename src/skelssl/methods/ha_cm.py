@@ -64,6 +64,7 @@ class HACM(Method):
         self.encoder, self.loss = encoder, loss
         self.decoder = decoder(grid=encoder.grid, width_in=encoder.dim, out=encoder.patch * encoder.channels)
         self.masking = masking(grid=encoder.grid, dim=encoder.dim)
+        self.decoder.check_masking(self.masking)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         own = self.generator(self.global_rank)  # every clip and person has draws of its own
