@@ -204,8 +204,7 @@ def finds_its_key(method: Any, data: Dataset) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_it_learns(data_root: Path, tmp_path: Path) -> None:
-    """P13: once the queue holds keys of clips, the loss falls; both directions find clips they never saw again, and the
-    nearest neighbours of the features are better than those of the networks as they started."""
+    """P13: with a queue full of clips' keys the loss falls, new clips find their key, neighbours share their class."""
     frames = [f"method.view.{view}.frames=16" for view in ("pretrain", "probe", "test")]
     config = train_config(
         data_root, METHOD, *frames, "method.view.pretrain.min_frames=16", "dataset.source.classes=24",
