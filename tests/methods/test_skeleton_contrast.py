@@ -52,7 +52,8 @@ def build(pair: tuple[str, ...] = ("seq", "graph"), size: int = 20, **options: A
     method = SkeletonContrast(
         mode="inter" if len(pair) == 2 else "intra", pair=pair, view={"pretrain": view, "test": view},
         head=partial(ContrastHead, dim=6), loss=InfoNCE(), queue=partial(Queue, size), seed=3,
-        **{"encoder": ENCODERS, "teacher": {"momentum": 0.9}, "optim": {"name": "sgd", "lr": 0.05, "epochs": 1}, **options},
+        **{"encoder": ENCODERS, "teacher": {"momentum": 0.9}, "optim": {"name": "sgd", "lr": 0.05, "epochs": 1}}
+        | options,
     ).double()  # fmt: skip
     method._step = 0
     return method
