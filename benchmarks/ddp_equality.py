@@ -24,7 +24,7 @@ COMMON = (
 )  # fmt: skip
 SWEEPS = (
     ("method=pstl", "method.encoder.dropout=0,0.5"),
-    ("method=skeleton_contrast,mamp,skeleton2vec",),
+    ("method=skeleton_contrast,mamp,skeleton2vec,ha_cm",),
 )
 TWO = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 

@@ -1,5 +1,7 @@
 """One MAMP training step, ours against the straightforward form: ``python -m benchmarks.mamp_step``.
 
+With ``--alone`` our form alone, part by part, at whatever ``--batch`` fits.
+
 Straightforward: every token is embedded before a tenth is kept, attention matrices are written out, visible tokens and
 mask tokens are concatenated and gathered, every token is predicted, AdamW goes parameter by parameter. Both run in turn
 in one process, from equal weights on equal clips and masks.
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 
 from benchmarks.command import compare, sizes
 from benchmarks.naive import transformer as naive
+from benchmarks.parts import Part, backward, cut, study
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.transformer import Transformer
 from skelssl.losses.masked_prediction import MaskedPrediction
@@ -127,8 +130,38 @@ def run(batch: int, depth: int, decoder_depth: int, steps: int, threads: int) ->
     }  # fmt: skip
 
 
+def step_by_parts(
+    model: Model, optimiser: torch.optim.Optimizer, x: Tensor, generator: torch.Generator, part: Part
+) -> None:
+    """A training step as the method takes it, cut between its parts: the same numbers."""
+    encoder, decoder = model.encoder, model.decoder
+    optimiser.zero_grad()
+    with part("mask"):
+        mask = MotionGumbelMask()(x, generator)
+    with part("encoder"):
+        tokens = encoder.encode(encoder.embed(x, mask.visible))
+    with part("decoder"):
+        prediction = decoder(encoded := cut(tokens), mask.visible, mask.hidden)
+    with part("loss"):
+        loss = CRITERION(predicted := cut(prediction), CRITERION.targets(x, encoder.patch, mask.hidden))
+    backward(part, loss, ("decoder", prediction, predicted), ("encoder", tokens, encoded))
+    with part("optimiser"):
+        optimiser.step()
+
+
+def alone(batch: int, depth: int, decoder_depth: int, steps: int, threads: int) -> dict[str, Any]:
+    """Our form, part by part, ready for JSON."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    model, x = Model(depth, decoder_depth), make_clips(batch)
+    adamw = torch.optim.AdamW(decay_groups(model.named_parameters()), lr=1e-4, weight_decay=0.05, fused=True)
+    step = partial(step_by_parts, model, adamw, x, torch.Generator().manual_seed(0))
+    return {"batch": batch, "depth": depth, "decoder_depth": decoder_depth, "steps": steps, "threads": threads,
+            "torch": torch.__version__, "machine": platform.machine(), **study(step, steps)}  # fmt: skip
+
+
 def main() -> None:
-    compare(run, sizes(str(__doc__), batch=8, depth=8, decoder_depth=3))
+    compare(run, sizes(str(__doc__), batch=8, depth=8, decoder_depth=3), alone)
 
 
 if __name__ == "__main__":

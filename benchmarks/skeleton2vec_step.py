@@ -1,5 +1,7 @@
 """One Skeleton2vec training step, ours against the straightforward form: ``python -m benchmarks.skeleton2vec_step``.
 
+With ``--alone`` our form alone, part by part, at whatever ``--batch`` fits.
+
 Straightforward: the teacher runs on empty persons too and keeps all blocks' outputs, every token is embedded before a
 few are kept, attention matrices are written out, visible tokens and mask tokens are concatenated and gathered, every
 token is predicted, AdamW goes parameter by parameter, the teacher is loaded from a new state dict. Both run in turn in
@@ -21,8 +23,11 @@ from torch import Tensor, nn
 from benchmarks.command import compare, sizes
 from benchmarks.mamp_step import measure
 from benchmarks.naive import skeleton2vec, transformer
+from benchmarks.parts import Part as Timed
+from benchmarks.parts import backward, cut, study
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.transformer import Transformer
+from skelssl.losses.collapse import figures, products
 from skelssl.losses.contextual import ContextualPrediction
 from skelssl.maskers.motion_tube import MotionTubeMask
 from skelssl.maskers.tokens import TokenMask
@@ -152,10 +157,54 @@ def run(batch: int, depth: int, decoder_depth: int, single: float, steps: int, t
     }  # fmt: skip
 
 
+def step_by_parts(
+    model: Model, optimiser: torch.optim.Optimizer, x: Tensor, generator: torch.Generator, part: Timed
+) -> None:
+    """A training step as the method takes it, with figures and clipping, cut between its parts: the same numbers."""
+    optimiser.zero_grad()
+    with part("mask"):
+        mask = MotionTubeMask()(x, generator)
+    with part("student"):
+        tokens = our_tokens(model, x, mask)
+    with part("decoder"):
+        prediction = model.decoder(encoded := cut(tokens), mask.visible, mask.hidden)
+    with part("teacher"):
+        targets = model.criterion.targets(model.ema, x)
+    with part("loss"):
+        target, presence = targets.at(mask.hidden), targets.presence(len(mask.hidden))
+        loss = model.criterion(predicted := cut(prediction), target, presence)
+    with part("figures"):
+        figures(targets, prediction.detach(), target, presence)
+        products(targets.mean[targets.present])
+    backward(part, loss, ("decoder", prediction, predicted), ("student", tokens, encoded))
+    with part("optimiser"):
+        nn.utils.clip_grad_norm_(model.parameters(), 4.0)
+        optimiser.step()
+    with part("average"):
+        model.teacher.update(model.student, MOMENTUM)
+
+
+def alone(batch: int, depth: int, decoder_depth: int, single: float, steps: int, threads: int) -> dict[str, Any]:
+    """Our form, part by part, ready for JSON."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    model, x = Model(depth, decoder_depth), make_clips(batch, single)
+    adamw = torch.optim.AdamW(decay_groups(model.named_parameters()), lr=1e-4, foreach=True)
+    step = partial(step_by_parts, model, adamw, x, torch.Generator().manual_seed(0))
+    about = {"batch": batch, "depth": depth, "decoder_depth": decoder_depth, "single": single, "steps": steps}
+    return {
+        **about,
+        "threads": threads,
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        **study(step, steps),
+    }
+
+
 def main() -> None:
     parser = sizes(str(__doc__), batch=8, depth=8, decoder_depth=3)
     parser.add_argument("--single", type=float, default=0.8, help="share of clips that show one person")
-    compare(run, parser)
+    compare(run, parser, alone)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from skelssl.encoders.stgcn import STGCN
 from skelssl.errors import UserError
 from skelssl.skeleton import layout
 from skelssl.trust import check_target
-from tests.helpers.config import train_config
+from tests.helpers.config import compose, train_config
 
 
 @pytest.fixture
@@ -140,3 +140,8 @@ def test_only_modules_of_trusted_packages_are_built(tmp_path):
     check_target({"_target_": "torch.nn.Linear"}, ("torch",))
     with pytest.raises(UserError, match="found the interpolation"):
         build_encoder({**about, "encoder": {**about["encoder"], "layout": "${oc.create:{_target_: os.getcwd}}"}})
+
+
+@pytest.mark.parametrize("method", ["pstl", "skeleton_contrast", "mamp", "skeleton2vec", "ha_cm"])
+def test_every_method_of_ours_may_be_built_from_a_run(method):
+    check_target(compose("train", f"method={method}")["method"])

@@ -23,8 +23,8 @@ RANKS = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 THREE_STEPS = ("trainer.limit_train_batches=3", "precision=fp64", "method.optim.name=sgd", "method.optim.lr=1e-3",
                "callbacks.probe=null")  # fmt: skip
 # A method that draws dropout has it switched off: each rank draws masks of its own for it.
-METHODS = {"pstl": ["method.encoder.dropout=0"], "skeleton_contrast": [], "mamp": [], "skeleton2vec": []}
-LOCAL = {"train/prediction_std", "train/target_std"}  # MAMP's monitors are those of the first rank
+METHODS = {"pstl": ["method.encoder.dropout=0"], "skeleton_contrast": [], "mamp": [], "skeleton2vec": [], "ha_cm": []}
+LOCAL = {"train/prediction_std", "train/target_std"}  # MAMP's and HA-CM's monitors are those of the first rank
 
 
 def call(place, data_root, *arguments):

@@ -34,7 +34,7 @@ def test_any_path_survives_the_parser_of_hydra(key, path):
 
 
 def test_other_arguments_pass_through():
-    for argument in ("method=pstl", "checkpoint=[a,b]", "-m", "raw=null", "seeds=[0,1]", "raw='a b'"):
+    for argument in ("method=pstl", "checkpoint=['a,b',c]", "-m", "raw=null", "seeds=[0,1]", "raw='a b'"):
         assert quote_path(argument) == argument
 
 
@@ -47,3 +47,16 @@ def test_help_names_groups_and_keys(command, tmp_path):
     assert "pku1_xsub" in done.stdout
     assert "data_root: ${oc.env:SKELSSL_DATA,data}" in done.stdout
     assert "hydra" not in done.stdout
+
+
+@pytest.mark.parametrize("path", [*PATHS, "a, b", "x,y,z"])
+def test_any_path_survives_in_a_list(path, tmp_path, monkeypatch):
+    """A comma in a path is only told from one between two paths where the path exists, as every checkpoint does."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    monkeypatch.chdir(tmp_path)
+    if "," in path:
+        (tmp_path / path).mkdir()
+    for paths in ([path, "other"], ["other", path], [path, path]):
+        override = OverridesParser.create().parse_override(quote_path(f"checkpoint=[{','.join(paths)}]"))
+        assert override.value() == paths

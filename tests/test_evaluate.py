@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,10 @@ from skelssl.callbacks.metrics import read_rows
 from skelssl.data.files import read_json
 from skelssl.encoders.stgcn import STGCN
 from skelssl.errors import UserError
-from skelssl.evaluate import evaluate, evaluate_run, random_init, read_protocols
+from skelssl.evaluate import evaluate, evaluate_run, random_init
 from skelssl.page import open_run
-from skelssl.results import KEYS
+from skelssl.probes import read_protocols
+from skelssl.results import KEYS, MORE
 from skelssl.runs import sha256
 from skelssl.train import build_method, train
 from tests.helpers.config import TINY_DATA, compose, train_config
@@ -46,7 +48,7 @@ def test_every_result_has_every_key(run):
     found = results(folder)
     assert set(found) == {"linear", "knn"}
     for name, result in found.items():
-        assert set(KEYS) <= set(result)
+        assert list(result) == [*KEYS, *MORE]
         assert result["method"] == "pstl"
         assert result["dataset"] == "synthetic"
         assert result["mode"] == "paper"
@@ -56,7 +58,12 @@ def test_every_result_has_every_key(run):
         assert result["setting"] == "2 clips a class, 2 probe epochs"
         assert result["checkpoint_sha256"] == sha256(folder / "encoder" / "encoder.safetensors")
         assert result["data_fingerprint"] == read_json(folder / "run.json")["data_fingerprint"]
-        assert (result["top1_best_epoch"] is None) == (name == "knn")
+        assert (result["top1_best_epoch"] is None) == (result["calibration_error"] is None) == (name == "knn")
+        assert result["encoder"] == found["linear"]["encoder"]  # measured once for both
+        assert result["encoder"]["parameters"] == 32046
+        assert [row["n"] for row in result["per_class"]] == [2, 2, 2, 2]
+        assert np.trace(result["confusion"]) == 8 * result["top1"]
+        assert result["mean_class_accuracy"] == result["top1"]  # as many clips of each class
     last = read_rows(folder / "metrics.csv")[-1]
     assert float(last["eval/knn/top1"]) == found["knn"]["top1"]
 
@@ -100,6 +107,18 @@ def test_a_second_then_adds_no_row(run, data_root):
     assert read_rows(folder / "metrics.csv") == before
 
 
+def test_figures_of_then_reach_every_logger(run, data_root):
+    config, folder = run
+    other = {"other": {"_target_": "lightning.pytorch.loggers.CSVLogger"}, "none": None}
+    evaluate_run(folder, read_protocols("retrieval"), {**config, "logger": other})
+    (path,) = folder.glob("lightning_logs/version_0/metrics.csv")
+    (row,) = read_rows(path)
+    assert float(row["eval/retrieval/top1"]) == results(folder)["retrieval"]["top1"]
+    assert int(row["step"]) == read_json(folder / "run.json")["steps"] - 1
+    for made in ("lightning_logs", "eval/retrieval"):
+        shutil.rmtree(folder / made)
+
+
 def test_the_seed_is_the_runs_own_and_draws_the_random_encoder(run, data_root):
     _, folder = run
     own, other = ask(data_root, folder)[0], ask(data_root, folder, "seed=9")[0]
@@ -125,7 +144,7 @@ def test_a_path_into_the_run_is_the_run(run, data_root):
     assert ask(data_root, folder / "encoder" / "encoder.safetensors") == expected
 
 
-def test_several_seeds_have_a_summary(run, data_root):
+def test_several_seeds_have_a_summary(run, data_root, capsys):
     _, folder = run
     found = ask(data_root, folder, "seeds=[0,1,2]", "limit.epochs=3", protocol="linear")
     (path,) = folder.glob("eval/linear/*/summary.json")
@@ -133,6 +152,12 @@ def test_several_seeds_have_a_summary(run, data_root):
     assert summary["seeds"] == [0, 1, 2]
     assert summary["top1"]["mean"] == pytest.approx(np.mean([r["top1"] for r in found]))
     assert summary["top1"]["sd"] == pytest.approx(np.std([r["top1"] for r in found], ddof=1))
+    half = 4.302653 * summary["top1"]["sd"] / 3**0.5  # Student's t, two degrees of freedom
+    assert summary["top1"]["high"] - summary["top1"]["mean"] == pytest.approx(half, rel=1e-5)
+    assert summary["interval"] == "95 %, Student's t over the seeds"
+    out = capsys.readouterr().out
+    assert "linear   over seeds 0, 1, 2 (95 %, Student's t over the seeds)" in out
+    assert re.search(rf"  top1 +{100 * summary['top1']['mean']:.1f} ± {100 * summary['top1']['sd']:.1f} \[", out)
 
 
 def test_another_dataset_changes_the_split_only(run, data_root):
@@ -144,9 +169,24 @@ def test_another_dataset_changes_the_split_only(run, data_root):
 
 def test_clean_mode_is_the_protocols_own_probe(run, data_root):
     _, folder = run
-    result = ask(data_root, folder, "mode=clean", "limit.epochs=1", protocol="linear")[0]
-    assert result["recipe"]["batch_norm"] is True
+    few = ("protocol.choose.lr=[1.0e-9,0.01]", "protocol.choose.weight_decay=[0.0]")
+    result = ask(data_root, folder, "mode=clean", "limit.epochs=20", *few, protocol="linear")[0]
+    assert result["recipe"]["standardise"] is True
     assert result["mode"] == "clean"
+    assert result["test_touched_for_selection"] is False
+    for chosen in (result["chosen"], result["random_init_chosen"]):
+        low, high = (one["top1"] for one in chosen["tried"])
+        assert [one["lr"] for one in chosen["tried"]] == [1e-9, 0.01]
+        assert chosen["values"] == {"lr": 0.01 if high > low else 1e-9, "weight_decay": 0.0}
+        assert chosen["subject_disjoint"] is True
+        assert chosen["n_train"] + chosen["n_validation"] == result["n_train"] == 36
+    assert ask(data_root, folder, protocol="linear")[0]["chosen"] is None
+
+
+def test_a_labelled_share_is_too_small_to_choose_by(run, data_root):
+    _, folder = run
+    with pytest.raises(UserError, match=r"protocol.choose: found .*, expected none: semi has few labels"):
+        ask(data_root, folder, "mode=clean", "+protocol.choose.lr=[0.1]", protocol="semi")
 
 
 def test_a_released_file(run, data_root, tmp_path, monkeypatch):
@@ -169,7 +209,7 @@ def test_mistakes(run, data_root, tmp_path):
     with pytest.raises(UserError, match=r"dataset: not given, and .* is no run folder"):
         ask(data_root, tmp_path / "a.pt", "source=pstl")
     with pytest.raises(
-        UserError, match="then: found 'nothing', expected protocols out of finetune, knn, linear, retrieval, semi"
+        UserError, match="then: found 'nothing', expected protocols out of cluster, finetune, fusion, knn, linear"
     ):
         read_protocols(["knn", "nothing"])
     for key, value in (("seeds", "x"), ("seed", -1), ("limit.clips", 0)):
@@ -209,7 +249,7 @@ def test_the_commands_with_paths_of_every_kind(run, data_root, tmp_path):
     assert "CSM" in page
     assert "MATM" in page
     for module, arguments, expected in (
-        ("train", ["method=foo"], "error: method: found 'foo', expected one of mamp, pstl"),
+        ("train", ["method=foo"], "error: method: found 'foo', expected one of ha_cm, mamp, pstl"),
         ("train", ["method.head.dmi=3"], "error: method.head.dmi: unknown key (did you mean dim?), expected one of"),
         (
             "train",

@@ -12,22 +12,28 @@ import hydra
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from skelssl import explore
+from skelssl.checkpoints import save_encoders
 from skelssl.clip_figures import recorded, under_recipes
 from skelssl.data import process_file
 from skelssl.data.clip import PERSONS, RawClip
+from skelssl.data.module import open_dataset
 from skelssl.data.ntu import NTU
 from skelssl.data.parsed import Index, pack, write_store
 from skelssl.data.prepare import build_parsed, parsed_folder
 from skelssl.entry import config_dir
 from skelssl.errors import UserError
+from skelssl.methods.base import resized
+from skelssl.page import trained
 from skelssl.pictures.pose import stand
 from skelssl.skeleton import layout
+from skelssl.train import build_method
 from skelssl.views.pstl import PSTLView
 from tests.helpers.bodies import body, clip_of, on
 from tests.helpers.clips import make_clip
-from tests.helpers.config import TINY_DATA
+from tests.helpers.config import TINY_DATA, train_config
 from tests.helpers.ntu_text import format_skeleton
 from tests.helpers.page import figures
 from tests.helpers.shared import data, shared
@@ -247,6 +253,42 @@ def test_another_body_and_another_method(tmp_path: Path) -> None:
         assert np.shape(first) == (3, 20)
         assert second is None
         assert clip["note"].endswith("person 2: absent")
+
+
+def test_a_run_draws_with_what_it_learnt(data_root: Path, tmp_path: Path) -> None:
+    config = train_config(data_root, "method=ha_cm", "seed=3")
+    method, folder = build_method(config), tmp_path / "a run, (1)"
+    with torch.no_grad():
+        method.encoder.positions.space.uniform_(-3, 3)
+    save_encoders(method.encoders(), folder / "encoder", config, None)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    page = tmp_path / "page.html"
+    with pytest.raises(UserError, match=r"checkpoint: found no finished run at .*, expected the folder of one"):
+        run(data_root, *TINY_DATA, f"name={NAME}", f"checkpoint='{folder}'", f"html={page}")
+    (folder / "run.json").write_text("{}")
+    run(data_root, *TINY_DATA, f"name={NAME}", f"checkpoint='{folder}'", f"html={page}")
+    *_, views, masks = figures(page.read_text("utf-8"), "player")
+    assert len(views["clips"][0]["x"]) == 12  # frames of the run's view, not of the default method's
+    drawn_again = trained(config, folder).masking.scores(method.encoder, clip_of_page(data_root, config))
+    weights = np.array(masks["clips"][4]["tokens"]["cells"][0])[:, list(method.encoder.joints)]
+    above = (drawn_again.hierarchy[0] - drawn_again.hierarchy[0].min()).numpy()
+    np.testing.assert_array_equal(weights, np.rint(9 * above / above.max()))
+
+
+def clip_of_page(data_root: Path, config: dict[str, Any]) -> torch.Tensor:
+    """(1, 3, T', V, M): the whole clip on the run's grid, as its method shows it."""
+    store = open_dataset(config["dataset"], config["method"]["recipe"], str(data_root)).store
+    batch = store.gather(np.array([store.names.index(NAME)]))
+    return resized(batch.x[:, :, : int(batch.frames[0])], config["method"]["encoder"]["frames"])
+
+
+def test_a_run_on_another_body_is_refused(data_root: Path, tmp_path: Path) -> None:
+    config = train_config(data_root, "method=mamp")
+    config["dataset"]["layout"] = "kinect20"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(UserError, match="checkpoint: found a run on layout kinect20, expected one on ntu25"):
+        run(data_root, *TINY_DATA, f"name={NAME}", f"checkpoint='{tmp_path}'")
 
 
 def test_the_page_of_a_set(data_root: Path) -> None:

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from skelssl.checkpoints import save_encoders
 from skelssl.data.module import open_dataset
-from skelssl.page import players
+from skelssl.page import players, trained
 from skelssl.pictures.player import PlayerClip
 from skelssl.train import build_method
-from tests.helpers.config import train_config
+from tests.helpers.config import TINY, train_config
 
 
 def drawn(data_root: Path, name: str) -> list[PlayerClip]:
@@ -26,6 +28,23 @@ def test_tokens_of_mamp(data_root: Path) -> None:
         assert clip.tokens is not None
         assert clip.tokens.shape == (2, 3, 25)
         np.testing.assert_array_equal(clip.tokens, same.tokens)
+
+
+def test_masks_of_ha_cm_are_those_of_its_trained_encoder(data_root: Path, tmp_path: Path) -> None:
+    config = train_config(data_root, "method=ha_cm", *TINY)
+    data = open_dataset(config["dataset"], config["method"]["recipe"], config["data_root"])
+    method, fresh = build_method(config), build_method(config)
+    with torch.no_grad():
+        method.encoder.positions.space.uniform_(-3, 3)
+    save_encoders(method.encoders(), tmp_path / "encoder", config, data.fingerprint)
+    expected, found, before = (players(own, data, seed=4) for own in (method, trained(config, tmp_path), fresh))
+    assert [clip.title for clip in found][3:] == [
+        "attention score, above the least",
+        "hierarchy score, above the least",
+    ]
+    for clip, same in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(clip.tokens, same.tokens)
+    assert not np.allclose(found[4].tokens, before[4].tokens)
 
 
 @pytest.mark.parametrize("name", ["pstl", "skeleton_contrast"])

@@ -13,7 +13,7 @@ from tests.helpers.results import write_evaluation
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    write_evaluation(tmp_path / "runs" / "a", top1_best_epoch=0.8)
+    write_evaluation(tmp_path / "runs" / "a", top1_best_epoch=0.8, mean_class_accuracy=0.5)
     write_evaluation(tmp_path / "runs" / "a2", dataset="synthetic_xsub", protocol="knn")
     return tmp_path / "runs"
 
@@ -23,7 +23,7 @@ def test_prints_ours_beside_published(tree: Path, capsys: pytest.CaptureFixture[
     report.run([str(tree)])
     out = capsys.readouterr().out
     linear = next(line for line in out.splitlines() if " linear " in line and "ntu60_xview" in line)
-    for text in ("75.0", "80.0", "25.0", "+50.0 [25.0, 75.0]", "81.8 (second hand)"):
+    for text in ("75.0", "80.0", "50.0 ", "25.0", "+50.0 [25.0, 75.0]", "81.8 (second hand)", "-6.8"):
         assert text in linear
     knn = next(line for line in out.splitlines() if " knn " in line)
     assert "second hand" not in knn  # nobody published this cell
@@ -41,7 +41,10 @@ def test_writes_only_what_is_asked_for(tree: Path, tmp_path: Path) -> None:
     assert lines[2].count("|") == lines[0].count("|") == lines[1].count("|")
     assert "81.8 (second hand)" in lines[2]
     first, second = json.loads(forms["json"].read_text())
-    assert first["top1"] == {"mean": 0.75, "sd": None}
+    assert first["top1"] == {"mean": 0.75, "sd": None, "low": None, "high": None}
+    assert first["gap"] == pytest.approx(-6.8)
+    assert first["mean_class_accuracy"]["mean"] == 0.5
+    assert second["gap"] is None
     assert first["published"] == [{"value": 81.8, "status": "second_hand", "source": "DiMoP, Table I"}]
     assert second["published"] == []
     assert 'style="left:81.8%"' in forms["html"].read_text()

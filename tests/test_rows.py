@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skelssl.errors import UserError
-from skelssl.protocols.statistics import paired_difference
+from skelssl.protocols.statistics import paired_difference, spread
 from skelssl.rows import find_results, gather, read_metrics
 from tests.helpers.results import write_evaluation
 
@@ -17,7 +17,9 @@ def test_one_run(tmp_path: Path) -> None:
     (row,) = gather(find_results([tmp_path / "ab12"]))
     assert row.cell == ("pstl", "ntu60_xview", "linear", "paper", None, "joint")
     assert (row.runs, row.seeds, row.n_test) == (("ab12",), (0,), 4)
-    assert (row.top1, row.best, row.random_init) == ((0.75, None), None, (0.25, None))
+    assert (row.top1, row.best, row.random_init) == (spread([0.75]), None, spread([0.25]))
+    assert row.mean_class is None
+    assert row.gap == pytest.approx(75 - 81.8)
     assert row.difference == (0.5, 0.25, 0.75)
     assert [p.value for p in row.published] == [81.8]
 
@@ -33,7 +35,8 @@ def test_seeds_share_a_row_and_their_clips_are_paired_by_name(tmp_path: Path) ->
         )  # fmt: skip
     (row,) = gather(find_results([tmp_path]))
     assert row.seeds == (0, 1, 2)
-    assert row.top1 == pytest.approx((trained.mean(), trained.mean(1).std(ddof=1)))
+    assert row.top1 == pytest.approx(spread(list(trained.mean(1))))
+    assert row.top1[:2] == pytest.approx((trained.mean(), trained.mean(1).std(ddof=1)))
     assert row.difference == paired_difference(trained, random)
 
 
@@ -67,7 +70,7 @@ def test_a_value_that_one_seed_lacks_is_left_empty(tmp_path: Path) -> None:
     write_evaluation(tmp_path / "b", seed=1, random_init_top1=None)
     (row,) = gather(find_results([tmp_path]))
     assert row.random_init is None
-    assert row.top1 == (0.75, 0.0)
+    assert row.top1 == (0.75, 0.0, 0.75, 0.75)
 
 
 def test_seeds_with_other_test_clips_are_refused(tmp_path: Path) -> None:
@@ -102,3 +105,10 @@ def test_metrics_leave_empty_cells_out(tmp_path: Path) -> None:
         read_metrics(path)
     with pytest.raises(UserError, match="cannot be read"):
         read_metrics(tmp_path / "absent.csv")
+
+
+def test_a_gap_needs_the_published_probe_and_a_number_that_may_be_a_target(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "clean", mode="clean")
+    write_evaluation(tmp_path / "unverified", dataset="ntu120_xsub")
+    write_evaluation(tmp_path / "quick", setting="2 clips a class")
+    assert [row.gap for row in gather(find_results([tmp_path]))] == [None, None, None]

@@ -119,3 +119,20 @@ def test_unknown_names():
         layout("x")
     with pytest.raises(UserError, match="adjacency strategy: found 'x'"):
         BODY.adjacency("x")
+
+
+def test_core_is_what_carries_the_limbs():
+    assert BODY.core == (0, 1, 4, 8, 12, 16, 20)
+    names = {BODY.joints[v] for v in BODY.core}
+    small = layout("kinect20")
+    assert {small.joints[v] for v in small.core} == names
+    assert BODY.select("outer") == tuple(v for v in range(25) if v not in BODY.core)
+    assert BODY.select("all") == tuple(range(25))
+    assert BODY.select("head") == BODY.select(["head"]) == (3,)
+
+
+def test_a_layout_without_a_core(tmp_path):
+    path = tmp_path / "stick.yaml"
+    path.write_text("name: stick\njoints: [hip, head]\ncenter: hip\nbones: {head: hip}\nparts: {all: [hip, head]}\n")
+    with pytest.raises(UserError, match="layout stick: found no core, expected the joints that carry the limbs"):
+        layout(str(path)).select("outer")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from argparse import Namespace
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,26 @@ def _own(path: Path, representation: str | None) -> tuple[dict[str, Any], dict[s
     about = read_json(folder / CONFIG)
     if about.get("format") != FORMAT:
         raise UserError(f"{folder / CONFIG}: found format {about.get('format')}, expected {FORMAT}")
+    _check_about(about, folder / CONFIG)
     try:
         return about, load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder / WEIGHTS}: cannot be read ({error})") from error
+
+
+def _check_about(about: Mapping[str, Any], path: Path) -> None:
+    """Raises UserError unless everything that a protocol reads is there, and of the right kind."""
+    blocks, texts = ("encoder", "recipe", "view", "probe"), ("method", "stream", "layout")
+    kinds = {**dict.fromkeys(blocks, Mapping), **dict.fromkeys(texts, str), "seed": int}
+    for key, kind in kinds.items():
+        if not isinstance(found := about.get(key), kind):
+            raise UserError(f"{path}: {key}: found {found!r}, expected what skelssl writes there ({kind.__name__})")
+    for key in ("dataset", "data_fingerprint"):
+        if key not in about:
+            raise UserError(f"{path}: {key}: found nothing, expected what skelssl writes there")
+    for name in ("probe", "test"):
+        if not isinstance(about["view"].get(name), Mapping):
+            raise UserError(f"{path}: view.{name}: found {about['view'].get(name)!r}, expected the view of that name")
 
 
 def _concat(parts: Mapping[str, tuple[dict[str, Any], dict[str, Tensor]]]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -160,6 +177,8 @@ def read_state(path: Path) -> dict[str, Any]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if reason.startswith("Weights only load failed"):  # torch goes on to advise what would run the file's code
+            reason = "it is none, or holds more than tensors and plain values"
         raise UserError(f"{path}: cannot be read as a torch checkpoint ({reason})") from error
     if not isinstance(state, dict):
         raise UserError(f"{path}: found {type(state).__name__}, expected a state dict")
@@ -196,10 +215,10 @@ def _contrasted(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return found
 
 
-def _masked(state: Mapping[str, Any]) -> dict[str, Tensor]:
+def _masked(state: Mapping[str, Any], more: tuple[str, ...] = ()) -> dict[str, Tensor]:
     """MAMP's encoder out of a pre-training, linear or fine-tuning file; decoder, mask token and head are left out."""
     tensors = {k.removeprefix("module."): v for k, v in _tensors(state).items()}
-    others = ("decoder_", "mask_token", "head.")
+    others = ("decoder_", "mask_token", "head.", *more)
     return transformer.from_reference({k: v for k, v in tensors.items() if not k.startswith(others)})
 
 
@@ -207,6 +226,7 @@ SOURCES: dict[str, Callable[[Mapping[str, Any]], dict[str, Tensor]]] = {
     "pstl": _st_gcn,
     "skeleton_contrast": _contrasted,
     "mamp": _masked,
+    "ha_cm": partial(_masked, more=("l1.", "l2.")),  # the frozen bilinear form of its masking
 }
 
 

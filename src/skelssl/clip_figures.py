@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +16,12 @@ from skelssl.data.clip import RAW, SERVES, EmptyClip, RawClip
 from skelssl.data.recipes import RECIPES, RecipeConfig
 from skelssl.errors import UserError
 from skelssl.pictures.player import PlayerClip
+from skelssl.runs import load_config
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from skelssl.methods.base import Shown
+    from skelssl.methods.base import Method, Shown
 
 VISIBLE = 0.01  # metres
 PERSONS = "first person", "second person"
@@ -74,30 +77,63 @@ def differ(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
     return a.shape != b.shape or bool(np.abs(a - b).max(initial=0) > VISIBLE)
 
 
-def drawn(clip: RawClip, layout: str, config: DictConfig) -> tuple[list[PlayerClip], list[PlayerClip]]:
-    """Views of the clip as the method's pre-training draws them, and what its masks hide."""
+@dataclass(frozen=True)
+class Drawer:
+    """The method that draws on a clip: freshly drawn itself, or with the encoder that ``run`` trained."""
+
+    config: Mapping[str, Any]  # with the blocks method and seed, resolved
+    run: Path | None = None
+
+    @classmethod
+    def read(cls, config: DictConfig, layout: str) -> Drawer:
+        """What ``checkpoint``, else ``method``, names; raises UserError for a path that is no finished run on this
+        layout, and for modules of strangers.
+        """
+        if config.checkpoint is None:
+            OmegaConf.update(config, "dataset.layout", layout, force_add=True)
+            return cls({"method": OmegaConf.to_container(config.method, resolve=True), "seed": config.seed})
+        run = Path(config.checkpoint).expanduser()
+        if not (run / "run.json").exists():
+            raise UserError(f"checkpoint: found no finished run at {run}, expected the folder of one")
+        saved = load_config(run)
+        if (own := saved["dataset"]["layout"]) != layout:
+            raise UserError(f"checkpoint: found a run on layout {own}, expected one on {layout}, which the clip has")
+        return cls(saved, run)
+
+    def build(self) -> Method:
+        """The module; weights that a run did not keep are those that its seed draws."""
+        from skelssl.page import trained
+        from skelssl.train import build_method
+        from skelssl.trust import check_target
+
+        if self.run is None:
+            return build_method(self.config)
+        check_target(self.config["method"])
+        return trained(self.config, self.run)
+
+
+def drawn(clip: RawClip, layout: str, drawer: Drawer, draws: int, seed: int) -> tuple[list[PlayerClip], ...]:
+    """``draws`` views of the clip as the method's pre-training draws them, and what its masks hide."""
     import torch  # slow to load, and the page of a data set does without
 
     from skelssl.data.batch import Batch
     from skelssl.methods.base import Method
-    from skelssl.train import build_method
 
-    OmegaConf.update(config, "dataset.layout", layout, force_add=True)
-    method: Any = OmegaConf.to_container(config.method, resolve=True)
+    method = drawer.config["method"]
     x = under_recipe(clip, RecipeConfig.parse(method["recipe"]), layout)
     whole = torch.from_numpy(np.ascontiguousarray(x))[None].permute(0, 4, 1, 3, 2)  # (1, 3, T, V, M)
     one = torch.zeros(1, dtype=torch.int64)
     batch = Batch(x=whole, frames=one + len(x), label=one + clip.label, index=one)
-    view, dice = instantiate(method["view"]["pretrain"], _convert_="all"), torch.Generator().manual_seed(config.seed)
-    draws = torch.cat([view(batch, dice) for _ in range(config.draws)])[: config.draws]
+    view, dice = instantiate(method["view"]["pretrain"], _convert_="all"), torch.Generator().manual_seed(seed)
+    shown = torch.cat([view(batch, dice) for _ in range(draws)])[:draws]
     views = [
         _player(f"draw {i + 1}", draw.permute(1, 3, 2, 0).numpy(), note=f"{draw.shape[1]} frames")
-        for i, draw in enumerate(draws)
+        for i, draw in enumerate(shown)
     ]
     target: Any = get_class(method["_target_"])
     if target.show is Method.show:  # it has no masks to show
         return views, []
-    return views, masked(build_method({"method": method, "seed": config.seed}).show(whole, dice), whole)
+    return views, masked(drawer.build().show(whole, dice), whole)
 
 
 def masked(shown: Sequence[Shown], x: Tensor) -> list[PlayerClip]:

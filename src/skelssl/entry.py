@@ -104,18 +104,37 @@ def _guarded(call: Callable[[], None], config_name: str | None) -> None:
 def quote_path(argument: str) -> str:
     """Quotes the value of a path key for Hydra's parser, which trips over blanks, commas, ``=`` and parentheses.
 
-    >>> quote_path("raw=a (1).zip,b=2.zip"), quote_path("method=pstl"), quote_path("checkpoint=[a,b]")
-    ("raw='a (1).zip,b=2.zip'", 'method=pstl', 'checkpoint=[a,b]')
+    >>> quote_path("raw=a (1).zip,b=2.zip"), quote_path("method=pstl"), quote_path("checkpoint=[a b,c=d]")
+    ("raw='a (1).zip,b=2.zip'", 'method=pstl', "checkpoint=['a b','c=d']")
     """
     key, equals, value = argument.partition("=")
     quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     is_list = value.startswith("[") and value.endswith("]") and not Path(value).exists()
     plain = value.lower() in ("", "null", "true", "false", "???")
-    if not equals or key.lstrip("+~") not in PATH_KEYS or quoted or is_list or plain:
+    if not equals or key.lstrip("+~") not in PATH_KEYS or quoted or plain:
         return argument
+    if not is_list:
+        return f"{key}={_quoted(value)}"
+    if re.search(r"""(^|,)\s*['"]""", value[1:-1]):  # written for Hydra's parser already
+        return argument
+    return f"{key}=[{','.join(_quoted(path) for path in _elements(value[1:-1]))}]"
+
+
+def _elements(inside: str) -> list[str]:
+    """The paths of a list: a comma parts two of them, unless it stands in the name of something that exists."""
+    pieces, paths = inside.split(","), []
+    while pieces:
+        joined = [",".join(pieces[:n]).strip() for n in range(1, len(pieces) + 1)]
+        n = next((n for n, path in enumerate(joined, 1) if path and Path(path).exists()), 1)
+        paths.append(joined[n - 1])
+        del pieces[:n]
+    return paths
+
+
+def _quoted(path: str) -> str:
     # A backslash is an escape only before a quote, the closing one included.
-    escaped = re.sub(r"(\\+)('|$)", r"\1\1\2", value).replace("'", "\\'")
-    return f"{key}='{escaped}'"
+    escaped = re.sub(r"(\\+)('|$)", r"\1\1\2", path).replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def sentence(error: Exception, config_name: str | None) -> str:

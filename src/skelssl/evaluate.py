@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,20 +15,25 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
+from skelssl.callbacks.loggers import build_loggers
 from skelssl.callbacks.metrics import MetricsCSV
 from skelssl.checkpoints import WEIGHTS, build_encoder, load_encoder, weights_files
-from skelssl.data.files import read_json, write_json
+from skelssl.data.files import read_json
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.entry import config_dir, run_hydra
 from skelssl.errors import UserError
+from skelssl.probes import setting, tasks
+from skelssl.protocols.cost import Cost, cost
 from skelssl.protocols.features import PRECISIONS
-from skelssl.protocols.frozen import Frozen
-from skelssl.protocols.subsets import SMALLEST
-from skelssl.results import one_line, summarise, write_result
+from skelssl.protocols.frozen import Frozen, coverage
+from skelssl.protocols.ranks import agree, local_rank, ranks, say
+from skelssl.protocols.selection import judged
+from skelssl.results import one_line, several_lines, summarise, write_result, write_summary
 from skelssl.runs import git_commit, load_config, resolved, sha256
 from skelssl.trust import check_target
 
 MODES = ("paper", "clean")
+TIMED = {"cuda": 32, "cpu": 4}  # test clips that time an encoder
 
 
 def main() -> None:
@@ -37,7 +43,12 @@ def main() -> None:
 
 def evaluate_one(config: Mapping[str, Any]) -> None:
     """The protocol that the command line names."""
-    evaluate(config, [config["protocol"]])
+    protocol = config["protocol"]
+    with ranks():
+        if "over" in protocol:
+            instantiate(protocol["over"])(config)
+        else:
+            evaluate(config, [protocol])
 
 
 def evaluate_run(folder: Path, protocols: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
@@ -47,27 +58,19 @@ def evaluate_run(folder: Path, protocols: Sequence[Mapping[str, Any]], config: M
     asked.merge_with({key: config[key] for key in shared if key in config})
     asked.merge_with({"dataset": None, "checkpoint": str(folder)})
     about = read_json(folder / "run.json")
-    for done in evaluate(resolved(asked), protocols):  # type: ignore[arg-type]
-        if done.fresh:
-            row = {"epoch": about["epochs"] - 1, f"eval/{done.result['protocol']}/top1": done.result["top1"]}
-            MetricsCSV(folder / "metrics.csv").log_metrics(row, about["steps"] - 1)
-
-
-def read_protocols(names: Any) -> list[Mapping[str, Any]]:
-    """``conf/protocol/<name>.yaml`` of each name in ``then``, one name or a list; raises UserError for another."""
-    folder = config_dir() / "protocol"
-    protocols: list[Mapping[str, Any]] = []
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    for name in [names] if isinstance(names, str) else names or []:
-        if name not in known:
-            raise UserError(f"then: found {name!r}, expected protocols out of {', '.join(known)}")
-        protocols.append(resolved(OmegaConf.load(folder / f"{name}.yaml")))  # type: ignore[arg-type]
-    return protocols
+    fresh = [done.result for done in evaluate(resolved(asked), protocols) if done.fresh]  # type: ignore[arg-type]
+    loggers = [MetricsCSV(folder / "metrics.csv"), *build_loggers(config, folder)] if fresh else []
+    for logger in loggers:
+        for result in fresh:
+            row = {"epoch": about["epochs"] - 1, f"eval/{result['protocol']}/top1": result["top1"]}
+            logger.log_metrics(row, about["steps"] - 1)
+        logger.finalize("success")
 
 
 class Done(NamedTuple):
     """One evaluation."""
 
+    folder: Path
     result: dict[str, Any]
     fresh: bool  # run now, not read from an earlier call
 
@@ -97,18 +100,19 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
     foreign = Path("outputs") / about["method"] / data.name / f"{path.stem}-{digest[:8]}"
     home = (path if path.is_dir() else foreign) / "eval"
     bench, results = Bench(encoder, about, data, config), []
-    for protocol, recipe in [(p, recipe) for p in protocols for recipe in probe_recipes(config, p, about)]:
+    for protocol, recipe in tasks(config, protocols, about):
         cell = {
-            **facts, "protocol": protocol["name"], "recipe": recipe, "setting": setting(config, about, recipe),
+            **facts, "protocol": protocol["name"], "recipe": recipe,
+            "setting": setting(config, about, recipe, data.name),
             "baseline": protocol.get("baseline", True) if config["baseline"] is None else config["baseline"],
         }  # fmt: skip
         cells = [bench.result(home, protocol, {**cell, "seed": seed}) for seed in seeds(config, about)]
         for done in cells:
-            print(one_line(done.result), flush=True)
+            say(one_line(done.result))
         if len(cells) > 1:
-            write_json(
-                home / protocol["name"] / short_hash(cell) / "summary.json", summarise([c.result for c in cells])
-            )
+            summary = summarise([c.result for c in cells])
+            write_summary(home / protocol["name"] / short_hash(cell), summary)
+            say(several_lines(summary))
         results += cells
     return results
 
@@ -134,18 +138,27 @@ class Bench:
     def result(self, home: Path, protocol: Mapping[str, Any], facts: Mapping[str, Any]) -> Done:
         """The result of one protocol and seed: run now, or read where the very same evaluation already stands."""
         folder = home / protocol["name"] / short_hash(facts)
-        if (folder / "result.json").exists() and not self.config["rerun"]:
-            return Done(read_json(folder / "result.json"), fresh=False)
+        if agree((folder / "result.json").exists()) and not self.config["rerun"]:
+            return Done(folder, read_json(folder / "result.json"), fresh=False)
         start, run, seed = time.monotonic(), instantiate(protocol["run"]), facts["seed"]
-        scores = run(self.trained, facts["recipe"], seed)
-        baseline = run(self.random(seed), facts["recipe"], seed) if facts["baseline"] else None
-        n_train = len(self.trained.rows["train"])
+        scores, chosen = judged(run, self.trained, facts["recipe"], seed)
+        baseline, floor = judged(run, self.random(seed), facts["recipe"], seed) if facts["baseline"] else (None, None)
+        train = self.trained.rows["train"]
         more = {
-            "n_train": n_train, "labels_used": n_train, "n_test": len(scores.label), "git_commit": git_commit(),
-            "seconds": round(time.monotonic() - start, 2),
+            "n_train": len(train), "labels_used": len(train), "n_test": len(scores.label), "chosen": chosen,
+            "random_init_chosen": floor, "git_commit": git_commit(), "seconds": round(time.monotonic() - start, 2),
+            "encoder": self.cost._asdict(), **coverage(self.trained),
         }  # fmt: skip
         names = [self.data.store.names[i] for i in scores.index.tolist()]
-        return Done(write_result(folder, {**facts, **more}, scores, baseline, names), fresh=True)
+        found = write_result(folder, {**facts, **more}, scores, baseline, names, self.data.class_names)
+        return Done(folder, found, fresh=True)
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What the encoder costs, counted and timed once for all protocols and seeds."""
+        frozen = self.trained
+        clips = self.data.store.gather(frozen.rows["test"][: TIMED[frozen.device.type]])
+        return cost(frozen.encoder, frozen.views["test"], clips, frozen.precision)
 
 
 def weights_digest(files: Sequence[Path]) -> str:
@@ -166,7 +179,9 @@ def check(config: Mapping[str, Any]) -> None:
     if config["precision"] not in PRECISIONS:
         raise UserError(f"precision: found {config['precision']!r}, expected one of {', '.join(PRECISIONS)}")
     if not isinstance(config["checkpoint"], str):
-        raise UserError(f"checkpoint: found {config['checkpoint']}, expected one run folder or file")
+        raise UserError(
+            f"checkpoint: found {config['checkpoint']}, expected one run folder or file (protocol=fusion takes several)"
+        )
     for key in ("seed", "seeds"):
         values = config[key] if isinstance(config[key], list) else [config[key]]
         if not all(value is None or (isinstance(value, int) and value >= 0) for value in values):
@@ -190,23 +205,6 @@ def dataset_of(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     return own
 
 
-def setting(config: Mapping[str, Any], about: Mapping[str, Any], recipe: Mapping[str, Any]) -> str | None:
-    """What sets a result apart from the published protocol, so that the two never share a row of the report."""
-    limit = config["limit"]
-    parts = [about.get("setting"), *labelled(recipe, about), limit["clips"] and f"{limit['clips']} clips a class",
-             limit["epochs"] and f"{limit['epochs']} probe epochs"]  # fmt: skip
-    return ", ".join(str(p) for p in parts if p) or None
-
-
-def labelled(recipe: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
-    """The labelled share, and how it is drawn where that is not the paper's way."""
-    if "ratio" not in recipe:
-        return []
-    ratio, published = recipe["ratio"], about["probe"].get("semi", {}).get("select")
-    share = f"{100 * ratio:g}%" if isinstance(ratio, int | float) else f"{ratio} share of labels"
-    return [share] if recipe["select"] == published else [share, recipe["select"]]
-
-
 def run_of(path: Path) -> Path:
     """The run folder of a path into one: its ``encoder`` folder, or the weights there."""
     folder = path.parent if path.name == WEIGHTS else path
@@ -221,34 +219,6 @@ def seeds(config: Mapping[str, Any], about: Mapping[str, Any]) -> list[int]:
     return list(given) if isinstance(given, list) else [given]
 
 
-def probe_recipes(
-    config: Mapping[str, Any], protocol: Mapping[str, Any], about: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """The recipe of a protocol; where it uses part of the labels, one for each ``ratio``, which it then names."""
-    recipe = probe_recipe(config, protocol, about)
-    if "ratio" not in protocol:
-        for key in ("ratio", "select"):
-            if config[key] is not None:
-                raise UserError(f"{key}: found {config[key]!r}, expected null: {protocol['name']} uses every label")
-        return [recipe]
-    usual = SMALLEST if config["limit"]["clips"] else protocol["ratio"]  # a tenth of a few clips a class is none
-    ratio = usual if config["ratio"] is None else config["ratio"]
-    select = config["select"] or recipe.get("select", protocol["recipe"]["select"])
-    return [{**recipe, "ratio": one, "select": select} for one in (ratio if isinstance(ratio, list) else [ratio])]
-
-
-def probe_recipe(config: Mapping[str, Any], protocol: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
-    """``mode=paper``: the method's published recipe where it has one; ``mode=clean``: the protocol's own."""
-    published = about["probe"].get(protocol["name"])
-    recipe = dict(published if config["mode"] == "paper" and published else protocol["recipe"])
-    epochs = config["limit"]["epochs"]
-    if epochs and "epochs" in recipe:
-        recipe["epochs"] = min(recipe["epochs"], epochs)
-        if "warmup_epochs" in recipe:
-            recipe["warmup_epochs"] = min(recipe["warmup_epochs"], recipe["epochs"] - 1)
-    return recipe
-
-
 def random_init(about: Mapping[str, Any], seed: int, trust: list[str]) -> nn.Module:
     """The encoder as ``seed`` draws it; with the run's own seed, what its training began with."""
     with torch.random.fork_rng():
@@ -259,7 +229,8 @@ def random_init(about: Mapping[str, Any], seed: int, trust: list[str]) -> nn.Mod
 def device(config: Mapping[str, Any]) -> torch.device:
     """Where features are computed: as ``trainer.accelerator`` says."""
     wanted = config["trainer"]["accelerator"]
-    return torch.device("cuda" if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu")
+    gpu = wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return torch.device("cuda", local_rank()) if gpu else torch.device("cpu")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from skelssl.clip_figures import drawn, recorded, under_recipes
+from skelssl.clip_figures import Drawer, drawn, recorded, under_recipes
 from skelssl.data.clip import RAW, EmptyClip, RawClip
 from skelssl.data.examine import examined
 from skelssl.data.files import read_json
@@ -178,13 +178,14 @@ def _form(form: str) -> str:
 
 def show_clip(found: Found, path: Path, config: DictConfig, dataset: str) -> None:
     """Writes the page of one clip: as recorded, under each recipe, and as training draws it."""
+    drawer = Drawer.read(config, found.layout)
     recipes, refused = under_recipes(found.clip, found.layout, config.dataset)
     views: list[PlayerClip] = []
     masks: list[PlayerClip] = []
     try:
-        views, masks = drawn(found.clip, found.layout, config)
+        views, masks = drawn(found.clip, found.layout, drawer, config.draws, config.seed)
     except (UserError, EmptyClip) as error:
-        refused[f"augmentations of {config.method.name}"] = str(error)
+        refused[f"augmentations of {drawer.config['method']['name']}"] = str(error)
     write_clip_page(
         path,
         title=found.clip.name,

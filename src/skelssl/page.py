@@ -15,6 +15,7 @@ from skelssl.clip_figures import masked
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.methods.base import Method
 from skelssl.pictures.embedding import Embedding, principal_plane
+from skelssl.pictures.lost_joints import curves_of
 from skelssl.pictures.player import PlayerClip
 from skelssl.pictures.run_report import write_run_report
 from skelssl.protocols.floor import raw_features, raw_one_nn, raw_ridge
@@ -60,11 +61,12 @@ def write_page(run: Path, path: Path, floors: Mapping[str, float] | None = None)
         subtitle=f"run {run.name}, seed {config['seed']}, {len(data.train)} training and {len(data.test)} test clips",
         metrics_rows=curves(run),
         results=gather(results),
+        lost=curves_of(results),
         floors=floors,
         confusion_matrix=confusion,
         class_names=data.class_names,
         embedding=embedding(run, data),
-        players=players(build_method(config), data, config["seed"]),
+        players=players(trained(config, run), data, config["seed"]),
         layout=layout(data.store.layout),
     )
 
@@ -89,6 +91,13 @@ def embedding(run: Path, data: Dataset) -> Embedding:
     xy, _ = principal_plane(features.x.mean(1).numpy())
     facts = {key: data.store.facts[key][rows] for key in ("subject", "camera")}
     return Embedding(xy, features.label.numpy(), [data.store.names[i] for i in rows], **facts)
+
+
+def trained(config: Mapping[str, Any], run: Path) -> Method:
+    """The method of a run with its trained encoder, which some masks look at; what is thrown away is freshly drawn."""
+    method = build_method(config)
+    method.encoders()[""].load_state_dict(load_encoder(run).state_dict())
+    return method
 
 
 def players(method: Method, data: Dataset, seed: int) -> list[PlayerClip]:

@@ -32,7 +32,8 @@ def run(config: DictConfig) -> None:
         raise UserError(f"import={foreign[0]}: found raw={raw[0]} as well, expected one of the two")
     if config.names is not None and not foreign:
         raise UserError(f"names={config.names}: found no import=PATH, expected names only beside an import")
-    if not raw and not foreign and not source.generated and not config.verify:
+    listed_only = config.verify or config.subsets
+    if not raw and not foreign and not source.generated and not listed_only:
         raise UserError("raw: not given, expected the folder or zip with the raw recordings (several: raw=A,B)")
     if not isinstance(config.workers, int) or config.workers < 1:
         raise UserError(f"workers: found {config.workers!r}, expected a whole number of at least 1")
@@ -49,16 +50,22 @@ def run(config: DictConfig) -> None:
         folder = parsed_folder(root, source).parent
         with imported(foreign, source, folder, split=config.dataset.get("split"), names=listed) as clips:
             prepare(clips, raw=foreign, **settings)
-    elif raw or not config.verify:
+    elif raw or not listed_only:
         with unpacked(raw, parsed_folder(root, source).parent) as roots:
             prepare(source, raw=roots, **settings)
     from skelssl.data.store import open_store  # brings torch, which the parsing processes must not wait for
     from skelssl.data.verify import verify
+    from skelssl.protocols.subsets import write_lists
 
     for recipe in recipes:
         open_store(parsed_folder(root, source), recipe)
     if config.verify:
         verify(source, data_root=root, strict=config.strict)
+    if config.subsets:
+        lists = write_lists(parsed_folder(root, source).parent, config.subsets)
+        failed = sum(one["error"] is not None for one in lists)
+        place = parsed_folder(root, source).parent / "subsets" / "index.json"
+        print(f"{len(lists) - failed} labelled subsets; {failed} draws that leave out a class -> {place}")
 
 
 if __name__ == "__main__":

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as RichTable
 
+from skelssl.comparison import compare
 from skelssl.data.files import atomic_file, write_json
 from skelssl.entry import run_plain
 from skelssl.errors import UserError
 from skelssl.pictures.html import Page
+from skelssl.pictures.lost_joints import CAPTION, Curve, curves_of, lost_joints_figure
 from skelssl.pictures.results import accuracy_bars, results_table
 from skelssl.pictures.text import headline, row_cells, sources
 from skelssl.rows import Row, find_results, gather
+from skelssl.tables import markdown_table, rich_table
 
 
 @dataclass(frozen=True)
@@ -27,23 +28,15 @@ class Table:
     """The rows, and the forms they are shown in."""
 
     rows: tuple[Row, ...]
+    lost: tuple[Curve, ...] = ()
 
     def rich(self) -> RichTable:
         """For the console."""
-        cells = row_cells(self.rows)
-        table = RichTable(box=box.SIMPLE_HEAD, caption="\n".join(sources(self.rows)), caption_justify="left")
-        for name in cells[0]:
-            table.add_column(name, justify="left" if name in TEXT else "right", overflow="fold")
-        for row in cells:
-            table.add_row(*map(escape, row.values()))
-        return table
+        return rich_table(row_cells(self.rows), sources(self.rows))
 
     def markdown(self) -> str:
         """A pipe table and its sources."""
-        cells = row_cells(self.rows)
-        lines = [list(cells[0]), ["---" if name in TEXT else "--:" for name in cells[0]], *(c.values() for c in cells)]
-        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        return "\n\n".join([table, *sources(self.rows)]) + "\n"
+        return markdown_table(row_cells(self.rows), sources(self.rows))
 
     def json(self) -> list[dict[str, Any]]:
         """Plain numbers, accuracies as fractions; published values in per cent, as printed."""
@@ -53,27 +46,29 @@ class Table:
         """A self-contained HTML page."""
         page = Page("Results", subtitle=headline(self.rows))
         page.add("Trained against random", "Top-1 accuracy of the last epoch.", accuracy_bars(self.rows))
+        if self.lost:
+            page.add("Lost joints", CAPTION, lost_joints_figure(self.lost))
         page.add("All figures", "Accuracies in per cent.", results_table(self.rows))
         return page
 
 
-TEXT = {"method", "dataset", "protocol", "mode", "setting", "stream", "run"}
-
-
 def _plain(row: Row) -> dict[str, Any]:
-    spreads = {"top1": row.top1, "top1_best_epoch": row.best, "random_init_top1": row.random_init}
+    spreads = {"top1": row.top1, "top1_best_epoch": row.best, "mean_class_accuracy": row.mean_class,
+               "random_init_top1": row.random_init}  # fmt: skip
     return (
         row.cell._asdict()
         | {"runs": list(row.runs), "seeds": list(row.seeds), "n_test": row.n_test}
         | {key: value._asdict() if value else None for key, value in spreads.items()}
         | {"difference": row.difference._asdict() if row.difference else None}
         | {"published": [{"value": p.value, "status": p.status, "source": p.source} for p in row.published]}
+        | {"gap": row.gap}
     )
 
 
 def collect(folders: Sequence[Path]) -> Table:
     """The table of every result under the folders; raises UserError for a folder without any."""
-    return Table(tuple(gather(find_results(folders))))
+    results = find_results(folders)
+    return Table(tuple(gather(results)), tuple(curves_of(results)))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -90,10 +85,16 @@ def run(argv: list[str]) -> None:
     for form in ("markdown", "json", "html"):
         parser.add_argument(f"--{form}", type=Path, metavar="FILE", help=f"also write it as {form}")
     parser.add_argument("--floor", action="store_true", help="of one run: also what raw coordinates achieve")
+    parser.add_argument(
+        "--compare", action="store_true", help="of two folders: the first minus the second, clip by clip"
+    )
     args = parser.parse_args(argv)
+    console = Console() if Console().is_terminal else Console(width=190)
+    if args.compare:
+        _compare(args, console)
+        return
     table = collect(args.folders)
-    console = Console()
-    (console if console.is_terminal else Console(width=160)).print(table.rich())
+    console.print(table.rich())
     run = args.folders[0] if len(args.folders) == 1 and (args.folders[0] / "config.yaml").exists() else None
     if args.floor and run is None:
         raise UserError(f"--floor: found {len(args.folders)} folders that are no single run, expected one run folder")
@@ -106,6 +107,20 @@ def run(argv: list[str]) -> None:
         write_json(args.json, table.json())
     if args.html and run is None:
         table.page().write(args.html)
+
+
+def _compare(args: argparse.Namespace, console: Console) -> None:
+    if len(args.folders) != 2 or args.html or args.floor:
+        raise UserError(
+            f"--compare: found {len(args.folders)} folders, expected two, and --markdown or --json for files"
+        )
+    found = compare(*(find_results([folder]) for folder in args.folders))
+    console.print(found.rich())
+    if args.markdown:
+        with atomic_file(args.markdown, "w") as file:
+            file.write(found.markdown())
+    if args.json:
+        write_json(args.json, found.json())
 
 
 def _run_page(run: Path, html: Path | None, floor: bool) -> None:

@@ -1,7 +1,8 @@
-"""What an evaluation leaves behind: ``result.json`` and ``scores.npz``."""
+"""What an evaluation leaves behind: ``result.json`` and ``scores.npz``, over several seeds ``summary.json``."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from skelssl.data.files import atomic_file, write_json
+from skelssl.parallel import rank
+from skelssl.protocols.metrics import figures
 from skelssl.protocols.scores import Scores
 from skelssl.protocols.statistics import paired_difference, spread
 from skelssl.protocols.subsets import SubsetScores
@@ -18,56 +21,89 @@ KEYS = (
     "method", "dataset", "protocol", "mode", "setting", "stream", "seed", "top1", "top5", "top1_best_epoch", "n_train",
     "n_test", "labels_used", "random_init_top1", "data_fingerprint", "checkpoint_sha256", "git_commit", "seconds",
 )  # fmt: skip
+MORE = (
+    "test_touched_for_selection", "chosen", "random_init_chosen", "mean_class_accuracy", "calibration_error",
+    "random_init_mean_class_accuracy", "random_init_extra", "difference", "encoder", "recipe",
+    "classes_without_training", "test_clips_without_training", "per_class", "confusion",
+)  # fmt: skip
+SUMMARISED = ("top1", "top5", "mean_class_accuracy", "calibration_error", "random_init_top1")
 
 
 def write_result(
-    folder: Path, facts: Mapping[str, Any], scores: Scores, baseline: Scores | None, names: Sequence[str]
+    folder: Path,
+    facts: Mapping[str, Any],
+    scores: Scores,
+    baseline: Scores | None,
+    names: Sequence[str],
+    class_names: Sequence[str],
 ) -> dict[str, Any]:
     """Writes one evaluation; accuracies are fractions, exact over clips, of the last epoch. Returns ``result.json``."""
-    result = {key: facts.get(key) for key in KEYS}
-    result |= {"top1": scores.top1, "top5": scores.top5, "top1_best_epoch": scores.best_epoch_top1}
+    found = {**facts, **figures(scores, class_names)}
+    if baseline is not None:
+        found["random_init_top1"] = baseline.top1
+        found["random_init_mean_class_accuracy"] = figures(baseline, class_names)["mean_class_accuracy"]
+        found["random_init_extra"] = dict(baseline.extra) or None
+        found["difference"] = paired_difference(scores.correct.cpu().numpy(), baseline.correct.cpu().numpy())._asdict()
+    if isinstance(scores, SubsetScores):
+        found["labels_used"] = len(scores.subset["names"])
+    result = {key: found.get(key) for key in (*KEYS, *MORE)} | dict(scores.extra)
+    if rank() == 0:
+        if isinstance(scores, SubsetScores):
+            write_json(folder / "subset.json", scores.subset)
+        _write_scores(folder / "scores.npz", scores, baseline, names)
+        with atomic_file(folder / "result.json", "w") as file:  # last: its presence means the evaluation is whole
+            file.write(_lines(result) + "\n")
+    return result
+
+
+def _write_scores(path: Path, scores: Scores, baseline: Scores | None, names: Sequence[str]) -> None:
     arrays: dict[str, Any] = {
         "names": np.array(names),
         "labels": scores.label.cpu().numpy(),
         "logits": scores.logits.cpu().numpy(),
     }
-    result["difference"] = None
     if baseline is not None:
         arrays["random_init_logits"] = baseline.logits.cpu().numpy()
-        result["random_init_top1"] = baseline.top1
-        result["difference"] = paired_difference(scores.correct.cpu().numpy(), baseline.correct.cpu().numpy())._asdict()
-    result["recipe"] = facts["recipe"]
-    if isinstance(scores, SubsetScores):
-        result["labels_used"] = len(scores.subset["names"])
-        write_json(folder / "subset.json", scores.subset)
-    with atomic_file(folder / "scores.npz") as file:
+    with atomic_file(path) as file:
         np.savez_compressed(file, **arrays)
-    write_json(folder / "result.json", result)  # last, so that its presence means the evaluation is whole
-    return result
+
+
+def _lines(value: Any, indent: str = "") -> str:
+    """JSON that a person can read: each element of a list takes a line, such as a row of the confusion matrix."""
+    inner = indent + "  "
+    if isinstance(value, Mapping) and value:
+        parts = [f"{inner}{json.dumps(key)}: {_lines(part, inner)}" for key, part in value.items()]
+        return "{\n" + ",\n".join(parts) + f"\n{indent}}}"
+    if isinstance(value, list) and value and isinstance(value[0], Mapping | list):
+        return "[\n" + ",\n".join(inner + json.dumps(part, allow_nan=False) for part in value) + f"\n{indent}]"
+    return json.dumps(value, allow_nan=False)
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Writes ``summary.json``."""
+    if rank() == 0:
+        write_json(folder / "summary.json", summary)
 
 
 def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean, standard deviation and 95 % interval over the seeds of one cell."""
-    summary: dict[str, Any] = {key: results[0][key] for key in ("method", "dataset", "protocol", "mode", "stream")}
-    summary["seeds"] = [r["seed"] for r in results]
-    for key in ("top1", "top5", "random_init_top1"):
-        values = [r[key] for r in results if r[key] is not None]
-        summary[key] = spread(values)._asdict() | _seed_interval(values) if values else None
+    """Mean, sample standard deviation and 95 % interval over the n > 1 seeds of one cell."""
+    shared = ("method", "dataset", "protocol", "mode", "setting", "stream")
+    summary: dict[str, Any] = {key: results[0].get(key) for key in shared}
+    summary |= {"seeds": [r["seed"] for r in results], "interval": "95 %, Student's t over the seeds"}
+    for key in SUMMARISED:
+        values = [r[key] for r in results if r.get(key) is not None]
+        summary[key] = spread(values)._asdict() if len(values) == len(results) else None
     return summary
 
 
-def _seed_interval(values: Sequence[float]) -> dict[str, float]:
-    """Student's 95 % interval of the mean of n > 1 values: another set of seeds would have its mean in there.
-
-    With t = √(n - 1) tan θ the density is that of cos^(n - 2) θ, so the quantile needs no table.
-    """
-    n = len(values)
-    theta = np.linspace(0, np.pi / 2, 100_001)
-    density = np.cos(theta) ** (n - 2)
-    share = np.cumsum(density) - (density + density[0]) / 2  # by trapezoids, from the middle outwards
-    t = np.sqrt(n - 1) * np.tan(np.interp(0.95, share / share[-1], theta))
-    half = t * np.std(values, ddof=1) / np.sqrt(n)
-    return {"low": float(np.mean(values) - half), "high": float(np.mean(values) + half)}
+def several_lines(summary: Mapping[str, Any]) -> str:
+    """The figures over the seeds, in per cent."""
+    lines = [f"{summary['protocol']:8s} over seeds {', '.join(map(str, summary['seeds']))} ({summary['interval']})"]
+    for key in SUMMARISED:
+        if (s := summary[key]) is not None:
+            mean, sd, low, high = (100 * s[part] for part in ("mean", "sd", "low", "high"))
+            lines.append(f"  {key:20s} {mean:5.1f} ± {sd:.1f} [{low:.1f}, {high:.1f}] %")
+    return "\n".join(lines)
 
 
 def one_line(result: Mapping[str, Any]) -> str:

@@ -35,6 +35,14 @@ class Cell(NamedTuple):
     stream: str | None
 
 
+class Correct(NamedTuple):
+    """N test clips by ascending name."""
+
+    names: NDArray[np.str_]
+    labels: NDArray[np.int64]
+    right: NDArray[np.bool_]
+
+
 @dataclass(frozen=True)
 class Result:
     """One ``result.json`` and where it lies."""
@@ -70,17 +78,16 @@ class Result:
         text = json.dumps([made, self.facts.get("recipe")], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def correct(self) -> tuple[NDArray[np.str_], NDArray[np.bool_], NDArray[np.bool_]] | None:
-        """Sorted names of the N test clips, and whether trained and random encoder got each right; None if unknown."""
+    def correct(self, key: str = "logits") -> Correct | None:
+        """Of ``logits`` or ``random_init_logits``: which test clips were right; None where the scores are not there."""
         path = self.path.with_name("scores.npz")
         if not path.exists():
             return None
         with np.load(path, allow_pickle=False) as scores:
-            if "random_init_logits" not in scores:
+            if key not in scores:
                 return None
             order, labels = np.argsort(scores["names"]), scores["labels"]
-            trained, random = (scores[key].argmax(1) == labels for key in ("logits", "random_init_logits"))
-            return scores["names"][order], trained[order], random[order]
+            return Correct(scores["names"][order], labels[order], (scores[key].argmax(1) == labels)[order])
 
 
 @dataclass(frozen=True)
@@ -93,9 +100,17 @@ class Row:
     n_test: int | None
     top1: Spread | None  # last epoch
     best: Spread | None  # best epoch, chosen on the test set
+    mean_class: Spread | None  # accuracy averaged over classes
     random_init: Spread | None
     difference: Interval | None  # trained - random init, paired over test clips
     published: tuple[Published, ...]
+
+    @property
+    def gap(self) -> float | None:
+        """Points of our last epoch over the first published number; None where the probe is not the published one."""
+        if self.top1 is None or not self.published or self.cell.mode != "paper":
+            return None
+        return 100 * self.top1.mean - self.published[0].value
 
 
 def find_results(folders: Iterable[Path]) -> list[Result]:
@@ -120,11 +135,19 @@ def _read(path: Path) -> Result:
 
 def gather(results: Iterable[Result]) -> list[Row]:
     """Rows in the order of their cells; only runs that differ in nothing but the seed share a row."""
+    rows = [_row(cell, part) for cell, parts in by_cell(results).items() for part in parts]
+    return sorted(rows, key=lambda row: ([x or "" for x in row.cell], row.runs))
+
+
+def by_cell(results: Iterable[Result]) -> dict[Cell, list[list[Result]]]:
+    """The results of each cell, those together that differ in nothing but the seed."""
     groups: dict[tuple[Cell, str], list[Result]] = defaultdict(list)
     for result in results:
         groups[result.cell, result.experiment].append(result)
-    rows = [_row(cell, part) for (cell, _), group in groups.items() for part in _seeds_once(group)]
-    return sorted(rows, key=lambda row: ([x or "" for x in row.cell], row.runs))
+    cells: dict[Cell, list[list[Result]]] = defaultdict(list)
+    for (cell, _), group in groups.items():
+        cells[cell] += _seeds_once(group)
+    return dict(cells)
 
 
 def _seeds_once(group: list[Result]) -> list[list[Result]]:
@@ -135,8 +158,8 @@ def _seeds_once(group: list[Result]) -> list[list[Result]]:
 
 def _row(cell: Cell, group: list[Result]) -> Row:
     def over_seeds(key: str) -> Spread | None:
-        values = [r.facts[key] for r in group]
-        return None if None in values else spread(values)
+        values = [r.facts[key] for r in group if r.facts.get(key) is not None]
+        return spread(values) if len(values) == len(group) else None
 
     trained, probed = zip(*(r.seeds for r in group), strict=True)
     return Row(
@@ -146,6 +169,7 @@ def _row(cell: Cell, group: list[Result]) -> Row:
         n_test=group[0].facts["n_test"],
         top1=over_seeds("top1"),
         best=over_seeds("top1_best_epoch"),
+        mean_class=over_seeds("mean_class_accuracy"),
         random_init=over_seeds("random_init_top1"),
         difference=_difference(group),
         published=tuple(targets(cell.method, cell.dataset, cell.protocol, cell.stream or "", cell.setting)),
@@ -155,13 +179,22 @@ def _row(cell: Cell, group: list[Result]) -> Row:
 def _difference(group: Sequence[Result]) -> Interval | None:
     if len(group) == 1 and (stored := group[0].facts.get("difference")):
         return Interval(stored["mean"], stored["low"], stored["high"])
-    scores = [s for r in group if (s := r.correct())]
+    trained, random = (over_results(group, key) for key in ("logits", "random_init_logits"))
+    return paired_difference(trained.right, random.right) if trained and random else None
+
+
+def over_results(group: Sequence[Result], key: str = "logits") -> Correct | None:
+    """The clips of several results on the same test clips, ``right`` (S, N); None where one has no scores.
+
+    Raises UserError for results on different clips.
+    """
+    scores = [s for r in group if (s := r.correct(key))]
     if len(scores) < len(group):
         return None
-    for result, (names, _, _) in zip(group, scores, strict=True):
-        if not np.array_equal(names, scores[0][0]):
+    for result, own in zip(group, scores, strict=True):
+        if not np.array_equal(own.names, scores[0].names):
             raise UserError(f"{result.path}: found other test clips than in {group[0].path}, expected the same ones")
-    return paired_difference(np.stack([t for _, t, _ in scores]), np.stack([r for _, _, r in scores]))
+    return scores[0]._replace(right=np.stack([own.right for own in scores]))
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

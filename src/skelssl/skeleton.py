@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
@@ -31,12 +31,31 @@ class Layout:
     parents: tuple[int, ...]  # (V,) parent of each joint; the centre is its own parent
     center: int
     parts: Mapping[str, tuple[int, ...]]
+    core: tuple[int, ...] = ()  # joints that carry the limbs, in ascending order
 
     def index(self, joint: str) -> int:
         """Index of a joint by its name; raises UserError where the layout has none of that name."""
         if joint not in self.joints:
             raise UserError(f"layout {self.name}: found no joint {joint}, expected one among {', '.join(self.joints)}")
         return self.joints.index(joint)
+
+    @property
+    def trunk(self) -> tuple[int, ...]:
+        """``core``; raises UserError where the layout names none."""
+        if not self.core:
+            raise UserError(f"layout {self.name}: found no core, expected the joints that carry the limbs")
+        return self.core
+
+    def select(self, joints: str | Sequence[str]) -> tuple[int, ...]:
+        """Ascending indices of ``all`` joints, of the ``outer`` ones (without the core), or of those named."""
+        if joints == "all":
+            return tuple(range(len(self.joints)))
+        if joints == "outer":
+            return tuple(sorted(set(range(len(self.joints))) - set(self.trunk)))
+        named = {self.index(joint) for joint in ([joints] if isinstance(joints, str) else joints)}
+        if not named:
+            raise UserError("encoder.joints: found none, expected all, outer, or names of joints")
+        return tuple(sorted(named))
 
     @property
     def bones(self) -> tuple[tuple[int, int], ...]:
@@ -135,11 +154,14 @@ def _parsed(text: str, where: str) -> Layout:
         parents = np.arange(len(joints))
         parents[[at[child] for child in bones]] = [at[parent] for parent in bones.values()]
         parts = {part: tuple(at[joint] for joint in members) for part, members in data["parts"].items()}
-        body = Layout(data["name"], joints, tuple(parents.tolist()), at[data["center"]], parts)
+        core = tuple(sorted(at[joint] for joint in data.get("core", ())))
+        body = Layout(data["name"], joints, tuple(parents.tolist()), at[data["center"]], parts, core)
     except yaml.YAMLError as error:
         raise UserError(f"layout {where}: found malformed YAML ({' '.join(str(error).split())})") from error
     except KeyError as error:
         raise UserError(f"layout {where}: found no {error}, expected it among the joints or the keys") from error
+    except UserError:
+        raise
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise UserError(f"layout {where}: found another structure ({error}), expected that of ntu25.yaml") from error
     _check(body, where)

@@ -28,6 +28,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
 from skelssl.callbacks.checkpoint import LAST
+from skelssl.callbacks.loggers import build_loggers, end_loggers
 from skelssl.callbacks.metrics import MetricsCSV
 from skelssl.checkpoints import read_state, save_encoders
 from skelssl.data.batch import Batch
@@ -35,11 +36,12 @@ from skelssl.data.files import locked, write_json
 from skelssl.data.module import Dataset, SkeletonData
 from skelssl.entry import run_hydra
 from skelssl.errors import Stopped, UserError
-from skelssl.evaluate import evaluate_run, read_protocols
+from skelssl.evaluate import evaluate_run
 from skelssl.launch import Place, joined, place, ranks_wanted, supervise
 from skelssl.methods.base import Method
 from skelssl.parallel import convert, on_first
-from skelssl.runs import claim, clear, finished, git_commit, resolved, run_folder, run_id, same_run, versions
+from skelssl.probes import read_protocols
+from skelssl.runs import claim, clear, finished, git_commit, resolved, run_folder, same_run, versions
 
 
 class Double(DoublePrecision):
@@ -66,11 +68,14 @@ def train_and_evaluate(config: DictConfig) -> None:
     protocols = read_protocols(plain["then"])
     moved = [o for o in HydraConfig.get().overrides.hydra if o.startswith("hydra.run.dir=")]
     folder = run_folder(plain, HydraConfig.get().run.dir if moved else None)
-    train(plain, folder)
-    here = place()
-    if protocols and not (here and here.rank):
-        # Frozen features are float32 whatever an encoder was trained in.
-        evaluate_run(folder, protocols, {**plain, "precision": plain["precision"].replace("fp64", "fp32")})
+    try:
+        train(plain, folder)
+        here = place()
+        if protocols and not (here and here.rank):
+            # Frozen features are float32 whatever an encoder was trained in.
+            evaluate_run(folder, protocols, {**plain, "precision": plain["precision"].replace("fp64", "fp32")})
+    finally:
+        end_loggers()
 
 
 def train(config: Mapping[str, Any], folder: Path) -> None:
@@ -245,12 +250,9 @@ def build_trainer(
     config: Mapping[str, Any], folder: Path, metrics: MetricsCSV, method: Method, options: Mapping[str, Any]
 ) -> L.Trainer:
     """Lightning's trainer; sampling and randomness are the loader's and the method's."""
-    loggers: list[Logger] = [metrics]
-    for name, block in (config["logger"] or {}).items():
-        if block:
-            same = {"id": run_id(config), "resume": "allow"} if name == "wandb" else {}
-            loggers.append(instantiate(block, save_dir=str(folder), **same, _convert_="all"))
-            loggers[-1].log_hyperparams(dict(config))
+    loggers: list[Logger] = [metrics, *build_loggers(config, folder)]
+    for logger in loggers:
+        logger.log_hyperparams(dict(config))
     callbacks = [instantiate(block) for block in (config["callbacks"] or {}).values() if block]
     return L.Trainer(
         **options,

@@ -11,7 +11,8 @@ from torch import nn
 from skelssl.errors import UserError
 
 # Plain classes that only keep their arguments.
-PARTS = ("skelssl.maskers.", "skelssl.data.ntu", "skelssl.data.pku", "skelssl.data.custom", "skelssl.data.synthetic")
+PARTS = ("skelssl.maskers.", "skelssl.momentum", "skelssl.losses.", "skelssl.data.ntu", "skelssl.data.pku",
+         "skelssl.data.custom", "skelssl.data.synthetic")  # fmt: skip
 
 
 def check_target(block: Any, trust: Collection[str] = ()) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.naive import transformer as naive
 from skelssl.encoders.blocks import Attention, Block
+from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.tokens import once_for_absent, patchify, put_tokens, take_tokens
 from skelssl.encoders.transformer import Transformer, from_reference
 from skelssl.errors import UserError
@@ -89,6 +90,22 @@ def test_attention_is_the_explicit_softmax() -> None:
         torch.testing.assert_close(found, expected)
     single, wide = Attention(256, 8), torch.randn(2, 750, 256)
     torch.testing.assert_close(single(wide), naive.attention(single, wide), rtol=0, atol=1e-5)
+
+
+def test_bfloat16_stays_close() -> None:
+    """Encoder and decoder of the published width, two blocks each: 2 % of the size of what comes out."""
+    torch.manual_seed(0)
+    encoder = Transformer(frames=24, depth=2)
+    decoder = Decoder(grid=encoder.grid, width_in=256, out=12, depth=2)
+    order = torch.rand(6, 150).argsort(1)
+    x, visible, hidden = clips(frames=24).float(), order[:, :15], order[:, 15:]
+    results = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half), torch.no_grad():
+            tokens = encoder.encode(encoder.embed(x, visible))
+            results.append((tokens.float(), decoder(tokens, visible, hidden).float()))
+    for plain, half in zip(*results, strict=True):
+        assert 0 < (plain - half).norm() / plain.norm() < 2e-2
 
 
 def test_a_block_is_pre_norm_with_layer_scale() -> None:
@@ -216,6 +233,70 @@ def test_any_layout(body: str) -> None:
     encoder = Transformer(**SMALL, layout=body)
     assert encoder.grid == (3, joints)
     assert encoder(torch.randn(2, 3, 12, joints, 2)).shape == (2, 16)
+
+
+# --- HA-CM: some joints only, tokens in a Poincaré ball
+
+OUTER = (2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15, 17, 18, 19, 21, 22, 23, 24)
+
+
+def test_ha_cm_has_18_joints_and_the_published_count() -> None:
+    ha_cm = Transformer(frames=72, patch=3, joints="outer", curvature=1.0)
+    assert (ha_cm.joints, ha_cm.grid, ha_cm.length) == (OUTER, (24, 18), 432)
+    assert count(ha_cm) == 6_331_904
+    assert [count(ha_cm.patch_embed), count(ha_cm.positions)] == [2_560, 4_608 + 6_144]
+
+
+def test_chosen_joints_are_all_it_sees() -> None:
+    chosen, whole, x = small(joints="outer"), small(), clips()
+    whole.load_state_dict({**chosen.state_dict(), "positions.space": torch.zeros(25, 16, dtype=torch.float64)})
+    with torch.no_grad():
+        whole.positions.space[list(OUTER)] = chosen.positions.space
+        left_out = sorted(set(range(25)) - set(OUTER))
+        torch.testing.assert_close(chosen(x), whole(x, ignore=left_out))
+        torch.testing.assert_close(chosen(x, ignore=[3, 0]), whole(x, ignore=[3, *left_out]))
+        assert torch.equal(chosen(x, ignore=left_out), chosen(x))
+        assert chosen.tokens(x).shape == (3, 2, 3, 18, 16)
+        moved = x.clone()
+        moved[:, :, :, left_out] += 1
+        assert torch.equal(chosen(moved), chosen(x))
+    by_name = small(joints=[layout("ntu25").joints[v] for v in reversed(OUTER)])
+    assert by_name.joints == OUTER
+
+
+def test_tokens_are_mapped_into_the_ball_with_their_positions() -> None:
+    flat, curved, x = small(), small(curvature=0.5), clips()
+    v = flat.embed(x)
+    norm = v.norm(dim=2, keepdim=True)
+    torch.testing.assert_close(curved.embed(x), torch.tanh(0.5**0.5 * norm) * v / (0.5**0.5 * norm))
+    torch.testing.assert_close(curved.tangent(curved.patches(x)), v)
+    index = torch.tensor([[5, 2]]).expand(6, -1)
+    torch.testing.assert_close(curved.embed(x, index), take_tokens(curved.embed(x), index))
+    torch.testing.assert_close(curved(x), rearrange(curved.tokens(x), "n m s v d -> n (m s v) d").mean(1))
+
+
+def test_the_core_is_the_layout_s() -> None:
+    own, x = small(joints="outer"), clips()
+    core = [0, 1, 4, 8, 12, 16, 20]
+    torch.testing.assert_close(own.core_patches(x), patchify(x[:, :, :, core], 4))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"joints": ["tail"]}, "layout ntu25: found no joint tail"),
+        ({"joints": []}, r"encoder\.joints: found none, expected all, outer, or names"),
+        ({"curvature": 0.0}, r"encoder\.curvature: found 0\.0, expected null or a number above 0"),
+    ],
+)
+def test_unknown_joints_and_curvatures(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        small(**options)
+
+
+def test_ignoring_every_joint_with_tokens_is_refused() -> None:
+    with pytest.raises(UserError, match="expected fewer than 18 joints of 0 to 24"):
+        small(joints="outer")(clips(), ignore=OUTER)
 
 
 def test_mistakes_are_one_sentence() -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from skelssl.errors import UserError
-from skelssl.losses.collapse import Alarm, effective_rank, figures, moments, token_std
+from skelssl.losses.collapse import Alarm, effective_rank, figures, moments, over_ranks, products, token_std
 from skelssl.losses.contextual import Contextual
-from skelssl.parallel import gather, rank, world_size
+from skelssl.parallel import rank, world_size
 from tests.helpers.ranks import run_ranks
 
 PERSONS, TOKENS, HIDDEN, WIDTH = 40, 30, 20, 32
@@ -47,7 +47,7 @@ def rows(parts: tuple[Any, ...]) -> tuple[Any, ...]:
 def read(kind: str) -> dict[str, float]:
     target, prediction, aim, presence = rows(case(kind))
     found = {name: float(value) for name, value in figures(target, prediction, aim, presence).items()}
-    return {**found, "effective_rank": float(effective_rank(gather(target.mean[target.present])))}
+    return {**found, "effective_rank": float(effective_rank(over_ranks(products(target.mean[target.present]))))}
 
 
 def tripped(found: dict[str, float]) -> set[str]:
@@ -137,9 +137,19 @@ def test_moments_of_nothing_and_of_one() -> None:
 
 def test_effective_rank() -> None:
     eye = torch.eye(8, dtype=torch.float64).repeat(4, 1)
-    assert effective_rank(eye) == pytest.approx(7)  # eight directions, less the mean
-    assert effective_rank(noise(50, 1) @ noise(1, 6) + 5) == pytest.approx(1, abs=1e-3)
-    assert effective_rank(torch.ones(5, 3)) == 1
+    assert effective_rank(products(eye)) == pytest.approx(7)  # eight directions, less the mean
+    assert effective_rank(products(noise(50, 1) @ noise(1, 6) + 5)) == pytest.approx(1, abs=1e-3)
+    assert effective_rank(products(torch.full((50, 20), 0.7))) == 1
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_effective_rank_is_that_of_all_batches_together(offset: float) -> None:
+    """Against singular values of the centred features, also where these are small beside their mean."""
+    batches = [noise(n, 16, seed=n).double() * torch.linspace(0.01, 1, 16) + offset for n in (20, 3, 9)]
+    values = torch.linalg.svdvals(torch.cat(batches) - torch.cat(batches).mean(0))
+    share = values / values.sum()
+    expected = float((-(share * share.log()).sum()).exp())
+    assert float(effective_rank(sum(map(products, batches), torch.zeros(())))) == pytest.approx(expected, rel=1e-6)
 
 
 def test_only_the_two_of_data2vec_end_a_run_and_only_late() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from torch import Tensor
 from skelssl.errors import UserError
 from skelssl.maskers.motion_gumbel import MotionGumbelMask, gumbel_keys, segment_motion
 from skelssl.maskers.motion_tube import MotionTubeMask, relative_motion, tube_motion, tubes
-from skelssl.maskers.tokens import RandomMask, TokenMask, kept
+from skelssl.maskers.tokens import RandomMask, TokenMask, kept, uniform
 from skelssl.skeleton import layout, layouts
 
 
@@ -232,12 +233,35 @@ def test_values_without_an_order_are_refused(name: str) -> None:
         (lambda: MotionGumbelMask(tau=0.0), r"masking\.tau: found 0\.0, expected a number above 0"),
         (lambda: MotionGumbelMask(frames=4), "expected at least two segments of 4"),
         (lambda: RandomMask(ratio=0.9999), "leaves 0 of 750 tokens visible"),
-        (lambda: RandomMask(keep=750), "leaves 750 of 750 tokens visible, expected 1 to 749"),
+        (
+            lambda: RandomMask(keep=750),
+            r"masking\.keep: found 750, which leaves 750 of 750 tokens visible, expected 1 to",
+        ),
+        (lambda: MotionGumbelMask(keep=0), r"masking\.keep: found 0, which leaves 0 of 750 tokens visible"),
     ],
 )
 def test_mistakes_are_named_at_construction(build: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         build()
+
+
+def test_a_mistake_is_a_value_error_too() -> None:
+    with pytest.raises(ValueError, match=r"masking\.tube: found 4"):
+        MotionTubeMask(tube=4)
+
+
+def test_noise_is_drawn_where_the_generator_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def rand(shape: tuple[int, ...], *, generator: Any, dtype: torch.dtype, device: Any) -> Tensor:
+        seen.append(device)
+        return torch.zeros(shape, dtype=dtype)
+
+    monkeypatch.setattr(torch, "rand", rand)
+    elsewhere = SimpleNamespace(device=torch.device("meta"))
+    for source in (elsewhere, None):
+        uniform(clips("walk", n=1), (5,), source, None)
+    assert seen == [torch.device("meta"), "cpu"]
 
 
 def test_any_layout() -> None:

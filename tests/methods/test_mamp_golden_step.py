@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
-from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import pytest
-import torch
-from torch import Tensor
 
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.decoder import from_reference as decoder_from_reference
 from skelssl.encoders.transformer import Transformer, from_reference
 from skelssl.losses.masked_prediction import MaskedPrediction
 from skelssl.maskers.motion_gumbel import MotionGumbelMask
+from tests.helpers.golden import clip, golden_step, noise, weight
 
 pytestmark = [
     pytest.mark.shared,
@@ -27,30 +22,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Any]:
-    path = Path(os.environ["SKELSSL_SHARED"]) / "spec" / "golden_steps.json"
-    step: dict[str, Any] = json.loads(path.read_text("utf-8"))["mamp"]
-    return step
-
-
-def clip(count: int, frames: int) -> Tensor:
-    sizes = (count, 3, frames, 25, 2)
-    n, c, t, v, m = torch.meshgrid(*(torch.arange(size, dtype=torch.float64) for size in sizes), indexing="ij")
-    wave = 0.5 * torch.sin(0.37 * n + 0.9 * c + (0.11 + 0.002 * v) * t + 0.23 * v + 0.5 * m)
-    return wave + 0.05 * torch.cos(0.7 * v + 0.3 * t * (1 + 0.1 * n))
-
-
-def noise(rows: int, tokens: int) -> Tensor:
-    r, i = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in (rows, tokens)), indexing="ij")
-    return (torch.sin(12.9898 * (i + 1) + 78.233 * (r + 1)) * 43758.5453) % 1
-
-
-def weight(name: str, shape: list[int]) -> Tensor:
-    k = torch.arange(math.prod(shape), dtype=torch.float64)
-    phase = crc32(name.encode()) % 1000 / 100
-    if len(shape) == 1:
-        return float(name.endswith("weight")) + 0.08 * torch.sin(0.19 * k + phase)
-    wave = torch.sin(1.3 * k + 0.2 * torch.sin(0.02 * k) + phase)
-    return (1.2 / math.sqrt(len(k) / shape[0]) * wave).view(shape)
+    return golden_step("mamp")
 
 
 def test_the_step_is_the_reference_s(golden: dict[str, Any]) -> None:

@@ -2,18 +2,17 @@
 
 The numbers are those of the checklist of properties that a port of the method must have, and where each is tested:
 
-* masks: 1-4, 6-8 tests/maskers/test_tokens.py; 5 there (chi-square) too; 9 there and here;
+* masks: 1-8 tests/maskers/test_tokens.py; 9 there and here;
 * encoder and decoder: 10, 12, 14 tests/encoders/{test_transformer,test_decoder}.py; 11 and 13 there and here;
 * targets and loss: 15-17 tests/losses/test_contextual.py; 18-21 here, the absent persons of 19 in test_contextual.py;
 * teacher: 22-24 here and in tests/test_momentum.py; 25 test_skeleton2vec_runs.py;
-* optimiser: 26-28 here;
-* ranks: 29 here; 31 tests/protocols/test_features.py (`merge` counts every clip once);
+* optimiser: 26 and the rates of 27 here, those of a fine-tuning in tests/protocols/test_finetune.py; 28 here and in
+  test_skeleton2vec_runs.py (a fine-tuning has no clipping at all);
+* ranks: 29 here; 30 tests/protocols/test_subsets.py; 31 tests/protocols/test_features.py (`merge` counts every clip
+  once);
 * downstream: 32, 33, 34 test_skeleton2vec_runs.py; 35 tests/views/test_uniform.py;
   36 tests/data/recipes/test_pyskl.py;
 * collapse: 37 tests/losses/test_collapse.py.
-
-30 (the labelled subset on all ranks) belongs to the semi-supervised protocol, not to the method. Of 27 the layer ids
-are here, the rates of a fine-tuning run belong to its protocol.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -425,9 +425,37 @@ def test_it_learns_a_few_clips_without_collapse() -> None:
             lambda: Schedule(start=0.9, end=1.0, epochs=0),
             r"teacher\.epochs: found 0, expected a whole number of at least 1",
         ),
-        (lambda: build(blocks=3).training_step(clips(2), 0), "blocks to average: found 3, expected 1 to 2"),
+        (lambda: build(blocks=3), r"method\.loss\.blocks: found 3, expected 1 to encoder\.depth = 2"),
+        (lambda: build(blocks=0), r"method\.loss\.blocks: found 0, expected 1 to"),
     ],
 )
 def test_mistakes_name_the_key(build_wrong: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         build_wrong()
+
+
+@pytest.mark.parametrize("method", ["mamp", "skeleton2vec"])
+def test_flat_is_refused_at_once_where_masks_are_no_tubes(method: str) -> None:
+    options = ["method.masking._target_=skelssl.maskers.tokens.RandomMask", "+method.decoder.unshuffle=flat"]
+    options += ["~method.masking.tau"] if method == "mamp" else ["~method.masking.tube", "~method.masking.beta"]
+    config = compose(
+        "train", f"method={method}", "debug=smoke", *(o.lstrip("+") if "2" in method else o for o in options)
+    )
+    with pytest.raises(
+        InstantiationException, match=r"decoder\.unshuffle: found flat with RandomMask, expected correct"
+    ):
+        build_method(config)
+
+
+def test_a_coordinate_that_is_no_number_reaches_the_loss() -> None:
+    """Which ends the run: maskers look at coordinates on the CPU alone."""
+    method, batch = build(), clips(2)
+    mask = method.masking(batch.x, method.generator(0))
+    method.masking = lambda x, generator: mask
+    for tokens in (mask.visible, mask.hidden):
+        segment, joint = divmod(int(tokens[0, 0]), 25)
+        spoilt = batch.x.clone()
+        spoilt[0, 1, 3 * segment, joint, 0] = torch.nan
+        batch = Batch(spoilt, batch.frames, batch.label, batch.index)
+        assert method.training_step(batch, 0).isnan()
+        batch = clips(2)

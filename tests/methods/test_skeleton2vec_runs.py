@@ -105,6 +105,32 @@ def test_one_update_for_each_step_of_the_optimiser(data_root: Path, tmp_path: Pa
     assert last_row(tmp_path)["train/momentum"] == pytest.approx(0.99995)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_optimiser_sees_the_clipped_gradient(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """28: the norm over all parameters, once they have their final scale; and 24, that all of them are float32."""
+    build, norms = Skeleton2vec.configure_optimizers, []
+
+    def watched(self: Skeleton2vec) -> Any:
+        optimiser = build(self)
+        weights = [p for group in optimiser.param_groups for p in group["params"]]
+
+        def look(*_: Any) -> None:
+            norms.append(torch.cat([p.grad.flatten() for p in weights if p.grad is not None]).norm().item())
+
+        optimiser.register_step_post_hook(look)
+        return optimiser
+
+    monkeypatch.setattr(Skeleton2vec, "configure_optimizers", watched)
+    for clip in ("1.0e-3", "null"):
+        more = (f"method.optim.clip={clip}", f"precision={precision}", "callbacks.probe=null")
+        train(train_config(data_root, METHOD, *more), tmp_path / clip)
+    assert norms[:2] == pytest.approx([1e-3] * 2, rel=1e-2)
+    assert min(norms[2:]) > 1e-2
+    assert {p.dtype for key, p in state(tmp_path / "null").items() if key != "teacher.updates"} == {torch.float32}
+
+
 def test_a_run_ships_teacher_and_student(run: Path) -> None:
     """34: the teacher by default, the student by name; no decoder; every key, or an error."""
     last = state(run)

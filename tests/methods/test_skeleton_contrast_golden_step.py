@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from functools import partial
-from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import pytest
 import torch
@@ -22,6 +18,7 @@ from skelssl.heads import ContrastHead
 from skelssl.losses.info_nce import InfoNCE, contrast_logits, unit
 from skelssl.methods.skeleton_contrast import SkeletonContrast
 from skelssl.momentum import Queue
+from tests.helpers.golden import clip, golden_step, weight
 
 pytestmark = [
     pytest.mark.shared,
@@ -33,26 +30,7 @@ PLACES = {"encoder_q": ("seq", "query"), "encoder_r": ("graph", "query"), "encod
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Any]:
-    path = Path(os.environ["SKELSSL_SHARED"]) / "spec" / "golden_steps.json"
-    step: dict[str, Any] = json.loads(path.read_text("utf-8"))["skeleton_contrast"]
-    return step
-
-
-def clip(n: int, t: int, v: int, m: int, s: float) -> Tensor:
-    sizes = (n, 3, t, v, m)
-    i, c, t_, v_, m_ = torch.meshgrid(*(torch.arange(size, dtype=torch.float64) for size in sizes), indexing="ij")
-    wave = 0.5 * torch.sin(0.37 * i + 0.9 * c + (0.11 + 0.002 * v_) * t_ + 0.23 * v_ + 0.5 * m_ + s)
-    return wave + 0.05 * torch.cos(0.7 * v_ + 0.3 * t_ * (1 + 0.1 * i))
-
-
-def weight(name: str, shape: list[int]) -> Tensor:
-    k = torch.arange(math.prod(shape), dtype=torch.float64)
-    phase = crc32(name.encode()) % 1000 / 100
-    if len(shape) == 1:
-        values = float(name.endswith("weight")) + 0.08 * torch.sin(0.19 * k + phase)
-    else:
-        values = 1.2 / math.sqrt(len(k) / shape[0]) * torch.sin(1.3 * k + 0.2 * torch.sin(0.02 * k) + phase)
-    return values.view(shape)
+    return golden_step("skeleton_contrast")
 
 
 class TwoViews(nn.Module):
@@ -60,7 +38,7 @@ class TwoViews(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.views = [clip(4, 64, 25, 2, s) for s in (0.0, 0.7)]
+        self.views = [clip(4, 64, s=s) for s in (0.0, 0.7)]
         self.calls = 0
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Tensor:

@@ -54,9 +54,15 @@ def test_a_grid_of_another_clip_is_refused(shape: tuple[int, ...]) -> None:
         token_cells(np.zeros(shape, bool), there(True, True), BODY)
 
 
+def test_joints_without_tokens_are_named() -> None:
+    clip = PlayerClip("cross", np.ones((FRAMES, 25, 3, 2)), dropped_joints=[0, 3], tokens=np.ones((2, 3, 25), bool))
+    assert "69 of 69 tokens hidden; no tokens: spine base, head" in skeleton_player([clip], BODY)
+
+
 def test_words() -> None:
     hidden = np.zeros((2, SEGMENTS, 25), bool)
     hidden[0, 1], hidden[1, :, :2] = True, True
+    assert token_note(hidden, there(False, True), left_out=2) == "person 2: 0 of 69 tokens hidden; person 1: absent"
     both = "person 1: 25 of 75 tokens hidden; person 2: 6 of 75 tokens hidden"
     assert token_note(hidden, there(True, True)) == both
     assert token_note(hidden, there(False, True)) == "person 2: 6 of 75 tokens hidden; person 1: absent"

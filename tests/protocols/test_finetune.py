@@ -242,14 +242,15 @@ def test_layer_decay_and_weight_decay_of_mamp() -> None:
 
 
 def test_the_norm_of_skeleton2vec_belongs_to_its_last_block_and_positions_are_spared() -> None:
-    plan = FinetuneRecipe.read(published("mamp", undecayed=["positions"]))
-    model = classifier(full_encoder("mamp", norm_with_head=False), 60, plan, where=WHERE)
+    plan = FinetuneRecipe.read(published("skeleton2vec"))
+    model = classifier(full_encoder("skeleton2vec"), 60, plan, where=WHERE)
     groups = parameter_groups(model, plan, where=WHERE)
     found = {id(p): (g["lr_scale"], g.get("weight_decay")) for g in groups for p in g["params"]}
     named = dict(model.named_parameters())
     assert found[id(named["encoder.norm.weight"])] == (pytest.approx(0.8), 0.0)
     assert found[id(named["encoder.positions.time"])] == (pytest.approx(0.8**9), 0.0)
     assert found[id(named["encoder.patch_embed.weight"])] == (pytest.approx(0.8**9), None)
+    assert found[id(named["encoder.blocks.7.gamma1"])] == (pytest.approx(0.8), 0.0)
     assert found[id(named["head.mlp.0.weight"])] == (1.0, None)
 
 
@@ -278,6 +279,9 @@ def test_drop_path_is_the_recipes_and_the_weights_are_the_encoders() -> None:
         ("mamp", 5, 0.0, 3e-4),
         ("mamp", 52, 0.5, 1.55e-4),
         ("mamp", 99, 0.999999, 1e-5),
+        ("skeleton2vec", 2, 0.5, 1.5e-4),
+        ("skeleton2vec", 52, 0.5, 1.55e-4),
+        ("skeleton2vec", 99, 0.999999, 1e-5),
     ],
 )
 def test_published_rates(method: str, epoch: int, fraction: float, rate: float) -> None:
@@ -390,7 +394,7 @@ def test_the_random_initialisation_only_where_asked_and_one_recipe_for_all(
     assert done.result["recipe"] == {**config["protocol"]["recipe"], "epochs": 2, "warmup_epochs": 1}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, "skeleton2vec"])
 @pytest.mark.parametrize("protocol", ["finetune", "semi"])
 def test_every_published_recipe_and_the_common_one_can_be_read(method: str, protocol: str) -> None:
     own = OmegaConf.to_container(OmegaConf.load(config_dir() / "protocol" / f"{protocol}.yaml"))

@@ -107,8 +107,10 @@ def test_a_faster_global_precision_is_neither_used_nor_changed() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"k": 0}, r"probe\.knn\.k: found 0, expected 1 to 9"),
-        ({"k": 10}, r"probe\.knn\.k: found 10, expected 1 to 9"),
+        ({"k": 0}, r"probe\.knn\.k: found 0, expected a whole number of 1 to 9"),
+        ({"k": 10}, r"probe\.knn\.k: found 10, expected a whole number of 1 to 9"),
+        ({"k": 1.5}, r"probe\.knn\.k: found 1\.5, expected a whole number"),
+        ({"temperature": "warm"}, r"probe\.knn\.temperature: found 'warm', expected a number above 0"),
         ({"temperature": 0.0}, r"probe\.knn\.temperature: found 0\.0, expected a number above 0"),
     ],
 )

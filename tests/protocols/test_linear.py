@@ -10,6 +10,7 @@ from skelssl.errors import UserError
 from skelssl.protocols.features import Features, extract
 from skelssl.protocols.linear import epoch_batches, epoch_order, fit, head_logits, linear_head, linear_probe
 from skelssl.protocols.linear_recipe import LinearRecipe
+from tests.helpers.config import compose
 
 PSTL = {"optimizer": "adam", "lr": 0.01, "epochs": 5, "batch": 8}
 MAMP = {
@@ -57,9 +58,8 @@ def slow_way(encoder: nn.Module, data: Batch, recipe: dict[str, object], seed: i
     start = linear_head(16, 3, plan, seed)[-1]
     linear = nn.Linear(16, 3)
     linear.load_state_dict(start.state_dict())
-    head = (
-        nn.Sequential(nn.BatchNorm1d(16, affine=False, eps=1e-6), linear) if plan.batch_norm else nn.Sequential(linear)
-    )
+    norm = [nn.BatchNorm1d(16, affine=False, eps=1e-6)] if plan.batch_norm else []  # the default is MAMP's
+    head = nn.Sequential(*norm, linear)
     if plan.optimizer == "adam":
         optimizer: torch.optim.Optimizer = torch.optim.Adam(head.parameters(), plan.lr)
     else:
@@ -186,6 +186,14 @@ def test_parameters_of_a_head() -> None:
     for batch_norm in (False, True):
         head = linear_head(256, 60, LinearRecipe.read({"batch_norm": batch_norm}), 0)
         assert sum(p.numel() for p in head.parameters()) == 15_420
+
+
+@pytest.mark.parametrize(("method", "eps"), [("mamp", 1e-6), ("skeleton2vec", 1e-5)])
+def test_the_published_batch_norm(method: str, eps: float) -> None:
+    """MAMP's script says 1e-6, Skeleton2vec's nothing, which is torch's 1e-5; neither has an affine part."""
+    plan = LinearRecipe.read(compose("train", f"method={method}")["method"]["probe"]["linear"])
+    norm, _ = linear_head(16, 3, plan, 0)
+    assert (norm.eps, norm.affine, norm.momentum) == (eps, False, 0.1)
 
 
 def test_epoch_order_is_a_permutation_of_its_own_for_each_epoch_and_seed() -> None:

@@ -44,6 +44,7 @@ def test_the_defaults_are_pstl() -> None:
         ({"schedule": ["step"]}, "probe.linear.schedule: found ['step'], expected one of cosine,"),
         ({"lr": "fast"}, "probe.linear.lr: found 'fast', expected a number"),
         ({"lr": 0}, "probe.linear.lr: found 0, expected above 0"),
+        ({"batch_norm_eps": 0}, "probe.linear.batch_norm_eps: found 0, expected above 0"),
         ({"lr": float("nan")}, "probe.linear.lr: found nan, expected above 0"),
         ({"epochs": 1.5}, "probe.linear.epochs: found 1.5, expected a whole number"),
         ({"epochs": True}, "probe.linear.epochs: found True, expected a whole number"),

@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skelssl.checkpoints import build_encoder, foreign_about
 from skelssl.data.loader import batches
 from skelssl.data.module import open_dataset
 from skelssl.encoders.agcn import AGCN
-from skelssl.evaluate import read_protocols
+from skelssl.probes import read_protocols
 from skelssl.protocols.features import Features, extract
-from skelssl.protocols.frozen import Frozen, linear, nearest
+from skelssl.protocols.frozen import Frozen, linear
 from skelssl.protocols.linear import epoch_batches, epoch_order, fit, linear_head, linear_probe
 from skelssl.protocols.linear_recipe import LinearRecipe
+from skelssl.protocols.retrieval import average_precision, retrieval
 from tests.helpers.config import train_config
 
 RECIPE = {"optimizer": "sgd", "lr": 0.1, "epochs": 4, "batch": 8, "schedule": "step", "milestones": [2, 3],
@@ -42,13 +44,55 @@ def draw(n: int, seed: int) -> Features:
 
 
 def test_retrieval_is_the_class_of_the_most_similar_training_clip(frozen: Frozen) -> None:
-    scores = nearest(frozen, read_protocols("retrieval")[0]["recipe"], 0)
+    scores = retrieval(frozen, read_protocols("retrieval")[0]["recipe"], 0)
     gallery, queries = (frozen.features(part, "test") for part in ("train", "test"))
     hits = 0
     for query, label in zip(queries.x[:, 0].double(), queries.label, strict=True):
         cosines = [float(query @ clip / query.norm() / clip.norm()) for clip in gallery.x[:, 0].double()]
         hits += int(gallery.label[cosines.index(max(cosines))] == label)
     assert scores.top1 == hits / len(queries)
+    assert scores.extra["map"] == pytest.approx(sum(naive_precision(gallery, queries)) / len(queries))
+
+
+def naive_precision(gallery: Features, queries: Features) -> list[float]:
+    """Word by word: rank the gallery, and average the precision at each clip of the query's class."""
+    found = []
+    for query, label in zip(queries.x.double().mean(1), queries.label, strict=True):
+        cosines = [float(F.cosine_similarity(query, clip, dim=0)) for clip in gallery.x.double().mean(1)]
+        order = sorted(range(len(cosines)), key=lambda row: (-round(cosines[row], 9), row))
+        ranks = [rank for rank, row in enumerate(order, 1) if gallery.label[row] == label]
+        found.append(sum(hit / rank for hit, rank in enumerate(ranks, 1)) / max(len(ranks), 1))
+    return found
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 100])
+def test_average_precision_is_its_definition(chunk: int) -> None:
+    gallery, queries = draw(40, 0), draw(17, 1)
+    queries.label[3] = 7  # a class without any training clip
+    found = average_precision(gallery, queries, chunk=chunk)
+    assert found.tolist() == pytest.approx(naive_precision(gallery, queries))
+    assert found[3] == 0
+
+
+def test_average_precision_of_a_known_ranking() -> None:
+    """Relevant at ranks 1 and 3 of 4: (1/1 + 2/3) / 2."""
+    angles = torch.tensor([0.0, 0.1, 0.2, 0.3])
+    x = torch.stack([angles.cos(), angles.sin()], 1)[:, None]
+    gallery = Features(x, torch.tensor([1, 0, 1, 0]), torch.arange(4))
+    query = Features(x[:1], torch.tensor([1]), torch.tensor([9]))
+    assert average_precision(gallery, query).tolist() == pytest.approx([5 / 6])
+
+
+@pytest.mark.parametrize("queries", [1, 3, 64])
+def test_clips_alike_rank_by_their_row_wherever_they_stand(queries: int) -> None:
+    """A matrix product gives equal columns unequal last bits; the ranking must not notice."""
+    g = torch.Generator().manual_seed(3)
+    x = torch.randn(1, 1, 64, generator=g).expand(1001, 1, 64)
+    label = torch.arange(1001) % 2
+    gallery = Features(x, label, torch.arange(1001))
+    asked = Features(torch.randn(queries, 1, 64, generator=g), torch.ones(queries).long(), torch.arange(queries))
+    expected = sum(hit / (2 * hit) for hit in range(1, 501)) / 500
+    assert average_precision(gallery, asked).tolist() == pytest.approx([expected] * queries, rel=1e-12)
 
 
 def test_both_sides_are_seen_through_the_centre(frozen: Frozen) -> None:
@@ -71,7 +115,7 @@ def test_a_pass_has_crops_of_its_own_and_is_repeatable(frozen: Frozen) -> None:
     first, again, other = (frozen.features("train", "probe", draw=k, keep=False).x for k in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert ("train", "probe", 0) not in frozen._cache
+    assert ("train", "probe", 0) not in frozen.cache
     assert frozen.features("test", "test", draw=5) is frozen.features("test", "test")
 
 

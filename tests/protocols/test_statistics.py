@@ -51,12 +51,21 @@ def test_same_seed_same_interval() -> None:
     assert paired_difference(a, b, seed=1) == paired_difference(a, b, seed=1) != paired_difference(a, b, seed=2)
 
 
-@pytest.mark.parametrize(("a", "b"), [((3, 4), (2, 4)), ((1, 0), (1, 0)), ((1, 4), (1, 5))])
+def test_sides_may_differ_in_their_seeds() -> None:
+    """Two equal seeds on one side and one on the other tell what one each tells; the means are those of each side."""
+    a, b = coins(300, 0.7, 1, 10), coins(300, 0.5, 3, 11)
+    assert paired_difference(np.repeat(a, 2, 0), b) == pytest.approx(paired_difference(a, b))
+    assert paired_difference(a, b).mean == pytest.approx(a.mean() - b.mean())
+    _, low, high = paired_difference(a, b, draws=20000)
+    assert (low, high) == pytest.approx(naive(a, b, 1500, 3), abs=0.015)
+
+
+@pytest.mark.parametrize(("a", "b"), [((0, 4), (2, 4)), ((1, 0), (1, 0)), ((1, 4), (1, 5))])
 def test_refuses_arrays_that_are_no_pairs(a: tuple[int, int], b: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="expected one"):
         paired_difference(np.zeros(a, bool), np.zeros(b, bool))
 
 
 def test_spread_is_the_sample_deviation() -> None:
-    assert spread([0.5]) == (0.5, None)
-    assert spread([0.1, 0.2, 0.3]) == (pytest.approx(0.2), pytest.approx(0.1))
+    assert spread([0.5]) == (0.5, None, None, None)
+    assert spread([0.1, 0.2, 0.3])[:2] == (pytest.approx(0.2), pytest.approx(0.1))

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
+from skelssl import prepare
+from skelssl.data.files import read_json, write_json
+from skelssl.data.ntu import parse_name
+from skelssl.data.prepare_report import Report
+from skelssl.data.source import ClipTable
+from skelssl.data.splits import all_splits, write_splits
+from skelssl.data.synthetic import Synthetic
 from skelssl.errors import UserError
-from skelssl.protocols.subsets import draw, smallest_ratio
+from skelssl.protocols.subsets import draw, smallest_ratio, write_lists
+from tests.helpers.config import compose
 from tests.helpers.ranks import run_ranks
 
 
@@ -52,7 +65,9 @@ def test_a_large_draw_never_changes() -> None:
 )
 def test_the_published_counts_of_ntu60(total: int, ratio: float, count: int) -> None:
     names = [str(i) for i in range(total)]
-    assert len(draw(names, [0] * total, ratio, 0, "uniform")) == count
+    first, second = (draw(names, [0] * total, ratio, seed, "uniform") for seed in (0, 1))
+    assert len(first) == len(second) == count
+    assert first != second
 
 
 def test_halves_of_a_class_go_to_the_even_number() -> None:
@@ -112,6 +127,8 @@ def test_mistakes() -> None:
     )
     with pytest.raises(UserError, match=rf"{sentence} 0.0501 with select=stratified and seed 0"):
         draw(names, labels, 0.04, 0)
+    with pytest.raises(UserError, match=r"with select=uniform and seed 0, or another seed, or select=stratified"):
+        draw(names, labels, 0.02, 0, "uniform")
     for ratio in (0, -0.1, 1.1, float("nan"), "x", True, None):
         with pytest.raises(UserError, match=r"ratio: found .*, expected a number above 0 and up to 1, or smallest"):
             draw(names, labels, ratio, 0)  # type: ignore[arg-type]
@@ -130,3 +147,77 @@ def test_every_rank_and_every_process_draws_alike() -> None:
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip().split(",") == expected
+
+
+# --- shipped: what others need to draw the same clips
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "subsets.md"
+
+
+def documented() -> Callable[..., list[str]]:
+    """The draw that the document prints, which needs nothing of ours."""
+    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)
+    function: Callable[..., list[str]] = namespace["draw"]
+    return function
+
+
+@pytest.fixture
+def synthetic(tmp_path: Path) -> Path:
+    """The names, labels and splits of the synthetic set, without a body."""
+    source = Synthetic()
+    names = [entry.name for entry in source.entries([], Report(source.dataset))]
+    facts = [parse_name(name) for name in names]
+    columns = {key: np.array([f[key] for f in facts]) for key in ("subject", "camera", "setup", "replication")}
+    label = [f["action"] - 1 for f in facts]
+    table = ClipTable(names, np.array(label), columns)
+    write_splits(all_splits(source, table), tmp_path / "splits")
+    write_json(tmp_path / "parsed" / "meta.json", {"dataset": source.dataset})
+    write_json(tmp_path / "parsed" / "index.json", {"name": names, "label": label})
+    return tmp_path
+
+
+@pytest.mark.parametrize("select", ["stratified", "uniform"])
+def test_the_document_draws_what_we_draw(select: str) -> None:
+    names, labels = clips(37, 60, 12)
+    theirs = documented()(dict(zip(names, labels, strict=True)), 0.3, 5, stratified=select == "stratified")
+    assert theirs == draw(names, labels, 0.3, 5, select)
+
+
+def test_the_lists_of_a_data_set_and_their_documented_checksums(synthetic: Path) -> None:
+    index = write_lists(synthetic, [0.1, 0.5])
+    assert read_json(synthetic / "subsets" / "index.json") == {"dataset": "synthetic", "lists": index}
+    assert len(index) == 2 * 2 * 2 * 5
+    label = {name: int(name[-3:]) for name in read_json(synthetic / "splits" / "xsub.json")["train"]}
+    rows = []
+    for one in index:
+        file = synthetic / "subsets" / "{split}_{select}_{ratio:g}_{seed}.txt".format(**one)
+        if one["error"]:
+            assert "without a clip" in one["error"]
+            assert not file.exists()
+            continue
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == one["sha256"]
+        names = file.read_text().splitlines()
+        assert len(names) == one["n"]
+        if one["split"] == "xsub":
+            assert names == documented()(label, one["ratio"], one["seed"], stratified=one["select"] == "stratified")
+            rows.append("| {split} | {select} | {ratio:g} | {seed} | {n} | `{sha256}` |".format(**one))
+    written = [line for line in DOCUMENT.read_text("utf-8").splitlines() if line.startswith("| xsub")]
+    assert written == rows
+
+
+def test_the_command_needs_no_raw_files(synthetic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = synthetic / "root" / "ntu60" / "v1"
+    folder.mkdir(parents=True)
+    for part in ("parsed", "splits"):
+        (synthetic / part).rename(folder / part)
+    root = f"data_root='{synthetic / 'root'}'"
+    prepare.run(OmegaConf.create(compose("prepare", "dataset=ntu60", "subsets=[0.1]", root)))
+    index = read_json(folder / "subsets" / "index.json")["lists"]
+    drawn = len(list((folder / "subsets").glob("*.txt")))
+    assert 10 <= drawn == sum(one["error"] is None for one in index)
+    assert f"{drawn} labelled subsets; {20 - drawn} draws that leave out a class -> " in capsys.readouterr().out
+    with pytest.raises(UserError, match="ratio: found 2, expected a number above 0 and up to 1"):
+        prepare.run(OmegaConf.create(compose("prepare", "dataset=ntu60", "subsets=[2]", root)))

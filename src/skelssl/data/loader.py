@@ -111,6 +111,12 @@ def ahead(store: RecipeStore, steps: list[NDArray[np.int64]], prefetch: int) -> 
             yield waiting.pop(0).result()
 
 
-def batches(store: RecipeStore, rows: NDArray[np.int64], batch: int = 256) -> Iterator[Batch]:
-    """All clips of ``rows`` once, in order."""
-    return ahead(store, [rows[b : b + batch] for b in range(0, len(rows), batch)], prefetch=2)
+def batches(
+    store: RecipeStore, rows: NDArray[np.int64], batch: int = 256, share: tuple[int, int] = (0, 1)
+) -> Iterator[Batch]:
+    """All clips of ``rows`` once, in order; of them, rank r of W = ``share`` gets every W-th batch.
+
+    A rank without a batch gets the first one, so that none stands aside where ranks join what they have computed.
+    """
+    steps = [rows[b : b + batch] for b in range(0, len(rows), batch)]
+    return ahead(store, steps[share[0] :: share[1]] or steps[:1], prefetch=2)

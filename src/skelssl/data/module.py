@@ -84,7 +84,12 @@ def open_dataset(config: Mapping[str, Any], recipe: Mapping[str, Any], data_root
             "expected both parts of the split to have clips"
         )
     class_names: list[str] = read_json(folder / "meta.json")["class_names"]
-    return Dataset(config["name"], store, train, test, config["classes"] or len(class_names), class_names)
+    classes = config["classes"] or len(class_names)
+    if (highest := int(store.labels[np.concatenate([train, test])].max())) >= classes:
+        raise UserError(
+            f"dataset.classes: found {classes}, expected at least {highest + 1}, the classes of the clips in {folder}"
+        )
+    return Dataset(config["name"], store, train, test, classes, class_names)
 
 
 def _named(source: Source) -> str:

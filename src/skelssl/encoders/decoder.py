@@ -66,6 +66,14 @@ class Decoder(nn.Module):
         out: Tensor = self.head(self.norm(take_tokens(self.states(tokens, visible, hidden), hidden)))
         return out
 
+    def check_masking(self, masking: object) -> None:
+        """Raises UserError where tokens under the masker ``masking`` cannot be un-shuffled as this decoder does it."""
+        if self.unshuffle == "flat" and not getattr(masking, "by_segment", False):
+            kind = type(masking).__name__
+            raise UserError(
+                f"decoder.unshuffle: found flat with {kind}, expected correct (flat is defined for tube masks alone)"
+            )
+
     def states(self, tokens: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
         """What the last block puts out at every place of the grid: (B, L, D)."""
         x = self.fill(self.embed(tokens), visible, hidden)

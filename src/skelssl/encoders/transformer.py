@@ -1,13 +1,13 @@
-"""The joint space-time transformer of masked skeleton modelling, at the sizes of MAMP and of Skeleton2vec.
+"""The joint space-time transformer of masked skeleton modelling, at the sizes of MAMP, Skeleton2vec and HA-CM.
 
 Mao et al., Masked Motion Predictors are Strong 3D Action Representation Learners, ICCV 2023 (arXiv 2308.07092);
-Xu et al., Skeleton2vec, 2024 (arXiv 2401.00921). Every token of a person attends to all tokens of that person; persons
-never meet before the mean. There is no class token.
+Xu et al., Skeleton2vec, 2024 (arXiv 2401.00921); Yin and Cao, HA-CM, 2024 (arXiv 2409.17951). Every token of a person
+attends to all tokens of that person; persons never meet before the mean. There is no class token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import torch
 from einops import rearrange, reduce
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from skelssl.encoders.blocks import Positions, initialise, stack
 from skelssl.encoders.tokens import PERSONS, once_for_absent, patchify, take_tokens
 from skelssl.errors import UserError
+from skelssl.poincare import expmap0
 from skelssl.skeleton import layout as body_layout
 
 
@@ -23,10 +24,13 @@ class Transformer(nn.Module):
     """Strided tokens, factorised positions, ``depth`` blocks and a last LayerNorm.
 
     MAMP: 120 frames in patches of 4, 6,336,000 parameters. Skeleton2vec: 90 in patches of 3 with ``layer_scale=1e-4``,
-    ``norm_eps=1e-6`` and ``init=normal``, 6,339,328 parameters.
+    ``norm_eps=1e-6`` and ``init=normal``, 6,339,328 parameters. HA-CM: 72 in patches of 3 with ``joints=outer`` and
+    ``curvature=1``, 6,331,904 parameters.
 
     Args:
-        layout: name of the body; its V joints are the columns of the grid.
+        layout: name of the body.
+        joints: those with tokens, the V columns of the grid: ``all``, ``outer`` (without the layout's core), or names.
+        curvature: c > 0 maps every token with its position into the Poincaré ball before the first block; null: none.
         frames: T' of the clips it takes, a multiple of ``patch``.
         patch: frames of a segment.
         hidden: width D, a multiple of ``heads``.
@@ -45,6 +49,8 @@ class Transformer(nn.Module):
         self,
         *,
         layout: str = "ntu25",
+        joints: str | Sequence[str] = "all",
+        curvature: float | None = None,
         frames: int = 120,
         patch: int = 4,
         hidden: int = 256,
@@ -59,11 +65,15 @@ class Transformer(nn.Module):
         norm_with_head: bool = True,
     ) -> None:
         super().__init__()
-        joints = len(body_layout(layout).joints)
+        self.body = body_layout(layout)
+        self.joints = self.body.select(joints)
+        if curvature is not None and not curvature > 0:
+            raise UserError(f"encoder.curvature: found {curvature}, expected null or a number above 0")
         if patch < 1 or frames < patch or frames % patch:
             raise UserError(f"encoder.frames: found {frames}, expected a multiple of encoder.patch = {patch}")
         self.dim, self.channels, self.frames, self.patch = hidden, channels, frames, patch
-        self.grid = (frames // patch, joints)
+        self.grid, self.curvature = (frames // patch, len(self.joints)), curvature
+        self.register_buffer("kept", torch.tensor(self.joints), persistent=False)
         self.drop_path, self.norm_with_head = drop_path, norm_with_head
         self.patch_embed = nn.Linear(patch * channels, hidden)
         self.positions = Positions(self.grid, hidden)
@@ -72,12 +82,19 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(hidden, norm_eps)
         initialise(self.blocks if init == "xavier" else self, init)
 
+    kept: Tensor  # (V,) of the layout's joints
+
+    @property
+    def length(self) -> int:
+        """L = S·V, tokens of a person."""
+        return self.grid[0] * self.grid[1]
+
     def forward(self, x: Tensor, ignore: Collection[int] = ()) -> Tensor:
         """Clips (N, C, T', V, M=2) -> features (N, D), the mean over persons, segments and joints of the last tokens.
 
         Args:
-            x: whole clips; an absent person is zeros and counts in the mean.
-            ignore: joints whose tokens are left out, for all clips of the batch.
+            x: whole clips, every joint of the layout; an absent person is zeros and counts in the mean.
+            ignore: joints whose tokens are left out, for all clips of the batch; those without tokens do not matter.
 
         Raises:
             UserError: wrong shape, unknown joint, or no joint left.
@@ -101,14 +118,28 @@ class Transformer(nn.Module):
 
     def patches(self, x: Tensor) -> Tensor:
         """Clips (N, C, T', V, M) -> coordinates (N·M, L, patch·C); raises UserError for another shape."""
-        expected = (self.channels, self.frames, self.grid[1], PERSONS)
+        expected = (self.channels, self.frames, len(self.body.joints), PERSONS)
         if x.ndim != 5 or x.shape[1:] != expected:
             c, t, v, m = expected
             raise UserError(f"encoder input: found shape {tuple(x.shape)}, expected (N, {c}, {t}, {v}, {m})")
-        return patchify(x.to(self.patch_embed.weight.dtype), self.patch)
+        return patchify(self.select(x).to(self.patch_embed.weight.dtype), self.patch)
+
+    def select(self, x: Tensor) -> Tensor:
+        """Clips (N, C, T', V, M) of the whole layout -> the joints that have tokens."""
+        return x if len(self.joints) == x.shape[3] else x.index_select(3, self.kept)
+
+    def core_patches(self, x: Tensor) -> Tensor:
+        """Clips (N, C, T', V, M) -> coordinates (N·M, S·n, patch·C) of the n joints of the layout's core."""
+        core = torch.tensor(self.body.trunk, device=x.device)
+        return patchify(x.index_select(3, core).to(self.patch_embed.weight.dtype), self.patch)
 
     def embed_patches(self, patches: Tensor, index: Tensor | None = None) -> Tensor:
-        """Patches (B, L, P) -> (B, L, D), or those at ``index`` (B, l) only: (B, l, D).
+        """Patches (B, L, P) -> tokens (B, L, D), or those at ``index`` (B, l) only: (B, l, D)."""
+        tokens = self.tangent(patches, index)
+        return tokens if self.curvature is None else expmap0(tokens, self.curvature)
+
+    def tangent(self, patches: Tensor, index: Tensor | None = None) -> Tensor:
+        """As `embed_patches`, without the map into the ball: vectors of its tangent space at the origin.
 
         The choice comes before the embedding: a token's embedding depends on nothing but its own patch.
         """
@@ -157,13 +188,14 @@ class Transformer(nn.Module):
 
     def _rest(self, ignore: Collection[int]) -> Tensor:
         """(l,) tokens of the joints that stay."""
-        joints = self.grid[1]
-        if any(not 0 <= joint < joints for joint in ignore) or len(set(ignore)) == joints:
+        joints = len(self.body.joints)
+        if any(not 0 <= joint < joints for joint in ignore) or set(ignore) >= set(self.joints):
             raise UserError(
-                f"encoder ignore: found {sorted(set(ignore))}, expected fewer than {joints} joints of 0 to {joints - 1}"
+                f"encoder ignore: found {sorted(set(ignore))}, expected fewer than {self.grid[1]} joints of 0 to "
+                f"{joints - 1}"
             )
         stays = torch.ones(self.grid, dtype=torch.bool)
-        stays[:, list(ignore)] = False
+        stays[:, [v for v, joint in enumerate(self.joints) if joint in ignore]] = False
         return stays.flatten().nonzero().flatten()
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
@@ -84,9 +85,25 @@ def figures(target: Contextual, prediction: Tensor, aim: Tensor, presence: Tenso
 
 
 @torch.no_grad()
-def effective_rank(features: Tensor) -> Tensor:
-    """exp of the entropy of the singular values of the centred features (R, D), from 1 to min(R, D)."""
-    values = torch.linalg.svdvals(features - features.mean(0))
+def products(features: Tensor) -> Tensor:
+    """Features (R, D) -> Σ (1, x)ᵀ(1, x), (D + 1, D + 1) in float64: what `effective_rank` needs, and it adds up.
+
+    A batch has fewer persons than a rank needs to be seen; the sum over an epoch, and over ranks, has them all.
+    """
+    wide = features if features.device.type == "mps" else features.double()  # MPS has no float64
+    rows = F.pad(wide, (1, 0), value=1.0)
+    return rows.T @ rows
+
+
+@torch.no_grad()
+def effective_rank(sums: Tensor) -> Tensor:
+    """exp of the entropy of the singular values of all R centred features in the `products` (D + 1, D + 1).
+
+    From 1 to min(R - 1, D). Directions below rounding, 1e-14 of the sum of squares, count as none.
+    """
+    count, total = sums[0, 0].clamp(min=1), sums[0, 1:]
+    squares = torch.linalg.eigvalsh(sums[1:, 1:] - torch.outer(total, total) / count)
+    values = squares.where(squares > 1e-14 * sums.trace(), 0).sqrt()
     share = values / values.sum().clamp(min=1e-12)
     rank: Tensor = torch.special.entr(share).sum().exp()
     return rank

@@ -1,4 +1,4 @@
-"""Prediction of hidden tokens: the motion target of MAMP, the coordinates of its MAE baseline, and their loss.
+"""Prediction of hidden tokens: the motion target of MAMP and HA-CM, the coordinates of the MAE baseline, and the loss.
 
 Mao et al., ICCV 2023 (arXiv 2308.07092); He et al., MAE, CVPR 2022 (arXiv 2111.06377) for the normalised target.
 """
@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 
 from skelssl.encoders.tokens import patchify, take_tokens
 from skelssl.errors import UserError
+from skelssl.poincare import expmap0, project
 
 TARGETS = ("motion", "coordinates")
 
@@ -52,21 +53,28 @@ class MaskedPrediction(nn.Module):
         target: ``motion`` (MAMP), or ``coordinates`` (MAE).
         stride: frames between the two ends of a displacement, for ``motion``.
         normalise: every target token by its own mean and variance.
+        curvature: c > 0 maps each displacement (or position) into the Poincaré ball first (HA-CM); null: none.
     """
 
-    def __init__(self, *, target: str = "motion", stride: int = 1, normalise: bool = True) -> None:
+    def __init__(
+        self, *, target: str = "motion", stride: int = 1, normalise: bool = True, curvature: float | None = None
+    ) -> None:
         super().__init__()
         if target not in TARGETS:
             raise UserError(f"loss.target: found {target!r}, expected one of {', '.join(TARGETS)}")
         if stride < 1:
             raise UserError(f"loss.stride: found {stride}, expected 1 or more")
-        self.target, self.stride, self.normalise = target, stride, normalise
+        if curvature is not None and not curvature > 0:
+            raise UserError(f"loss.curvature: found {curvature}, expected null or a number above 0")
+        self.target, self.stride, self.normalise, self.curvature = target, stride, normalise, curvature
 
     @torch.no_grad()
     def targets(self, x: Tensor, patch: int, hidden: Tensor) -> Tensor:
         """Clips (N, C, T, V, M) -> targets (N·M, k, patch·C) of the tokens ``hidden`` (N·M, k)."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         u = displacement(x, self.stride) if self.target == "motion" else x
+        if self.curvature is not None:
+            u = project(expmap0(u, self.curvature, dim=1), self.curvature, dim=1)
         patches = take_tokens(patchify(u, patch), hidden)
         return normalise_tokens(patches) if self.normalise else patches
 

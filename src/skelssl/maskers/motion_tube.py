@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from einops import rearrange, reduce, repeat
@@ -25,6 +26,8 @@ class MotionTubeMask(TokenMasker):
         beta: weight β of the motion; 0 is plain tube masking.
     """
 
+    by_segment: ClassVar[bool] = True
+
     frames: int = 90
     patch: int = 3
     tube: int = 5
@@ -39,7 +42,7 @@ class MotionTubeMask(TokenMasker):
             )
         if not self.beta >= 0:
             raise UserError(f"masking.beta: found {self.beta}, expected a number of at least 0")
-        check_keep("joints", self.visible_joints, self.joints, self.ratio)
+        check_keep(f"ratio: found {self.ratio}", self.visible_joints, self.joints, "joints")
 
     @property
     def visible_joints(self) -> int:

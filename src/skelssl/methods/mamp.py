@@ -42,6 +42,7 @@ class MAMP(Method):
         super().__init__(view=view, optim=optim, seed=seed)
         self.encoder, self.masking, self.loss = encoder, masking, loss
         self.decoder = decoder(grid=encoder.grid, width_in=encoder.dim, out=encoder.patch * encoder.channels)
+        self.decoder.check_masking(masking)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         own = self.generator("clips")  # every clip and person has draws of its own

@@ -18,14 +18,14 @@ from skelssl.data.batch import Batch
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.transformer import Transformer
 from skelssl.errors import UserError
-from skelssl.losses.collapse import Alarm, effective_rank, figures
+from skelssl.losses.collapse import Alarm, effective_rank, figures, over_ranks, products
 from skelssl.losses.contextual import ContextualPrediction
 from skelssl.maskers.motion_tube import MotionTubeMask, tube_motion, tubes
 from skelssl.maskers.tokens import TokenMask
 from skelssl.methods.base import Method, Shown, hidden_tokens, resized
 from skelssl.momentum import Momentum, Schedule
 from skelssl.optim import decay_groups
-from skelssl.parallel import gather
+from skelssl.parallel import rank
 
 
 class Skeleton2vec(Method):
@@ -52,11 +52,16 @@ class Skeleton2vec(Method):
         super().__init__(view=view, optim=optim, seed=seed)
         if not isinstance(masks, int) or masks < 1:
             raise UserError(f"method.masks: found {masks!r}, expected a whole number of at least 1")
+        depth = len(encoder.blocks)
+        if not isinstance(loss.blocks, int) or not 1 <= loss.blocks <= depth:
+            raise UserError(f"method.loss.blocks: found {loss.blocks!r}, expected 1 to encoder.depth = {depth}")
         self.teacher, self.schedule, self.collapse = Momentum(encoder), teacher, collapse
         self.student = encoder
         self.student.setting = "student"  # type: ignore[assignment]  # keeps its results apart from the teacher's
         self.masking, self.masks, self.loss = masking, masks, loss
         self.decoder = decoder(grid=encoder.grid, width_in=encoder.dim, out=encoder.dim)
+        self.decoder.check_masking(masking)
+        self._products = torch.zeros(())  # of the epoch's persons so far
         self.train()
 
     @property
@@ -78,7 +83,8 @@ class Skeleton2vec(Method):
         targets = self.loss.targets(self.encoder, x)  # of the whole clip, whatever is hidden
         target, presence = targets.at(mask.hidden), targets.presence(len(mask.hidden))
         loss: Tensor = self.loss(prediction, target, presence)
-        self.features = targets.mean[targets.present]
+        seen = products(targets.mean[targets.present])
+        self._products = seen + self._products.to(seen.device)
         self.log_losses(batch, loss=loss, **figures(targets, prediction, target, presence))
         return loss
 
@@ -96,13 +102,23 @@ class Skeleton2vec(Method):
 
     def on_train_epoch_end(self) -> None:
         means = self.epoch_means()
-        more = {  # the last batch is enough to see a rank fall
-            "effective_rank": effective_rank(gather(self.features)),
+        super().on_train_epoch_end()
+        self.teacher.check_ranks()
+        more = {
+            "effective_rank": effective_rank(over_ranks(self._products)),
             "teacher_gap": self.teacher.gap(self.student),
         }
-        super().on_train_epoch_end()
+        self._products = torch.zeros(())
         self.log_dict({f"train/{name}": value for name, value in more.items()} | {"train/momentum": self.momentum})
         self.collapse.check({name: float(value) for name, value in (means | more).items()}, self.trainer.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["products"] = over_ranks(self._products)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self._products = checkpoint["products"] if rank() == 0 else torch.zeros_like(checkpoint["products"])
 
     def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
         clip = resized(x, self.encoder.frames)

@@ -27,6 +27,9 @@ class Line:
     mean: NDArray[np.float64]  # (P,)
     low: NDArray[np.float64]  # (P,)
     high: NDArray[np.float64]  # (P,)
+    unit: str = "step"  # what x counts
+    color: int | None = None  # its place in the chart by default
+    dashed: bool = False
 
 
 def loss_curve(rows: Sequence[Mapping[str, float]]) -> str:
@@ -40,7 +43,7 @@ def loss_curve(rows: Sequence[Mapping[str, float]]) -> str:
         if (line := _line(name, rows)) is not None:
             families.setdefault(_family(name), []).append(line)
     order = sorted(families, key=lambda f: ({"training loss": 0, "probe accuracy": 1, "learning rate": 2}.get(f, 3), f))
-    return '<div class="panels">' + "".join(_panel(family, families[family]) for family in order) + "</div>"
+    return '<div class="panels">' + "".join(panel(family, families[family]) for family in order) + "</div>"
 
 
 def _family(name: str) -> str:
@@ -62,15 +65,16 @@ def _line(name: str, rows: Sequence[Mapping[str, float]]) -> Line | None:
     return Line(name, np.add.reduceat(x, starts) / count, mean / count, low, high)
 
 
-def _panel(title: str, lines: Sequence[Line]) -> str:
-    percent = title == "probe accuracy" or title.endswith("top1")
+def panel(title: str, lines: Sequence[Line]) -> str:
+    """One chart of lines; accuracies (by the title) are fractions, shown in per cent."""
+    percent = "accuracy" in title or title.endswith("top1")
     x, y = _axes(title, lines)
-    grid = "".join(_gridline(f"{100 * v:g} %" if percent else f"{v:.4g}", at) for v, at in y.marks())
+    grid = "".join(gridline(f"{100 * v:g} %" if percent else f"{v:.4g}", at) for v, at in y.marks())
     marks = "".join(f'<text x="{at:.1f}" y="{HEIGHT - 10}" class="mid">{v:g}</text>' for v, at in x.marks())
     paths = "".join(_path(line, x, y, i) for i, line in enumerate(lines))
     cursor = f'<line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">{grid}{marks}{paths}{cursor}</svg>'
-    names = "".join(f'<span class="key c{i % 6}">{escape(line.name)}</span>' for i, line in enumerate(lines))
+    names = "".join(f'<span class="key {_style(line, i)}">{escape(line.name)}</span>' for i, line in enumerate(lines))
     heading = f"<h3>{escape(title)}{', log scale' if y.log else ''}</h3>"
     hover = figure("curves", [_hover(line, x, percent) for line in lines], title)
     return f'<div class="panel">{heading}<p class="keys">{names}</p>{svg}{hover}</div>'
@@ -87,6 +91,7 @@ def _axes(title: str, lines: Sequence[Line]) -> tuple[Axis, Axis]:
 def _hover(line: Line, x: Axis, percent: bool) -> dict[str, object]:
     return {
         "name": line.name,
+        "unit": line.unit,
         "step": line.x.round().astype(int).tolist(),
         "at": (x(line.x) / WIDTH).round(4).tolist(),
         "text": [f"{100 * v:.1f} %" if percent else f"{v:.4g}" for v in line.mean],
@@ -99,11 +104,15 @@ def _path(line: Line, x: Axis, y: Axis, i: int) -> str:
 
     band = points(np.append(line.x, line.x[::-1]), np.append(line.high, line.low[::-1]))
     end = f'<circle cx="{x(line.x)[-1]:.1f}" cy="{y(line.mean)[-1]:.1f}" r="3.5"/>'
-    return (
-        f'<g class="line c{i % 6}"><polygon points="{band}"/><polyline points="{points(line.x, line.mean)}"/>{end}</g>'
-    )
+    shape = f'<polygon points="{band}"/><polyline points="{points(line.x, line.mean)}"/>{end}'
+    return f'<g class="line {_style(line, i)}">{shape}</g>'
 
 
-def _gridline(text: str, at: float) -> str:
+def _style(line: Line, i: int) -> str:
+    return f"c{(i if line.color is None else line.color) % 6}{' dashed' * line.dashed}"
+
+
+def gridline(text: str, at: float) -> str:
+    """A line across the chart at height ``at``, with its value beside it."""
     line = f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
     return f'{line}<text x="{LEFT - 7}" y="{at + 4:.1f}" class="end">{text}</text>'

@@ -20,7 +20,7 @@ class PlayerClip:
 
     title: str
     x: NDArray[np.floating]  # (T, V, 3, M) joint positions (no motion or bone stream), any unit
-    dropped_joints: Sequence[int] = ()  # drawn hollow, their bones dashed
+    dropped_joints: Sequence[int] = ()  # drawn hollow, their bones dashed; with tokens, those that have none
     kept_frames: Sequence[int] | None = None  # T' frames that survive a mask; None: all of them
     tokens: Tokens | None = None  # (M, S, V), a map of segments; hidden ones are hollow, weights are drawn as heat
     bodies: Sequence[str] = ()  # M names: each body gets a bar of the frames that show it
@@ -80,9 +80,10 @@ def _clip(clip: PlayerClip, layout: Layout) -> dict[str, object]:
 
 def _note(clip: PlayerClip, present: NDArray[np.bool_], kept: int, layout: Layout) -> str:
     frames = len(present)
+    names = ", ".join(layout.joints[v].replace("_", " ") for v in sorted(clip.dropped_joints))
     if clip.tokens is not None:
-        return token_note(clip.tokens, present)
-    if clip.dropped_joints:
-        names = ", ".join(layout.joints[v].replace("_", " ") for v in sorted(clip.dropped_joints))
+        without = f"; no tokens: {names}" if names else ""
+        return token_note(clip.tokens, present, len(clip.dropped_joints)) + without
+    if names:
         return f"{len(clip.dropped_joints)} of {len(layout.joints)} joints dropped: {names}"
     return f"{kept} of {frames} frames kept" if kept < frames else f"all {frames} frames, all joints"

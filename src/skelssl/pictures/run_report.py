@@ -12,6 +12,8 @@ from skelssl.pictures.confusion import confusion
 from skelssl.pictures.curves import loss_curve
 from skelssl.pictures.embedding import Embedding, embedding_map
 from skelssl.pictures.html import Page
+from skelssl.pictures.lost_joints import CAPTION as LOST
+from skelssl.pictures.lost_joints import Curve, lost_joints_figure
 from skelssl.pictures.player import PlayerClip, how_to_read, skeleton_player
 from skelssl.pictures.results import accuracy_bars, results_table
 from skelssl.rows import Row
@@ -35,6 +37,7 @@ def write_run_report(
     subtitle: str = "",
     metrics_rows: Sequence[Mapping[str, float]] = (),
     results: Sequence[Row] = (),
+    lost: Sequence[Curve] = (),
     floors: Mapping[str, float] | None = None,
     confusion_matrix: NDArray[np.integer] | None = None,
     class_names: Sequence[str] = (),
@@ -50,6 +53,8 @@ def write_run_report(
         page.add("What the encoder sees", CAPTIONS["player"] + how_to_read(players), skeleton_player(players, layout))
     if metrics_rows:
         page.add("Training", CAPTIONS["curves"], loss_curve(metrics_rows))
+    if lost:
+        page.add("Lost joints", LOST, lost_joints_figure(lost))
     if embedding is not None:
         page.add("Feature space", CAPTIONS["map"], embedding_map(embedding, class_names))
     if confusion_matrix is not None:

@@ -40,9 +40,11 @@ def _cells(row: Row) -> dict[str, str]:
         "seeds": ", ".join(map(str, row.seeds)),
         "last epoch": percent(row.top1),
         "best epoch": percent(row.best),
+        "class mean": percent(row.mean_class),
         "random init": percent(row.random_init),
         "difference [95 %]": points(row.difference),
         "published": "; ".join(p.tag for p in row.published),
+        "gap": "" if row.gap is None else f"{row.gap:+.1f}",
     }
 
 
@@ -51,6 +53,10 @@ def sources(rows: Sequence[Row]) -> list[str]:
     notes = ["Top-1 in per cent; several seeds: mean ± standard deviation. Best epoch is chosen on the test set."]
     if any(row.difference for row in rows):
         notes += ["Difference: trained minus random init, paired over test clips, bootstrap over clips."]
+    if any(row.gap is not None for row in rows):
+        notes += ["Gap: last epoch minus the first published number, in points, where mode=paper."]
+    if any(row.mean_class for row in rows):
+        notes += ["Class mean: the classes' accuracies, each class weighing the same."]
     cited = dict.fromkeys(p for row in rows for p in row.published)
     return notes + [f"{p.method} {p.dataset} {p.protocol} {p.stream} {p.tag}: {p.source}." for p in cited]
 

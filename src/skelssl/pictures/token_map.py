@@ -46,15 +46,19 @@ def levels(tokens: Tokens) -> NDArray[np.int64]:
     return np.rint(MOST * tokens / np.where(most > 0, most, 1)).astype(np.int64)
 
 
-def token_note(tokens: Tokens, present: Present) -> str:
-    """What the grids show, in words: how many tokens are hidden of whom, and who is absent."""
+def token_note(tokens: Tokens, present: Present, left_out: int = 0) -> str:
+    """What the grids show, in words: how many tokens are hidden of whom, and who is absent.
+
+    ``left_out`` joints have no tokens and are drawn as hidden.
+    """
     _, segments, joints = tokens.shape
     there = np.any(present, axis=0)
     absent = [f"person {m + 1}: absent" for m in np.flatnonzero(~there)]
     if not hides(tokens):
         return "; ".join([f"{segments} segments of {len(present) // segments} frames", *absent])
-    hidden = tokens.sum((1, 2))
-    counts = [f"person {m + 1}: {hidden[m]} of {segments * joints} tokens hidden" for m in np.flatnonzero(there)]
+    hidden = tokens.sum((1, 2)) - segments * left_out
+    total = segments * (joints - left_out)
+    counts = [f"person {m + 1}: {hidden[m]} of {total} tokens hidden" for m in np.flatnonzero(there)]
     return "; ".join(counts + absent)
 
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from itertools import count
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from skelssl.data.batch import Batch
 from skelssl.errors import UserError
+from skelssl.parallel import gather, step_generator
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -36,6 +38,10 @@ class Features:
     def take(self, rows: Tensor) -> Features:
         """The samples at positions ``rows`` (int64 or bool), in that order."""
         return Features(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def averaged(self) -> Features:
+        """The mean over the K clips of each sample as its only clip, (N, 1, D)."""
+        return Features(self.x.mean(1, keepdim=True), self.label, self.index)
 
 
 def merge(parts: Sequence[Features]) -> Features:
@@ -63,13 +69,17 @@ def extract(
     precision: str = "fp32",
     ignore: Sequence[int] = (),
     seed: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> Features:
     """Encodes every batch; the features stay on ``device``, where ``encoder`` must already be.
 
     ``view(batch, generator)`` gives (N*K, C, T', V, M) with the K clips of a sample adjacent, and ``encoder`` maps
-    that to (N*K, D). One CPU generator, seeded with ``seed``, serves the whole pass, so a view that draws crops is
+    that to (N*K, D). A batch has a CPU generator of its own from ``seed`` and its number, so a view that draws crops is
     repeatable. ``ignore`` lists joints the encoder leaves out. The encoder is only looked at: modes are put back
     module by module, and parameters, buffers and the global random states are as before.
+
+    ``share=(r, W)``: the batches are those of rank r, numbers r, r + W, ... of the pass, at least one; every rank gets
+    the features of all, the very bits that one process computes, since the batches are the same.
 
     Raises UserError for an unknown precision, for no batches, and for features that are not finite.
     """
@@ -77,11 +87,15 @@ def extract(
         raise UserError(f"precision: found {precision!r}, expected one of {', '.join(PRECISIONS)}")
     device = torch.device(device)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-    generator = torch.Generator().manual_seed(seed)
     # Not inference_mode: its tensors can't enter the autograd graph of a probe that trains on them.
     with evaluating(encoder, view), same_random_state(device), torch.no_grad(), autocast:
-        parts = [_encode(encoder, view, batch.to(device), generator, ignore) for batch in batches]
+        parts = [
+            _encode(encoder, view, batch.to(device), step_generator(seed, 0, number, "shared"), ignore)
+            for number, batch in zip(count(*share), batches, strict=False)
+        ]
     features = merge(parts)
+    if share[1] > 1:
+        features = merge([Features(*(gather(getattr(features, f.name)) for f in fields(Features)))])
     broken = ~features.x.isfinite().all(2).all(1)
     if broken.any():
         rows = features.index[broken].tolist()
@@ -122,6 +136,18 @@ def same_random_state(device: torch.device) -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(legacy)  # noqa: NPY002
+
+
+def standardised(train: Features, test: Features) -> tuple[Features, Features]:
+    """Both less the mean over the training rows and over their standard deviation, dimension by dimension.
+
+    A dimension that is constant up to the rounding of float32 becomes 0.
+    """
+    rows = train.x.double().flatten(0, 1)
+    mean, deviation = rows.mean(0), rows.std(0, correction=0)
+    scale = torch.where(deviation > 1e-6 * mean.abs(), 1 / deviation, 0)
+    first, second = (Features(((f.x.double() - mean) * scale).to(f.x.dtype), f.label, f.index) for f in (train, test))
+    return first, second
 
 
 @contextmanager

@@ -2,6 +2,10 @@
 
 The last epoch is the result. The test set is looked at on the way for the best-epoch figure that most papers print;
 nothing is chosen by it.
+
+On several ranks each one trains on its part of every batch; batch norms span the ranks and gradients are added up. The
+clips, their crops and the steps are those of one process, and so is the result but for the order of sums. Dropout and
+DropPath are drawn by each rank for itself: with them the result is another draw of the same law.
 """
 
 from __future__ import annotations
@@ -27,10 +31,11 @@ from skelssl.data.loader import ahead, batches
 from skelssl.errors import UserError
 from skelssl.heads import TokenHead
 from skelssl.optim import decay_groups
-from skelssl.parallel import seed_step, step_generator
+from skelssl.parallel import convert, seed_step, step_generator
 from skelssl.protocols.features import extract, same_random_state
 from skelssl.protocols.finetune_recipe import FinetuneRecipe, Init
 from skelssl.protocols.frozen import Frozen
+from skelssl.protocols.ranks import say, share, sum_gradients, total
 from skelssl.protocols.scores import Scores
 
 INIT: Mapping[Init, Callable[[Tensor], object]] = {
@@ -59,6 +64,7 @@ def train_and_score(frozen: Frozen, rows: NDArray[np.int64], plan: FinetuneRecip
     with same_random_state(frozen.device):
         torch.manual_seed(seed)  # draws the head
         model = classifier(frozen.encoder, frozen.data.classes, plan, where=f"probe.{name}")
+        convert(model)
         optimizer = plan.optim().build(parameter_groups(model, plan, where=f"probe.{name}"))
         for epoch in range(plan.epochs):
             loss = train_epoch(model, optimizer, frozen, rows, plan, seed, epoch)
@@ -72,7 +78,7 @@ def train_and_score(frozen: Frozen, rows: NDArray[np.int64], plan: FinetuneRecip
                     raise _diverged(plan, name) from error
                 best = max(best, scores.top1)
                 line += f", test top-1 {100 * scores.top1:.1f} %"
-            print(f"{line}, {time.monotonic() - since:.0f} s", flush=True)
+            say(f"{line}, {time.monotonic() - since:.0f} s")
     return replace(scores, best_epoch_top1=best)
 
 
@@ -164,47 +170,56 @@ def train_epoch(
     epoch: int,
 ) -> float:  # fmt: skip
     """One pass over ``rows`` in train mode, every draw from (seed, epoch, step); returns the mean loss of its clips."""
-    steps, optim = epoch_steps(rows, plan.batch, seed, epoch), plan.optim()
-    total = torch.zeros((), device=frozen.device)
+    rank, world = share()
+    steps, optim = epoch_steps(rows, plan.batch, seed, epoch, least=max(2, world)), plan.optim()
+    losses = torch.zeros((), device=frozen.device)
     model.train()
     for step, batch in enumerate(ahead(frozen.data.store, steps, prefetch=2)):
-        seed_step(seed, epoch, step, 0)  # dropout
+        seed_step(seed, epoch, step, rank)  # dropout
         rate = optim.rate(epoch + plan.per_step * step / len(steps))
         for group in optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         loss = _loss(model, batch.to(frozen.device), frozen, plan, step_generator(seed, epoch, step, 0))
         optimizer.zero_grad()
         torch.autograd.backward(loss)
+        sum_gradients(model.parameters())
         optimizer.step()
-        total += loss.detach() * len(batch)
-    return float(total) / len(rows)
+        losses += loss.detach() * len(batch)
+    return float(total(losses)) / len(rows)
 
 
 def _loss(model: Classifier, batch: Batch, frozen: Frozen, plan: FinetuneRecipe, generator: torch.Generator) -> Tensor:
-    """Cross-entropy of a batch under the training view, () float32."""
-    x = frozen.views["probe"](batch, generator)
+    """This rank's part of the mean cross-entropy of a batch under the training view, () float32.
+
+    Every rank makes the clips of the whole batch, so that all draws are those of one process, and encodes its own.
+    """
+    clips = frozen.views["probe"](batch, generator)
+    label = repeat(batch.label, "n -> (n k)", k=len(clips) // len(batch))
+    rank, world = share()
+    x, label = clips[rank::world], label[rank::world]
     with (
         torch.enable_grad(),
         torch.autocast(frozen.device.type, torch.bfloat16, enabled=frozen.precision == "bf16"),
     ):
         logits = model(x)
-    label = repeat(batch.label, "n -> (n k)", k=len(x) // len(batch))
-    return F.cross_entropy(logits.float(), label, label_smoothing=plan.label_smoothing)
+    mean = F.cross_entropy(logits.float(), label, label_smoothing=plan.label_smoothing)
+    return mean * (len(x) / len(clips))
 
 
-def epoch_steps(rows: NDArray[np.int64], batch: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """The rows in the order of (seed, epoch), in batches. A lone last clip, which BatchNorm can't normalise, joins the
-    batch before it.
+def epoch_steps(rows: NDArray[np.int64], batch: int, seed: int, epoch: int, least: int = 2) -> list[NDArray[np.int64]]:
+    """The rows in the order of (seed, epoch), in batches. A last one of fewer than ``least`` clips joins the one
+    before: BatchNorm can't normalise a lone clip, and every rank needs one.
     """
     order = np.random.default_rng([seed, epoch]).permutation(rows)
     steps = [order[start : start + batch] for start in range(0, len(order), batch)]
-    if len(steps) > 1 and len(steps[-1]) == 1:
+    if len(steps) > 1 and len(steps[-1]) < least:
         steps[-2:] = [np.concatenate(steps[-2:])]
     return steps
 
 
 def score(model: Classifier, frozen: Frozen) -> Scores:
     """Every test clip once, in evaluation mode under the test view; logits are the mean over its K clips."""
-    clips = batches(frozen.data.store, frozen.rows["test"])
-    found = extract(model, frozen.views["test"], clips, device=frozen.device, precision=frozen.precision).to("cpu")
+    clips = batches(frozen.data.store, frozen.rows["test"], share=share())
+    place: dict[str, Any] = {"device": frozen.device, "precision": frozen.precision, "share": share()}
+    found = extract(model, frozen.views["test"], clips, **place).to("cpu")
     return Scores(found.x.mean(1), found.label, found.index)

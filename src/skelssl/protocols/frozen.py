@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -12,11 +12,14 @@ from torch import nn
 
 from skelssl.data.loader import batches
 from skelssl.data.module import Dataset
-from skelssl.protocols.features import Features, extract
+from skelssl.errors import UserError
+from skelssl.protocols.features import Features, extract, probe_split, standardised
 from skelssl.protocols.knn import knn
-from skelssl.protocols.linear import linear_probe
+from skelssl.protocols.linear import Train, linear_probe
 from skelssl.protocols.linear_recipe import LinearRecipe
+from skelssl.protocols.ranks import share
 from skelssl.protocols.scores import Scores
+from skelssl.skeleton import layout
 
 
 class Frozen:
@@ -32,9 +35,15 @@ class Frozen:
         loaded = cast(Any, encoder)  # load_encoder hangs these on the module
         self.views: Mapping[str, nn.Module] = loaded.view
         self.view_configs: Mapping[str, Any] = loaded.about["view"]
+        if layout(loaded.about["layout"]) != layout(data.store.layout):
+            raise UserError(
+                f"dataset: found {data.name} of layout {data.store.layout}, expected {loaded.about['layout']}, the "
+                "layout of the encoder"
+            )
         label = data.store.labels
         self.rows = {part: first_of_class(getattr(data, part), label, limit) for part in ("train", "test")}
-        self._cache: dict[tuple[str, str, int], Features] = {}
+        self.ignore: Sequence[int] = ()  # joints that the encoder does without
+        self.cache: dict[tuple[str, str, int], Features] = {}
 
     def features(self, part: str, view: str, draw: int = 0, *, keep: bool = True) -> Features:
         """Features of ``train`` or ``test`` under the ``probe`` or ``test`` view, on the CPU.
@@ -43,13 +52,37 @@ class Frozen:
         """
         if self.view_configs[view] == self.view_configs["test"]:
             view, draw, keep = "test", 0, True
-        if (found := self._cache.get((part, view, draw))) is not None:
+        if (found := self.cache.get((part, view, draw))) is not None:
             return found
-        clips, seen = batches(self.data.store, self.rows[part]), self.views[view]
-        found = extract(self.encoder, seen, clips, device=self.device, precision=self.precision, seed=draw).to("cpu")
+        clips, seen = batches(self.data.store, self.rows[part], share=share()), self.views[view]
+        place: dict[str, Any] = {"device": self.device, "precision": self.precision, "share": share()}
+        found = extract(self.encoder, seen, clips, ignore=self.ignore, seed=draw, **place).to("cpu")
         if keep:
-            self._cache[part, view, draw] = found
+            self.cache[part, view, draw] = found
         return found
+
+    def held_out(self, seed: int) -> HeldOut:
+        """The training clips alone, some of them in the place of the test clips."""
+        return HeldOut(self, seed)
+
+
+class HeldOut(Frozen):
+    """The training part of ``whole`` cut in two, for choices that must not see the test part.
+
+    By :func:`~skelssl.protocols.features.probe_split`: a quarter of the subjects ask, the others train. No feature is
+    computed that ``whole`` does not keep.
+    """
+
+    def __init__(self, whole: Frozen, seed: int) -> None:
+        vars(self).update(vars(whole))
+        rows, store = whole.rows["train"], whole.data.store
+        label, subject = (torch.from_numpy(column[rows]) for column in (store.labels, store.facts["subject"]))
+        train, test = probe_split(label, subject, max_clips=None, seed=seed)
+        self.whole, self.rows = whole, {"train": rows[train.numpy()], "test": rows[test.numpy()]}
+
+    def features(self, part: str, view: str, draw: int = 0, *, keep: bool = True) -> Features:
+        found = self.whole.features("train", view, draw, keep=keep)
+        return found.take(torch.isin(found.index, torch.from_numpy(self.rows[part])))
 
 
 def first_of_class(rows: NDArray[np.int64], labels: NDArray[np.int64], limit: int | None) -> NDArray[np.int64]:
@@ -59,19 +92,44 @@ def first_of_class(rows: NDArray[np.int64], labels: NDArray[np.int64], limit: in
     return np.sort(np.concatenate([rows[labels[rows] == c][:limit] for c in np.unique(labels[rows])]))
 
 
+COVERAGE = ("classes_without_training", "test_clips_without_training")
+
+
+def coverage(frozen: Frozen) -> dict[str, int]:
+    """Classes of the dataset that no training clip shows, and the test clips of those, which nothing can get right."""
+    labels = frozen.data.store.labels
+    shown = np.isin(np.arange(frozen.data.classes), labels[frozen.rows["train"]])
+    hopeless = int((~shown[labels[frozen.rows["test"]]]).sum())
+    return dict(zip(COVERAGE, (int((~shown).sum()), hopeless), strict=True))
+
+
 def linear(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
-    """Linear evaluation: the training view's features train one layer, the test view's are scored."""
+    """Linear evaluation: the training clips' features train one layer, the test view's are scored."""
     plan, where = LinearRecipe.read(recipe), frozen.device
 
-    def train(epoch: int) -> Features:
+    def encoded(epoch: int) -> Features:
+        if plan.view == "test":
+            return frozen.features("train", "test").averaged().to(where)
         reused = plan.passes < plan.epochs  # else each pass serves one epoch, and all of them would fill the memory
         return frozen.features("train", "probe", draw=epoch % plan.passes, keep=reused).to(where)
 
+    train: Train = encoded
     test = frozen.features("test", "test").to(where)
+    if plan.standardise:
+        train, test = standardised(encoded(0), test)
     return linear_probe(train, test, classes=frozen.data.classes, recipe=recipe, seed=seed)
 
 
 def nearest(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
-    """k nearest neighbours: training clips are the gallery, both sides under the deterministic test view."""
-    train, test = frozen.features("train", "test"), frozen.features("test", "test")
-    return knn(train.to(frozen.device), test.to(frozen.device), classes=frozen.data.classes, **recipe)
+    """k nearest neighbours: training clips are the gallery, both sides under the deterministic test view.
+
+    ``standardise`` in ``recipe`` does so with both sides' features, before they are scaled to length 1.
+    """
+    options = {key: value for key, value in recipe.items() if key != "standardise"}
+    return knn(*both_sides(frozen, recipe), classes=frozen.data.classes, **options)
+
+
+def both_sides(frozen: Frozen, recipe: Mapping[str, Any]) -> tuple[Features, Features]:
+    """What neighbours are looked for in, and for what; standardised where ``recipe`` says so."""
+    train, test = (frozen.features(part, "test").to(frozen.device) for part in ("train", "test"))
+    return standardised(train.averaged(), test.averaged()) if recipe.get("standardise") else (train, test)

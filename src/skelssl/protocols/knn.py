@@ -44,14 +44,15 @@ def knn(
         votes = [
             _votes(*_nearest(q @ gallery.T, k), train.label, temperature, classes) for q in torch.split(queries, chunk)
         ]
-    return Scores(torch.cat(votes), test.label, test.index)
+    return Scores(torch.cat(votes), test.label, test.index, votes=True)
 
 
 def _check(k: int, temperature: float | None, size: int) -> None:
-    if not 1 <= k <= size:
-        raise UserError(f"probe.knn.k: found {k}, expected 1 to {size} (the gallery's size)")
-    if temperature is not None and not temperature > 0:
-        raise UserError(f"probe.knn.temperature: found {temperature}, expected a number above 0 or null")
+    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= size:
+        raise UserError(f"probe.knn.k: found {k!r}, expected a whole number of 1 to {size} (the gallery's size)")
+    number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    if temperature is not None and not (number and temperature > 0):
+        raise UserError(f"probe.knn.temperature: found {temperature!r}, expected a number above 0 or null")
 
 
 def _nearest(s: Tensor, k: int) -> tuple[Tensor, Tensor]:

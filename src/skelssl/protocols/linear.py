@@ -62,7 +62,7 @@ def linear_head(width: int, classes: int, recipe: LinearRecipe, seed: int) -> nn
         nn.init.uniform_(linear.bias, -(width**-0.5), width**-0.5, generator=generator)
     else:
         nn.init.zeros_(linear.bias)
-    norm = [nn.BatchNorm1d(width, affine=False, eps=1e-6)] if recipe.batch_norm else []
+    norm = [nn.BatchNorm1d(width, affine=False, eps=recipe.batch_norm_eps)] if recipe.batch_norm else []
     return nn.Sequential(*norm, linear)
 
 

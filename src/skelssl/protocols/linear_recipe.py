@@ -18,8 +18,8 @@ class LinearRecipe:
     """Defaults are PSTL's (Zhou et al., AAAI 2023, reference code): Adam, no augmentation, no BatchNorm.
 
     skeleton-contrast: sgd, lr 0.1, momentum 0.9, batch 64, 80 epochs, step at 50 and 70, init normal_0.01, 80 passes.
-    MAMP, HA-CM, Skeleton2vec: sgd, lr 0.1, momentum 0.9, batch 256, 100 epochs, cosine per step, batch_norm,
-    init trunc_normal_0.01.
+    MAMP, HA-CM, Skeleton2vec: sgd, lr 0.1, momentum 0.9, batch 256, 100 epochs, cosine per step, batch_norm (its eps
+    1e-6, in Skeleton2vec 1e-5), init trunc_normal_0.01.
     """
 
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -36,8 +36,13 @@ class LinearRecipe:
     min_lr: float = 0.0  # cosine only
     milestones: tuple[int, ...] = ()  # step only: 0-based epochs from which on the rate is multiplied by gamma
     gamma: float = 0.1  # step only
-    batch_norm: bool = False  # BatchNorm without affine part (eps 1e-6) before the linear layer
+    batch_norm: bool = False  # BatchNorm without affine part before the linear layer
+    batch_norm_eps: float = 1e-6
     init: Literal["xavier_normal", "normal_0.01", "trunc_normal_0.01", "default"] = "xavier_normal"
+    view: Literal["probe", "test"] = (
+        "probe"  # of the training clips; test: as test clips are seen, the K clips averaged
+    )
+    standardise: bool = False  # features less their mean over their deviation, both of the first pass of training clips
 
     @classmethod
     def read(cls, recipe: Mapping[str, object]) -> LinearRecipe:
@@ -60,9 +65,12 @@ class LinearRecipe:
             _expect(key, getattr(self, key), getattr(self, key) >= 0, "at least 0")
         for key in _AT_LEAST_1:
             _expect(key, getattr(self, key), getattr(self, key) >= 1, "at least 1")
-        _expect("lr", self.lr, self.lr > 0, "above 0")
+        for key in ("lr", "batch_norm_eps"):
+            _expect(key, getattr(self, key), getattr(self, key) > 0, "above 0")
         _expect("momentum", self.momentum, 0 <= self.momentum < 1, "at least 0 and below 1")
         _expect("warmup_epochs", self.warmup_epochs, self.warmup_epochs < self.epochs, f"below {self.epochs} epochs")
+        once = self.passes == 1 or not self.standardise
+        _expect("standardise", self.standardise, once, f"false where clips are encoded {self.passes} times")
         if self.schedule == "step":
             _expect("milestones", list(self.milestones), bool(self.milestones), "at least one epoch")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +23,9 @@ class Scores:
     label: Tensor  # (N,) int64
     index: Tensor  # (N,) int64, row of the clip in its recipe store
     best_epoch_top1: float | None = None  # best over epochs, chosen on the test set: for comparison only
+    votes: bool = False  # the scores count neighbours: no probabilities follow from them
+    test_selected: bool = False  # something that made these scores was chosen by the test clips
+    extra: Mapping[str, Any] = field(default_factory=dict)  # figures of one protocol alone, plain values
 
     @property
     def prediction(self) -> Tensor:

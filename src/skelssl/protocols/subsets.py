@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
+from hashlib import blake2b, sha256
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skelssl.data.files import atomic_file, read_json, write_json
+from skelssl.data.splits import read_splits
 from skelssl.errors import UserError
 from skelssl.protocols.scores import Scores
 
@@ -34,7 +38,8 @@ def draw(names: Sequence[str], labels: ArrayLike, ratio: float, seed: int, selec
     """Names, sorted, of the labelled share ``ratio`` of N clips; ``labels`` (N,) are whole numbers.
 
     ``stratified`` takes round(ratio · n) of the n clips of each class, halves to even (PSTL, AimCLR); ``uniform`` takes
-    int(ratio · N) of all clips (skeleton-contrast, MAMP, HA-CM, Skeleton2vec).
+    int(ratio · N) of all clips (skeleton-contrast, MAMP, HA-CM, Skeleton2vec). Their code takes what comes; here such a
+    draw too is refused where it misses a class, which no classifier could learn from it.
 
     Raises UserError for a ratio outside (0, 1], for another ``select``, and where a class that has clips gets none.
 
@@ -42,8 +47,7 @@ def draw(names: Sequence[str], labels: ArrayLike, ratio: float, seed: int, selec
     ['a', 'd']
     """
     label = np.asarray(labels)
-    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 1:
-        raise UserError(f"ratio: found {ratio!r}, expected a number above 0 and up to 1, or {SMALLEST}")
+    _check(ratio)
     order = _order(names, seed, select)
     if select == "uniform":
         taken = order[: int(len(order) * ratio)]
@@ -52,9 +56,11 @@ def draw(names: Sequence[str], labels: ArrayLike, ratio: float, seed: int, selec
         taken = np.concatenate([members[: round(ratio * len(members))] for members in each])
     if len(without := np.setdiff1d(label, label[taken])):
         least = smallest_ratio(names, label, seed, select)
+        more = ", or another seed, or select=stratified, which takes a share of every class"
         raise UserError(
             f"ratio: found {ratio:g}, which leaves {len(without)} of {len(np.unique(label))} classes without a clip "
             f"(the first has label {without[0]}), expected at least {least:g} with select={select} and seed {seed}"
+            + (more if select == "uniform" else "")
         )
     return sorted(names[i] for i in taken)
 
@@ -71,9 +77,45 @@ def smallest_ratio(names: Sequence[str], labels: ArrayLike, seed: int, select: s
     return next(step / STEPS for step in range(1, STEPS + 1) if enough(step / STEPS))
 
 
+def _check(ratio: object) -> None:
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 1:
+        raise UserError(f"ratio: found {ratio!r}, expected a number above 0 and up to 1, or {SMALLEST}")
+
+
 def _order(names: Sequence[str], seed: int, select: str) -> NDArray[np.int64]:
     """(N,) positions in the order in which they are drawn."""
     if select not in SELECT:
         raise UserError(f"select: found {select!r}, expected one of {', '.join(SELECT)}")
     digests = [blake2b(f"{seed}/{name}".encode(), digest_size=8).digest() for name in names]
     return np.array(sorted(range(len(names)), key=digests.__getitem__), np.int64)
+
+
+def write_lists(folder: Path, ratios: Sequence[float], seeds: Sequence[int] = range(5)) -> list[dict[str, Any]]:
+    """Writes the lists of every split of the data set prepared in ``folder`` (``<data_root>/<dataset>/v1``).
+
+    ``subsets/<split>_<select>_<ratio>_<seed>.txt`` holds a name a line, so that anyone's ``sha256sum`` checks it.
+    ``subsets/index.json``, which is returned, has the count and the checksum of each, or why a draw is none.
+    """
+    about, label = read_json(folder / "parsed" / "meta.json"), _labels(folder)
+    for ratio in ratios:
+        _check(ratio)
+    index: list[dict[str, Any]] = []
+    for split, select, ratio, seed in product(read_splits(folder / "splits").items(), SELECT, ratios, seeds):
+        names = split[1].train
+        own = {"split": split[0], "select": select, "ratio": ratio, "seed": seed, "n_train": len(names)}
+        try:
+            drawn = draw(names, [label[name] for name in names], ratio, seed, select)
+        except UserError as error:
+            index.append({**own, "n": None, "sha256": None, "error": str(error)})
+            continue
+        text = "".join(f"{name}\n" for name in drawn)
+        with atomic_file(folder / "subsets" / f"{split[0]}_{select}_{ratio:g}_{seed}.txt", "w") as file:
+            file.write(text)
+        index.append({**own, "n": len(drawn), "sha256": sha256(text.encode()).hexdigest(), "error": None})
+    write_json(folder / "subsets" / "index.json", {"dataset": about["dataset"], "lists": index})
+    return index
+
+
+def _labels(folder: Path) -> dict[str, int]:
+    index = read_json(folder / "parsed" / "index.json")
+    return dict(zip(index["name"], index["label"], strict=True))

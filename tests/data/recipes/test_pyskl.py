@@ -46,6 +46,21 @@ def test_equals_the_published_steps_written_joint_by_joint(seed):
     assert aligned.dtype == np.float32
 
 
+def test_a_spine_square_to_the_shoulders_ends_on_z_and_they_on_x():
+    """In general the turn of the shoulders tilts the spine again, as published."""
+    body = layout("ntu25")
+    base, mid, left, right = (body.index(n) for n in ("spine_base", "spine_mid", "shoulder_left", "shoulder_right"))
+    x = np.random.default_rng(0).normal(0, 1, (3, 2, 25, 3)).astype(np.float32)
+    spine = x[0, 0, mid] - x[0, 0, base]
+    line = x[0, 0, right] - x[0, 0, left]
+    x[0, 0, right] -= spine * (line @ spine) / (spine @ spine)
+    found = ALIGNED.build().normalise(x)[0, 0]
+    up, across = found[mid] - found[base], found[right] - found[left]
+    np.testing.assert_allclose(up / np.linalg.norm(up), [0, 0, 1], atol=1e-5)
+    np.testing.assert_allclose(across / np.linalg.norm(across), [1, 0, 0], atol=1e-5)
+    np.testing.assert_array_equal(found[mid], 0)
+
+
 def test_the_person_in_more_frames_becomes_the_first():
     x = np.zeros((12, 2, 25, 3), np.float32)
     x[:8, 0], x[2:, 1] = body(8), body(10, seed=1)

@@ -8,6 +8,6 @@ figures.curves = (place, lines) => {
     cursor.setAttribute("x1", line.at[i] * view);
     cursor.setAttribute("x2", line.at[i] * view);
     cursor.style.opacity = 1;
-    tip([`step ${line.step[i]}`, ...found.map((f) => `${f.line.name}: ${f.line.text[f.i]}`)].join("\n"), event);
+    tip([`${line.unit} ${line.step[i]}`, ...found.map((f) => `${f.line.name}: ${f.line.text[f.i]}`)].join("\n"), event);
   }, () => { cursor.style.opacity = 0; });
 };

@@ -1,0 +1,144 @@
+"""``python -m skelssl.report A B --compare``: one side minus the other, paired by the names of the test clips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from skelssl.errors import UserError
+from skelssl.pictures.text import points
+from skelssl.protocols.statistics import Interval, paired_difference
+from skelssl.rows import Cell, Correct, Result, by_cell, over_results
+from skelssl.tables import markdown_table, rich_table
+
+# Sides are brought together by these parts of their cells; what is still alone then tries the next line.
+RUNGS = (
+    ("dataset", "protocol", "mode", "setting", "stream"),
+    ("dataset", "protocol", "mode", "stream"),
+    ("dataset", "protocol"),
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two groups of results on the same clips; accuracies are fractions over the ``clips`` that both have."""
+
+    a: Cell
+    b: Cell
+    seeds: tuple[int, int]  # how many on either side
+    top1: tuple[float, float]
+    difference: Interval
+    clips: int
+    left_out: int  # test clips that only one side has
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All pairs of two folders."""
+
+    pairs: tuple[Pair, ...]
+
+    def rich(self) -> Table:
+        """For the console."""
+        return rich_table([_cells(pair) for pair in self.pairs], self.notes())
+
+    def markdown(self) -> str:
+        """A pipe table."""
+        return markdown_table([_cells(pair) for pair in self.pairs], self.notes())
+
+    def json(self) -> list[dict[str, Any]]:
+        """Plain numbers; accuracies are fractions."""
+        both = ("a", "b")
+        return [
+            asdict(pair) | {side: getattr(pair, side)._asdict() for side in both}
+            | {"difference": pair.difference._asdict()}
+            for pair in self.pairs
+        ]  # fmt: skip
+
+    def notes(self) -> list[str]:
+        """How to read it."""
+        notes = [
+            "A and B: top-1 in per cent, last epoch. Where they differ in a column: A | B.",
+            "A - B in points, averaged over each side's seeds, paired by clip name, bootstrap over clips, 95 %.",
+        ]
+        if left := max(pair.left_out for pair in self.pairs):
+            notes.append(f"Up to {left} test clips are on one side only and are left out.")
+        return notes
+
+
+def compare(first: Sequence[Result], second: Sequence[Result]) -> Comparison:
+    """Pairs the cells of both sides, the closest first.
+
+    Raises UserError where nothing pairs, where a side has several configurations of one cell, and where a clip has
+    another label on the other side.
+    """
+    sides = [_groups(results) for results in (first, second)]
+    pairs = []
+    for rung in RUNGS:
+        keys = [_alone(side, rung) for side in sides]
+        for key in sorted(keys[0].keys() & keys[1].keys(), key=str):
+            a, b = keys[0][key], keys[1][key]
+            pairs.append(_pair(sides[0].pop(a), sides[1].pop(b)))
+    if not pairs:
+        found = [", ".join(sorted({f"{c.protocol} on {c.dataset}" for c in side})) for side in sides]
+        raise UserError(f"--compare: found {found[0]} and {found[1]}, expected a protocol and dataset that both have")
+    return Comparison(tuple(sorted(pairs, key=lambda pair: [str(x) for x in (*pair.a, *pair.b)])))
+
+
+def _groups(results: Sequence[Result]) -> dict[Cell, list[Result]]:
+    cells = by_cell(results)
+    for cell, groups in cells.items():
+        if len(groups) > 1:
+            runs = sorted({str(result.run) for group in groups for result in group})
+            raise UserError(
+                f"--compare: found {len(groups)} configurations of {cell.protocol} on {cell.dataset} in "
+                f"{', '.join(runs)}, expected one on either side; name its folder"
+            )
+    return {cell: groups[0] for cell, groups in cells.items()}
+
+
+def _alone(side: Mapping[Cell, Any], rung: Sequence[str]) -> dict[tuple[Any, ...], Cell]:
+    """Cells by these parts, those left out that share them with another."""
+    keys: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in side:
+        keys.setdefault(tuple(getattr(cell, part) for part in rung), []).append(cell)
+    return {key: cells[0] for key, cells in keys.items() if len(cells) == 1}
+
+
+def _pair(first: list[Result], second: list[Result]) -> Pair:
+    a, b = (_scores(group) for group in (first, second))
+    names, at_a, at_b = np.intersect1d(a.names, b.names, assume_unique=True, return_indices=True)
+    if not len(names):
+        raise UserError(f"{second[0].path}: found no test clip of {first[0].path}, expected the same test clips")
+    if (other := a.labels[at_a] != b.labels[at_b]).any():
+        raise UserError(
+            f"{second[0].path}: found another label of {names[other][0]} than in {first[0].path}, expected the same"
+        )
+    right = a.right[:, at_a], b.right[:, at_b]
+    return Pair(
+        first[0].cell, second[0].cell, (len(first), len(second)), (float(right[0].mean()), float(right[1].mean())),
+        paired_difference(*right), len(names), len(a.names) + len(b.names) - 2 * len(names),
+    )  # fmt: skip
+
+
+def _scores(group: list[Result]) -> Correct:
+    found = over_results(group)
+    if found is None:
+        raise UserError(f"{group[0].path.parent}: found no scores.npz, expected the scores of every test clip")
+    return found
+
+
+def _cells(pair: Pair) -> dict[str, str]:
+    def both(a: object, b: object) -> str:
+        shown = [str(x) if x is not None else "-" for x in (a, b)]
+        return ("" if a is None else shown[0]) if a == b else " | ".join(shown)
+
+    words = {part: both(getattr(pair.a, part), getattr(pair.b, part)) for part in Cell._fields}
+    return {
+        **words, "seeds": both(*pair.seeds), "A": f"{100 * pair.top1[0]:.1f}", "B": f"{100 * pair.top1[1]:.1f}",
+        "A - B [95 %]": points(pair.difference), "clips": str(pair.clips),
+    }  # fmt: skip

@@ -1,0 +1,75 @@
+"""Cross-contrast of HA-CM: each of the two groups of visible tokens must tell its person-clip from the others.
+
+Yin and Cao, 2024 (arXiv 2409.17951). The public code has three terms; the paper's figure shows the first two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from skelssl.errors import UserError
+from skelssl.parallel import gather
+
+TERMS = ("P1", "P2", "P3")
+
+
+class Views(NamedTuple):
+    """Mean token of each person-clip, (B, D) each."""
+
+    odd: Tensor  # a: tokens chosen by attention, segments 1, 3, ... in the paper's count
+    even: Tensor  # b: tokens chosen by the hierarchy
+    all: Tensor  # c: both
+
+
+def views(tokens: Tensor) -> Views:
+    """Encoded tokens (B, 2K, D), those of the attention first -> the means of both halves and of all."""
+    odd, even = (half.mean(1) for half in tokens.chunk(2, dim=1))
+    return Views(odd, even, (odd + even) / 2)
+
+
+def match_loss(p: Tensor, q: Tensor, present: Tensor | None = None) -> Tensor:
+    """Mean square of softmax_j(p_i · q_j) - 1[i = j] over the rows and columns that are ``present``, () .
+
+    Args:
+        p, q: (B, D), at least float32: these are plain products, up to D, that half a precision cannot tell apart.
+        present: (B,) bool; None: all.
+
+    Uniform rows give (1/B)(1 - 1/B), exact ones 0.
+    """
+    logits, target = p @ q.T, torch.eye(len(p), dtype=p.dtype, device=p.device)
+    if present is None:
+        return (logits.softmax(1) - target).square().mean()
+    error = (logits.masked_fill(~present, -torch.inf).softmax(1) - target).square()
+    count = present.sum().clamp(min=1)
+    return torch.where(present[:, None] & present, error, 0.0).sum() / count**2
+
+
+class CrossContrast(nn.Module):
+    """Sum of `match_loss` over terms: P1 = even against all, P2 = odd against all, P3 = odd against even.
+
+    Args:
+        terms: out of P1, P2, P3. The paper's figure: [P1, P2].
+        gather: person-clips of all ranks are told apart. Without it each rank's own ones are, and the loss depends on
+            how many ranks share a batch; in one process there is no difference.
+        mask_empty: absent persons, who all look alike, neither ask nor answer.
+    """
+
+    def __init__(self, *, terms: Sequence[str] = TERMS, gather: bool = True, mask_empty: bool = False) -> None:
+        super().__init__()
+        if not terms or any(term not in TERMS for term in terms) or len(set(terms)) < len(terms):
+            raise UserError(f"loss.contrast.terms: found {list(terms)}, expected some of {', '.join(TERMS)}, each once")
+        self.terms, self.gather, self.mask_empty = tuple(terms), gather, mask_empty
+
+    def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
+        """Encoded tokens (B, 2K, D), attention's first; ``present`` (B,) bool says who is there -> loss ()."""
+        with torch.autocast(tokens.device.type, enabled=False):
+            means = views(tokens.to(torch.promote_types(tokens.dtype, torch.float32)))
+            if self.gather:
+                means, present = Views(*map(gather, means)), gather(present.to(torch.uint8)).bool()
+            pairs = {"P1": (means.even, means.all), "P2": (means.odd, means.all), "P3": (means.odd, means.even)}
+            there = present if self.mask_empty else None
+            return torch.stack([match_loss(*pairs[term], there) for term in self.terms]).sum()

@@ -1,0 +1,214 @@
+"""Hierarchy and attention guided cross masking of HA-CM (Yin and Cao, 2024, arXiv 2409.17951).
+
+Every other segment is judged by where its joints lie in a Poincaré ball, the segments between them by how they attend
+to each other in time. Both groups keep a tenth of their tokens, drawn by Gumbel-Max: two views in one visible set.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from skelssl.encoders.transformer import Transformer
+from skelssl.errors import UserError
+from skelssl.maskers.motion_gumbel import gumbel_keys
+from skelssl.maskers.tokens import check_keep, kept
+from skelssl.parallel import per_clip
+from skelssl.poincare import Points, at, distance, expmap0, pairwise_distance, points, project
+
+LAYOUTS, KEEPS, AXES, SCALES = ("corrected", "reference"), ("high", "low"), ("joint", "time"), ("mul", "div")
+
+
+class CrossMask(NamedTuple):
+    """Two groups of K tokens that stay, and what a decoder does with the grid of L rows.
+
+    In the corrected layout rows are tokens: ``rows`` equals ``visible``, and ``targets`` equals ``hidden``.
+    """
+
+    visible: Tensor  # (B, 2K) int64 tokens s·V + v, those chosen by attention first
+    rows: Tensor  # (B, 2K) where the decoder puts them
+    hidden: Tensor  # (B, L - 2K) rows that the loss reads
+    targets: Tensor  # (B, L - 2K) tokens that those rows predict
+
+
+class Scores(NamedTuple):
+    """What a token's chance to stay depends on; float32 or wider, without gradient."""
+
+    attention: Tensor  # (B, S/2, V) of segments 0, 2, ...
+    hierarchy: Tensor  # (B, S/2, V) of segments 1, 3, ...
+
+
+class CrossMasker(nn.Module):
+    """Scores a grid of tokens and keeps K of each of the two groups.
+
+    The bilinear form of the attention, ``l1`` and ``l2``, is drawn once and never trained: scores only order tokens,
+    so no gradient reaches it. It is saved with the method.
+
+    Args:
+        grid: (S, V) of the encoder, S even.
+        dim: width D of its tokens.
+        ratio: share hidden in each group; K = int(S·V/2·(1 - ratio)), 21 of 216.
+        tau: temperature of the Gumbel-Max draw.
+        keep: ``high`` scores stay more often, as in the public code, or ``low`` ones.
+        gumbel: without it the K highest (lowest) scores stay.
+        father_weight: weight of the distance to the trunk in a joint's place in the hierarchy.
+        curvature: c of the ball.
+        dist_factor: 2 is the geodesic distance, 4 what the public code has in its place.
+        softmax_axis: ``joint``, as in the public code, or ``time``, as attention usually has it.
+        attn_scale: logits times √D (``mul``, as in the public code) or over it (``div``).
+        layout: ``corrected``, or the token order of the public code, ``reference``: scores of the hierarchy meet other
+            tokens than their own, its K tokens land among those of the attention, and rows predict other tokens than
+            they hold. It also takes 1 - c‖x‖² by subtraction.
+    """
+
+    def __init__(
+        self,
+        *,
+        grid: tuple[int, int],
+        dim: int,
+        ratio: float = 0.9,
+        tau: float = 0.9,
+        keep: str = "high",
+        gumbel: bool = True,
+        father_weight: float = 0.01,
+        curvature: float = 1.0,
+        dist_factor: float = 2.0,
+        softmax_axis: str = "joint",
+        attn_scale: str = "mul",
+        layout: str = "corrected",
+    ) -> None:
+        super().__init__()
+        segments, joints = grid
+        if segments % 2:
+            raise UserError(f"encoder.frames: found {segments} segments, expected an even number for two groups")
+        choices = {"layout": (layout, LAYOUTS), "keep": (keep, KEEPS), "softmax_axis": (softmax_axis, AXES),
+                   "attn_scale": (attn_scale, SCALES)}  # fmt: skip
+        for key, (found, known) in choices.items():
+            if found not in known:
+                raise UserError(f"masking.{key}: found {found!r}, expected one of {', '.join(known)}")
+        for key, value in (("tau", tau), ("curvature", curvature), ("dist_factor", dist_factor)):
+            if not value > 0:
+                raise UserError(f"masking.{key}: found {value}, expected a number above 0")
+        half = segments // 2 * joints
+        self.kept = kept(half, ratio)
+        check_keep(f"ratio: found {ratio}", self.kept, half, "tokens of a group")
+        self.tau, self.keep, self.gumbel, self.layout = tau, keep, gumbel, layout
+        self.father_weight, self.curvature, self.dist_factor = father_weight, curvature, dist_factor
+        self.softmax_axis, self.scale = softmax_axis, dim**0.5 if attn_scale == "mul" else dim**-0.5
+        self.l1, self.l2 = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        for linear in (self.l1, self.l2):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        self.requires_grad_(False)
+        for name, order in token_orders(segments, joints, layout)._asdict().items():
+            self.register_buffer(name, order, persistent=False)
+
+    attention_tokens: Tensor
+    hierarchy_tokens: Tensor
+    row_targets: Tensor
+
+    @torch.no_grad()
+    def forward(
+        self,
+        encoder: Transformer,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        noise: tuple[Tensor, Tensor] | None = None,
+    ) -> CrossMask:
+        """Clips (N, C, T', V, M) as ``encoder`` embeds them now -> the mask of B = N·M person-clips.
+
+        ``noise``, (B, S·V/2) for attention and hierarchy, replaces the uniform draws.
+        """
+        scores = self.scores(encoder, x)
+        if self.layout == "reference":  # both are flattened joint by joint, whatever the order of the tokens
+            scores = Scores(*(s.mT for s in scores))
+        draws = noise or [self._noise(score, generator) for score in scores]
+        return self._mask(*(self._order(score, draw) for score, draw in zip(scores, draws, strict=True)))
+
+    @torch.no_grad()
+    def scores(self, encoder: Transformer, x: Tensor) -> Scores:
+        """Clips (N, C, T', V, M) -> both scores, in float32 under autocast too: masks must not depend on precision."""
+        with torch.autocast(x.device.type, enabled=False):
+            tokens = rearrange(encoder.tangent(encoder.patches(x)), "b (s v) d -> b s v d", v=encoder.grid[1])
+            trunk = rearrange(encoder.core_patches(x), "b (s v) p -> b s v p", s=encoder.grid[0])
+            even, odd = tokens[:, ::2], tokens[:, 1::2]
+            attention = attention_scores(self.l1(even), self.l2(even), self.scale, self.softmax_axis)
+            hierarchy = self._hierarchy(odd, encoder.patch_embed(trunk[:, 1::2]))
+        return Scores(attention, hierarchy)
+
+    def _hierarchy(self, tokens: Tensor, trunk: Tensor) -> Tensor:
+        c = self.curvature
+        if self.layout == "corrected":
+            joints, parts = at(tokens, c), at(trunk, c).x
+        else:
+            joints, parts = points(project(expmap0(tokens, c), c), c), project(expmap0(trunk, c), c)
+        return hierarchy_scores(joints, points(parts.mean(2), c), self.father_weight, c, self.dist_factor)
+
+    def _noise(self, score: Tensor, generator: torch.Generator | None) -> Tensor:
+        device = generator.device if generator is not None else score.device
+        draw = partial(torch.rand, dtype=score.dtype, device=device)
+        return per_clip(draw, (len(score), score[0].numel()), generator)
+
+    def _order(self, score: Tensor, noise: Tensor) -> Tensor:
+        """Scores (B, ., .) -> flat indices (B, S·V/2), the K that stay first."""
+        flat = score.flatten(1)
+        keys = gumbel_keys(score, noise.to(flat), self.tau) if self.gumbel else flat
+        return keys.argsort(dim=1, descending=self.keep == "high", stable=True)
+
+    def _mask(self, attention: Tensor, hierarchy: Tensor) -> CrossMask:
+        k, half = self.kept, attention.shape[1]
+        visible = torch.cat([self.attention_tokens[attention[:, :k]], self.hierarchy_tokens[hierarchy[:, :k]]], 1)
+        if self.layout == "corrected":
+            hidden = torch.cat([self.attention_tokens[attention[:, k:]], self.hierarchy_tokens[hierarchy[:, k:]]], 1)
+            return CrossMask(visible, visible, hidden, hidden)
+        rows = torch.cat([attention, half + hierarchy], 1)[:, : 2 * k]
+        hidden = torch.cat([attention[:, k:], half + hierarchy[:, k:]], 1)
+        return CrossMask(visible, rows, hidden, self.row_targets[hidden])
+
+
+class TokenOrders(NamedTuple):
+    """Which token s·V + v an index means."""
+
+    attention_tokens: Tensor  # (S·V/2,) of the group of segments 0, 2, ...
+    hierarchy_tokens: Tensor  # (S·V/2,) of the group of segments 1, 3, ...
+    row_targets: Tensor  # (S·V,) that a row of the decoder predicts
+
+
+def token_orders(segments: int, joints: int, layout: str) -> TokenOrders:
+    """Corrected: both groups segment by segment, rows predict themselves. Reference: the attention's group joint by
+    joint, and the decoder's rows are the one group after the other, segment by segment, as far as targets go.
+    """
+    grid = torch.arange(segments * joints).view(segments, joints)
+    even, odd = grid[::2], grid[1::2]
+    if layout == "corrected":
+        return TokenOrders(even.flatten(), odd.flatten(), grid.flatten())
+    return TokenOrders(even.T.flatten(), odd.flatten(), torch.cat([even.flatten(), odd.flatten()]))
+
+
+def attention_scores(query: Tensor, key: Tensor, scale: float, axis: str = "joint") -> Tensor:
+    """How much the segments of a joint attend to each one of them, (B, S, V, D) twice -> (B, S, V).
+
+    A[v, t, u] = softmax(scale · q[t, v]·k[u, v]) over the joints v (``joint``), or over the segments u (``time``); a
+    token's score is Σ_t A[v, t, u].
+    """
+    logits = torch.einsum("btvd,buvd->bvtu", query, key) * scale
+    return logits.softmax(1 if axis == "joint" else 3).sum(2).mT
+
+
+def hierarchy_scores(joints: Points, father: Points, weight: float, c: float = 1.0, factor: float = 2.0) -> Tensor:
+    """How far a joint lies from the others of its segment and, at ``weight``, from the trunk: leaves score high.
+
+    Args:
+        joints: points (B, S, V, D).
+        father: the trunk's point of each segment, (B, S, D).
+
+    Returns:
+        (B, S, V).
+    """
+    trunk = Points(father.x[:, :, None], father.gap[:, :, None])
+    return pairwise_distance(joints, c, factor).sum(-1) + weight * distance(joints, trunk, c, factor)

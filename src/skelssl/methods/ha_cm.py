@@ -1,0 +1,110 @@
+"""HA-CM: spatial hierarchy and temporal attention guided cross masking for self-supervised action recognition.
+
+Yin and Cao, 2024, arXiv 2409.17951. Tokens live in a Poincaré ball. In every other segment those stay that lie low in
+the body's hierarchy, in the segments between them those that draw temporal attention. A transformer sees both groups
+at once; a decoder predicts the motion of what is hidden, and each group must recognise its clip among the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from skelssl.data.batch import Batch
+from skelssl.encoders.decoder import Decoder
+from skelssl.encoders.transformer import Transformer
+from skelssl.errors import UserError
+from skelssl.losses.cross_contrast import CrossContrast
+from skelssl.losses.masked_prediction import MaskedPrediction, spread
+from skelssl.maskers.hyperbolic import CrossMasker
+from skelssl.methods.base import Method, Shown, resized
+from skelssl.optim import decay_groups
+
+
+class CrossMaskingLoss(nn.Module):
+    """Reconstruction + weight · contrast as in the public code; with ``alpha`` the paper's α contrast + (1 - α)
+    reconstruction.
+    """
+
+    def __init__(
+        self, *, prediction: MaskedPrediction, contrast: CrossContrast, weight: float = 1.0, alpha: float | None = None
+    ) -> None:
+        super().__init__()
+        if alpha is not None and not 0 <= alpha <= 1:
+            raise UserError(f"loss.alpha: found {alpha}, expected null or a share from 0 to 1")
+        self.prediction, self.contrast = prediction, contrast
+        self.weights = (1.0, weight) if alpha is None else (1 - alpha, alpha)
+
+    def forward(self, reconstruction: Tensor, contrast: Tensor) -> Tensor:
+        """Both () -> ()."""
+        return self.weights[0] * reconstruction + self.weights[1] * contrast
+
+
+class HACM(Method):
+    """The method in the corrected token order, or, with ``masking.layout=reference``, in that of the public code."""
+
+    encoder: Transformer
+
+    def __init__(
+        self,
+        *,
+        view: Mapping[str, nn.Module],
+        encoder: Transformer,
+        masking: Callable[..., CrossMasker],
+        decoder: Callable[..., Decoder],
+        loss: CrossMaskingLoss,
+        optim: Mapping[str, Any],
+        seed: int,
+    ) -> None:
+        super().__init__(view=view, optim=optim, seed=seed)
+        self.encoder, self.loss = encoder, loss
+        self.decoder = decoder(grid=encoder.grid, width_in=encoder.dim, out=encoder.patch * encoder.channels)
+        self.masking = masking(grid=encoder.grid, dim=encoder.dim)
+        self.decoder.check_masking(self.masking)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        own = self.generator("clips")  # every clip and person has draws of its own
+        x = self.view(batch, own)
+        mask = self.masking(self.encoder, x, own)
+
+        tokens = self.encoder.encode(self.encoder.embed(x, mask.visible))
+        prediction = self.decoder(tokens, mask.rows, mask.hidden)
+        target = self.loss.prediction.targets(self.encoder.select(x), self.encoder.patch, mask.targets)
+        reconstruction = self.loss.prediction(prediction, target)
+        contrast = self.loss.contrast(tokens, rearrange(x, "n c t v m -> (n m) (c t v)").any(1))
+        loss: Tensor = self.loss(reconstruction, contrast)
+        self.log_losses(batch, loss=loss, reconstruction=reconstruction, contrast=contrast,
+                        target_std=spread(target), prediction_std=spread(prediction))  # fmt: skip
+        return loss
+
+    def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
+        clip = resized(x, self.encoder.frames)
+        mask, scores = self.masking(self.encoder, clip, generator), self.masking.scores(self.encoder, clip)
+        stays = torch.zeros(len(mask.visible), self.encoder.length, dtype=torch.bool).scatter_(1, mask.visible, True)
+        stays = rearrange(stays, "m (s v) -> m s v", v=self.encoder.grid[1])
+        left_out = sorted(set(range(clip.shape[3])) - set(self.encoder.joints))
+
+        def shown(title: str, values: Tensor) -> Shown:
+            whole = values.new_ones if values.dtype == torch.bool else values.new_zeros  # a joint left out is hidden
+            tokens = whole((*values.shape[:2], clip.shape[3])).index_copy_(2, self.encoder.kept, values)
+            return Shown(title, clip=clip, tokens=tokens, dropped_joints=left_out)
+
+        return [
+            shown("hidden in training", ~stays),
+            shown("kept by attention: segments 1, 3, ...", ~stays[:, ::2]),
+            shown("kept by hierarchy: segments 2, 4, ...", ~stays[:, 1::2]),
+            shown("attention score, above the least", above_least(scores.attention)),
+            shown("hierarchy score, above the least", above_least(scores.hierarchy)),
+        ]
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return decay_groups(self.named_parameters())
+
+
+def above_least(scores: Tensor) -> Tensor:
+    """Scores (M, S, V) less the person's smallest."""
+    return scores - scores.amin((1, 2), keepdim=True)

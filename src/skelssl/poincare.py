@@ -1,0 +1,99 @@
+"""The Poincaré ball of curvature -c, radius 1/√c: the map from its tangent space at the origin and back, and distances.
+
+Nickel and Kiela, Poincaré Embeddings, NeurIPS 2017 (arXiv 1705.08039); Ganea et al., Hyperbolic Neural Networks,
+NeurIPS 2018 (arXiv 1805.09112). Near the boundary half a precision's digits decide between a large number and infinity:
+everything is computed in float32 or wider, whatever autocast says, and is finite forward and backward. Vectors lie
+along the last dimension unless ``dim`` says otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+EDGE = 1e-5  # points beyond radius (1 - EDGE)/√c are put back to it
+TINY = 1e-12  # below this length a vector is as good as the origin, where both maps are the identity
+
+
+def expmap0(v: Tensor, c: float = 1.0, dim: int = -1) -> Tensor:
+    """Tangent vectors at the origin -> points, tanh(√c‖v‖) v / (√c‖v‖); the identity at v = 0, its gradient too."""
+    v = _wide(v)
+    length, inside = _length(v, c, dim)
+    return torch.where(inside, torch.tanh(length) / length, 1.0) * v
+
+
+def logmap0(y: Tensor, c: float = 1.0, dim: int = -1) -> Tensor:
+    """Points -> tangent vectors at the origin, artanh(√c‖y‖) y / (√c‖y‖); those beyond the edge are taken at it."""
+    y = _wide(y)
+    length, inside = _length(y, c, dim)
+    return torch.where(inside, torch.atanh(length.clamp(max=1 - EDGE)) / length, 1.0) * y
+
+
+def project(y: Tensor, c: float = 1.0, dim: int = -1) -> Tensor:
+    """Points with √c‖y‖ >= 1, which rounding may make, at radius (1 - 1e-5)/√c; the others as they are."""
+    y = _wide(y)
+    length, _ = _length(y, c, dim)
+    return torch.where(length >= 1, (1 - EDGE) / length, 1.0) * y
+
+
+class Points(NamedTuple):
+    """Points of the ball and how far they are from its boundary: ``gap`` = 1 - c‖x‖², above 0."""
+
+    x: Tensor  # (..., D)
+    gap: Tensor  # (...)
+
+
+def at(v: Tensor, c: float = 1.0) -> Points:
+    """Tangent vectors (..., D) at the origin -> their points, with 1 - c‖x‖² = sech²(√c‖v‖).
+
+    The difference 1 - c‖x‖² itself has no digit left where tanh rounds to 1. Vectors are cut to the length at which
+    √c‖x‖ = 1 - 1e-5.
+    """
+    v = _wide(v)
+    length, _ = _length(v, c, -1)
+    longest = torch.atanh(torch.tensor(1 - EDGE, dtype=torch.float64)).item()
+    short = v * (longest / length).clamp(max=1.0)
+    return Points(expmap0(short, c), torch.cosh(length.squeeze(-1).clamp(max=longest)) ** -2)
+
+
+def points(x: Tensor, c: float = 1.0) -> Points:
+    """Points (..., D) of the ball with 1 - c‖x‖² taken as it stands, at least the precision of the numbers."""
+    x = _wide(x)
+    return Points(x, (1 - c * x.square().sum(-1)).clamp(min=torch.finfo(x.dtype).eps))
+
+
+def distance(a: Points, b: Points, c: float = 1.0, factor: float = 2.0) -> Tensor:
+    """Geodesic distance of points (..., D) that broadcast -> (...).
+
+    d = arccosh(1 + 2c‖a - b‖² / ((1 - c‖a‖²)(1 - c‖b‖²))) / √c, by direct differences: ‖a‖² + ‖b‖² - 2a·b would lose
+    what the gaps then magnify. The gradient at a = b is 0. ``factor`` stands in the place of the 2.
+    """
+    return _from_square((a.x - b.x).square().sum(-1), a.gap * b.gap, c, factor)
+
+
+def pairwise_distance(p: Points, c: float = 1.0, factor: float = 2.0) -> Tensor:
+    """`distance` of each of n points (..., n, D) to each other one of its group -> (..., n, n), in no more memory."""
+    square = torch.cdist(p.x, p.x, compute_mode="donot_use_mm_for_euclid_dist").square()
+    return _from_square(square, p.gap[..., :, None] * p.gap[..., None, :], c, factor)
+
+
+def _from_square(square: Tensor, gaps: Tensor, c: float, factor: float) -> Tensor:
+    z = factor * c * square / gaps
+    apart = z > 0
+    z = torch.where(apart, z, 1.0)  # the root has no finite slope at 0
+    length = torch.where(apart, torch.log1p(z + (z * (z + 2)).sqrt()), 0.0)
+    return length / math.sqrt(c)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _length(v: Tensor, c: float, dim: int) -> tuple[Tensor, Tensor]:
+    """√c‖v‖ with ``dim`` kept, 1 in the place of 0 so that its gradient exists; and where it is not 0."""
+    square = c * v.square().sum(dim, keepdim=True)
+    inside = square > TINY**2
+    return torch.where(inside, square, 1.0).sqrt(), inside

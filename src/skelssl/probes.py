@@ -1,0 +1,140 @@
+"""Which protocols an evaluation runs and with which recipes: published, the protocol's own, changed by command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+from skelssl.entry import config_dir
+from skelssl.errors import UserError
+from skelssl.protocols.subsets import SMALLEST
+from skelssl.runs import resolved
+
+CHANGES = ("ratio", "select", "k", "temperature")  # keys of evaluate.yaml that replace one of a recipe
+USUAL = ("linear", "knn")  # the suite of a method that names none
+ALONE = ("fusion", "transfer")  # they need several runs, or another dataset
+
+Block = Mapping[str, Any]
+
+
+class Task(NamedTuple):
+    """One protocol with one recipe; it becomes one result for every seed."""
+
+    protocol: Block
+    recipe: dict[str, Any]
+
+
+def read_protocols(names: Any, key: str = "then") -> list[Block]:
+    """``conf/protocol/<name>.yaml`` of each name, one or a list; raises UserError, with ``key``, for another.
+
+    An entry may also be a mapping that changes keys of the protocol it names: ``{name: semi, ratio: [0.01, 0.1]}``.
+    """
+    folder = config_dir() / "protocol"
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    protocols: list[Block] = []
+    for entry in names if isinstance(names, list) else [names] if names else []:
+        changed = entry if isinstance(entry, Mapping) else {"name": entry}
+        if (name := changed.get("name")) not in known:
+            raise UserError(f"{key}: found {name!r}, expected protocols out of {', '.join(known)}")
+        if key in ("then", "suite") and name in ALONE:
+            raise UserError(f"{key}: found {name}, expected protocols of one run on its own data")
+        protocols.append({**resolved(OmegaConf.load(folder / f"{name}.yaml")), **changed})  # type: ignore[arg-type]
+    return protocols
+
+
+def tasks(config: Block, protocols: Sequence[Block], about: Block) -> list[Task]:
+    """Every protocol, suites taken apart, with every recipe it is asked for."""
+    members = [member for protocol in protocols for member in _members(protocol, about)]
+    found = [Task(member, recipe) for member in members for recipe in probe_recipes(config, member, about)]
+    for key in CHANGES:
+        if config[key] is not None and not any(key in _leaf(task.recipe) for task in found):
+            names = ", ".join(dict.fromkeys(task.protocol["name"] for task in found))
+            raise UserError(f"{key}: found {config[key]!r}, expected null: there is no {key} in {names}")
+    return found
+
+
+def _members(protocol: Block, about: Block) -> list[Block]:
+    """A protocol, or those of a suite: as asked, as the method's paper reports, or the usual ones."""
+    if "suite" not in protocol:
+        return [protocol]
+    return read_protocols(protocol["suite"] or about["probe"].get("suite") or [*USUAL], "suite")
+
+
+def probe_recipes(config: Block, protocol: Block, about: Block) -> list[dict[str, Any]]:
+    """The recipe of a protocol; where it uses part of the labels, one for each ``ratio``, which it then names."""
+    recipe = probe_recipe(config, protocol, about)
+    if "ratio" not in protocol:
+        return [recipe]
+    if protocol.get("choose"):
+        raise UserError(
+            f"protocol.choose: found {protocol['choose']}, expected none: {protocol['name']} has few labels"
+        )
+    usual = SMALLEST if config["limit"]["clips"] else protocol["ratio"]  # a tenth of a few clips a class is none
+    ratio = usual if config["ratio"] is None else config["ratio"]
+    select = config["select"] or recipe.get("select", protocol["recipe"]["select"])
+    return [{**recipe, "ratio": one, "select": select} for one in (ratio if isinstance(ratio, list) else [ratio])]
+
+
+def probe_recipe(config: Block, protocol: Block, about: Block) -> dict[str, Any]:
+    """``mode=paper``: the method's published recipe where it has one; ``mode=clean``: the protocol's own.
+
+    A protocol that repeats another one carries it under ``of``, with its recipe.
+    """
+    recipe = dict(_published(config, protocol, about) or protocol["recipe"])
+    given = {key: config[key] for key in ("k", "temperature") if key in recipe and config[key] is not None}
+    recipe |= given
+    if config["mode"] == "clean" and protocol.get("choose"):
+        recipe["choose"] = {key: values for key, values in protocol["choose"].items() if key not in given}
+    if "of" in protocol:
+        (inner,) = read_protocols([protocol["of"]], "protocol.of")
+        recipe["of"] = {"name": inner["name"], "run": inner["run"], "recipe": probe_recipe(config, inner, about)}
+    epochs = config["limit"]["epochs"]
+    if epochs and "epochs" in recipe:
+        recipe["epochs"] = min(recipe["epochs"], epochs)
+        if "warmup_epochs" in recipe:
+            recipe["warmup_epochs"] = min(recipe["warmup_epochs"], recipe["epochs"] - 1)
+    return recipe
+
+
+def _published(config: Block, protocol: Block, about: Block) -> Block | None:
+    """The first recipe that the method publishes under the protocol's name, or under those it may take instead."""
+    names = protocol.get("published", [protocol["name"]]) if config["mode"] == "paper" else []
+    return next((about["probe"][name] for name in names if about["probe"].get(name)), None)
+
+
+def setting(config: Block, about: Block, recipe: Block, dataset: str) -> str | None:
+    """What sets a result apart from the published protocol, so that the two never share a row of the report."""
+    limit, source = config["limit"], about["dataset"]
+    parts = [about.get("setting"), source if source != dataset else None, *_labelled(recipe, about), *_lost(recipe),
+             *_changed(config, recipe), limit["clips"] and f"{limit['clips']} clips a class",
+             limit["epochs"] and f"{limit['epochs']} probe epochs"]  # fmt: skip
+    return ", ".join(str(p) for p in parts if p) or None
+
+
+def _labelled(recipe: Block, about: Block) -> list[str]:
+    """The labelled share, and how it is drawn where that is not the paper's way."""
+    if "ratio" not in recipe:
+        return []
+    ratio, published = recipe["ratio"], about["probe"].get("semi", {}).get("select")
+    share = f"{100 * ratio:g}%" if isinstance(ratio, int | float) else f"{ratio} share of labels"
+    return [share] if recipe["select"] == published else [share, recipe["select"]]
+
+
+def _lost(recipe: Block) -> list[str]:
+    """What is lost, how and when, and by which protocol it is measured."""
+    if "how" not in recipe:
+        return []
+    when = {"both": "in training and test", "test": "in test"}.get(recipe["when"], recipe["when"])
+    return [f"{recipe['headline']} lost ({recipe['how']}, {when}, {recipe['of']['name']})"]
+
+
+def _changed(config: Block, recipe: Block) -> list[str]:
+    return [f"{key} {config[key]}" for key in ("k", "temperature") if config[key] is not None and key in _leaf(recipe)]
+
+
+def _leaf(recipe: Block) -> Block:
+    """The recipe of what is trained or asked in the end."""
+    inner: Block = recipe["of"]["recipe"] if "of" in recipe else recipe
+    return inner

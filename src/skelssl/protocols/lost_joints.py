@@ -1,0 +1,176 @@
+"""Lost joints: a frozen protocol again and again, each time with other joints missing.
+
+PSTL (Zhou et al., AAAI 2023) reports robustness to lost joints, but which, how many and when could not be read. This is
+our reading: single parts of the body, several parts and k joints drawn once, and a curve over them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from hashlib import blake2b
+from typing import Any, Literal
+
+import torch
+from hydra.utils import instantiate
+from torch import Tensor, nn
+
+from skelssl.data.batch import Batch
+from skelssl.encoders.inputs import zero_joints
+from skelssl.errors import UserError
+from skelssl.protocols.features import Features
+from skelssl.protocols.frozen import Frozen
+from skelssl.protocols.scores import Scores
+from skelssl.protocols.selection import judged
+from skelssl.skeleton import Layout, layout
+
+REPEATED = ("linear", "knn", "retrieval")  # protocols that need nothing but features
+
+
+@dataclass(frozen=True, kw_only=True)
+class LostRecipe:
+    """Which joints are lost, how, and in which clips."""
+
+    how: Literal["drop", "zero"] = "drop"  # they leave the encoder's graph or tokens | their coordinates become 0
+    when: Literal["both", "test"] = "both"  # in training and test clips | in test clips alone
+    parts: bool = True  # each part of the body by itself
+    random_parts: tuple[int, ...] = ()  # so many parts at once
+    random_joints: tuple[int, ...] = ()  # so many joints
+    headline: str  # the set whose accuracy is the result's top1
+
+    @classmethod
+    def read(cls, recipe: Mapping[str, Any], body: Layout) -> LostRecipe:
+        """Checks a config block; UserError names the first wrong key, what was found and what was expected."""
+        most = {"random_parts": len(body.parts) - 1, "random_joints": len(body.joints) - 1}
+        checks: dict[str, tuple[bool, str]] = {
+            "how": (recipe["how"] in ("drop", "zero"), "drop or zero"),
+            "when": (recipe["when"] in ("both", "test"), "both or test"),
+            "parts": (isinstance(recipe["parts"], bool), "true or false"),
+            **{key: (_counts(recipe[key], top), f"a list of numbers of 1 to {top}") for key, top in most.items()},
+        }
+        for key, (good, expected) in checks.items():
+            if not good:
+                raise UserError(f"probe.lost_joints.{key}: found {recipe[key]!r}, expected {expected}")
+        values: dict[str, Any] = {f.name: recipe[f.name] for f in fields(cls)}
+        values |= {key: tuple(values[key]) for key in most}
+        read = cls(**values)
+        if read.headline not in (names := [lost.name for lost in lost_sets(body, read, 0)]):
+            found, expected = read.headline, ", ".join(names)
+            raise UserError(f"probe.lost_joints.headline: found {found!r}, expected one of {expected}")
+        return read
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A set of joints that are missing."""
+
+    name: str  # such as "left_arm", "2 parts" or "5 joints"
+    kind: Literal["none", "part", "parts", "joints"]
+    joints: tuple[int, ...] = ()
+
+
+def lost_joints(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
+    """Scores with the ``headline`` set lost; ``extra["curve"]`` has every set: its joints, accuracy, clips, drop.
+
+    ``recipe["of"]`` is the protocol that is repeated. Lost in ``both``: it is trained and tested on what is left.
+    In ``test`` alone: trained once on whole bodies. Raises UserError for a recipe that fits neither body nor protocol.
+    """
+    if (inner := recipe["of"])["name"] not in REPEATED:
+        raise UserError(f"protocol.of: found {inner['name']}, expected one of {', '.join(REPEATED)}")
+    body = layout(frozen.data.store.layout)
+    plan = LostRecipe.read(recipe, body)
+    sets = lost_sets(body, plan, seed)
+    found = _measured(frozen, sets, plan, inner, seed)
+    whole = found[0][0].top1
+    curve = [
+        {"lost": lost.name, "kind": lost.kind, "joints": [body.joints[j] for j in lost.joints],
+         "n_lost": len(lost.joints), "top1": scores.top1, "n": len(scores.label), "drop": whole - scores.top1,
+         "chosen": chosen and chosen["values"]}
+        for lost, (scores, chosen) in zip(sets, found, strict=True)
+    ]  # fmt: skip
+    extra = {"curve": curve, "encoder_does": _encoder_does(frozen.encoder, plan.how)}
+    return replace(found[[lost.name for lost in sets].index(plan.headline)][0], extra=extra)
+
+
+def _measured(
+    frozen: Frozen, sets: Sequence[Lost], plan: LostRecipe, inner: Mapping[str, Any], seed: int
+) -> list[tuple[Scores, dict[str, Any] | None]]:
+    """Scores of each set, and what ``mode=clean`` chose for it."""
+    run = instantiate(inner["run"])
+    less = (without(frozen, lost.joints, plan.how) for lost in sets)  # one at a time: each keeps its features
+    if plan.when == "both":
+        return [judged(run, one, inner["recipe"], seed) for one in less]
+    together, chosen = judged(run, _tested_on(frozen, less), inner["recipe"], seed)
+    return [(scores, chosen) for scores in _split(together, len(sets))]
+
+
+def lost_sets(body: Layout, plan: LostRecipe, seed: int) -> list[Lost]:
+    """The whole body first, then what the recipe lists.
+
+    Joints and parts are ordered by the first 8 bytes of BLAKE2b over ``"<seed>/<name>"`` and the first k are lost. So
+    they come from (seed, k) alone, anyone can draw them again, and fewer are a subset of more.
+    """
+    parts, order = _drawn(list(body.parts), seed), _drawn(list(body.joints), seed)
+    single = [Lost(name, "part", tuple(joints)) for name, joints in body.parts.items()] if plan.parts else []
+    several = [
+        Lost(f"{n} parts", "parts", tuple(sorted({j for part in parts[:n] for j in body.parts[part]})))
+        for n in plan.random_parts
+    ]
+    some = [Lost(f"{k} joints", "joints", tuple(sorted(map(body.index, order[:k])))) for k in plan.random_joints]
+    return [Lost("none", "none"), *single, *several, *some]
+
+
+def without(whole: Frozen, joints: Sequence[int], how: str) -> Frozen:
+    """The same encoder on the same clips that lack ``joints``; it keeps features of its own."""
+    if not joints:
+        return whole
+    less = copy.copy(whole)
+    less.cache = {}
+    if how == "drop":
+        less.ignore = joints
+    else:
+        less.views = {name: Zeroed(view, joints) for name, view in whole.views.items()}
+    return less
+
+
+class Zeroed(nn.Module):
+    """A view of clips in which the coordinates of ``joints`` are 0 before the view takes its stream."""
+
+    def __init__(self, view: nn.Module, joints: Sequence[int]) -> None:
+        super().__init__()
+        self.view, self.joints = view, joints
+
+    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
+        """Batch -> (N*K, C, T', V, M)."""
+        x: Tensor = self.view(replace(batch, x=zero_joints(batch.x, self.joints)), generator)
+        return x
+
+
+def _tested_on(whole: Frozen, less: Iterable[Frozen]) -> Frozen:
+    """Whole bodies to train on, and the test clips of every set one after the other: one training serves all."""
+    tests = [one.features("test", "test") for one in less]
+    columns = zip(*((t.x.mean(1, keepdim=True), t.label, t.index) for t in tests), strict=True)
+    joined = Features(*(torch.cat(column) for column in columns))
+    mixed = copy.copy(whole)
+    mixed.cache = {**whole.cache, ("test", "test", 0): joined}
+    return mixed
+
+
+def _split(scores: Scores, n: int) -> list[Scores]:
+    columns = (torch.chunk(column, n) for column in (scores.logits, scores.label, scores.index))
+    return [replace(scores, logits=logits, label=label, index=index, best_epoch_top1=None)
+            for logits, label, index in zip(*columns, strict=True)]  # fmt: skip
+
+
+def _encoder_does(encoder: nn.Module, how: str) -> str:
+    """What becomes of lost joints: an encoder without a graph or tokens cannot remove any and zeroes them."""
+    return str(getattr(encoder, "ignores", "removes")) if how == "drop" else "sees zeros"
+
+
+def _drawn(names: list[str], seed: int) -> list[str]:
+    return sorted(names, key=lambda name: blake2b(f"{seed}/{name}".encode(), digest_size=8).digest())
+
+
+def _counts(value: object, top: int) -> bool:
+    return isinstance(value, list) and all(type(n) is int and 1 <= n <= top for n in value)

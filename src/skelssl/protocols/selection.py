@@ -1,0 +1,63 @@
+"""``mode=clean``: what a recipe leaves open is chosen on held-out training subjects, never on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from skelssl.errors import UserError
+from skelssl.protocols.frozen import Frozen
+from skelssl.protocols.scores import Scores
+
+Protocol = Callable[[Frozen, Mapping[str, Any], int], Scores]
+
+
+def judged(run: Protocol, frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> tuple[Scores, dict[str, Any] | None]:
+    """Scores of a protocol, and what was chosen for it.
+
+    ``recipe["choose"]`` lists candidates by key. Each combination trains on three quarters of the training subjects and
+    is asked about the others; the one that is right most often, of equal ones the first, then trains on all training
+    clips. Without ``choose`` nothing is chosen (None).
+    """
+    plain = {key: value for key, value in recipe.items() if key != "choose"}
+    if not recipe.get("choose"):
+        return run(frozen, plain, seed), None
+    part = frozen.held_out(seed)
+    tried = [
+        {**change, "top1": run(part, {**plain, **change}, seed).top1}
+        for change in candidates(recipe["choose"], clips=len(part.rows["train"]))
+    ]
+    best = max(tried, key=lambda one: one["top1"])  # the first of equal ones
+    chosen = {key: best[key] for key in recipe["choose"]}
+    return run(frozen, {**plain, **chosen}, seed), {"values": chosen, **_how(part), "tried": tried}
+
+
+def candidates(choose: Mapping[str, Sequence[Any]], clips: int) -> list[dict[str, Any]]:
+    """Every combination in the order of the lists, the last key fastest; a k above the ``clips`` to vote is left out.
+
+    Raises UserError for a key without a list of candidates, and where no combination is left.
+    """
+    for key, values in choose.items():
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            raise UserError(f"protocol.choose.{key}: found {values!r}, expected a list of candidates")
+    found = [dict(zip(choose, values, strict=True)) for values in product(*choose.values())]
+    kept = [one for one in found if one.get("k", 1) <= clips]
+    if not kept:
+        raise UserError(f"protocol.choose.k: found {choose['k']}, expected one of at most {clips} (the clips to vote)")
+    return kept
+
+
+def _how(part: Frozen) -> dict[str, Any]:
+    """Which clips decided."""
+    subject = part.data.store.facts["subject"]
+    trained, asked = (np.unique(subject[part.rows[side]]).tolist() for side in ("train", "test"))
+    return {
+        "by": "top1 on held-out training clips",
+        "n_train": len(part.rows["train"]),
+        "n_validation": len(part.rows["test"]),
+        "validation_subjects": asked,
+        "subject_disjoint": not set(trained) & set(asked),
+    }
