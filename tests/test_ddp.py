@@ -105,6 +105,21 @@ def test_three_ranks_share_an_uneven_last_batch(data_root, tmp_path):
     assert_equal_runs(tmp_path / "one", tmp_path / "three")
 
 
+@pytest.mark.slow
+def test_torchrun_starts_the_ranks_as_well(data_root, tmp_path):
+    arguments = (*THREE_STEPS, "method=mamp")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    command = [*torchrun, "skelssl.train", *TINY, "debug=smoke", f"data_root={data_root}", *arguments, "trainer=ddp",
+               "trainer.accelerator=cpu", "hydra.run.dir=two", "then=[knn]"]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("36 clips, 2 ranks -> two") == 1
+    assert len(list((tmp_path / "two" / "eval" / "knn").glob("*/result.json"))) == 1
+    train(train_config(data_root, *arguments), tmp_path / "one")
+    assert_equal_runs(tmp_path / "one", tmp_path / "two")
+
+
 # --- killed, stopped, resumed
 
 LONG = ("method.optim.epochs=6", "trainer.limit_train_batches=null", "callbacks.checkpoint.every_n_steps=1",

@@ -81,12 +81,17 @@ def ranks_wanted(trainer: Mapping[str, Any]) -> int:
 
 @contextmanager
 def joined(here: Place | None, trainer: Mapping[str, Any]) -> Iterator[None]:
-    """The process group of all ranks, NCCL on GPUs and gloo on CPUs; nothing where this process is none."""
+    """The process group of all ranks, NCCL on GPUs and gloo on CPUs; nothing where this process is none.
+
+    From here on only the first rank prints.
+    """
     if here is None:
         yield
         return
     if not dist.is_torchelastic_launched():
         _say_as_torchrun(here)
+    if here.rank:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     gpu = uses_gpu(trainer)
     device = torch.device("cuda", here.local_rank) if gpu else None
     if device:

@@ -33,12 +33,10 @@ def main() -> None:
 
 
 def rank(folder: Path) -> None:
-    """This rank's part of the run; only the first one prints."""
+    """This rank's part of the run."""
     here, config = place(), load_config(folder)
     if here is None:
         raise UserError(f"{folder}: found no rank's environment, expected python -m skelssl.train trainer=ddp")
-    if here.rank:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     with joined(here, config["trainer"]):
         run(config, folder, here)
 
