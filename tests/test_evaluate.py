@@ -115,7 +115,8 @@ def test_figures_of_then_reach_every_logger(run, data_root):
     (row,) = read_rows(path)
     assert float(row["eval/retrieval/top1"]) == results(folder)["retrieval"]["top1"]
     assert int(row["step"]) == read_json(folder / "run.json")["steps"] - 1
-    shutil.rmtree(folder / "lightning_logs")
+    for made in ("lightning_logs", "eval/retrieval"):
+        shutil.rmtree(folder / made)
 
 
 def test_the_seed_is_the_runs_own_and_draws_the_random_encoder(run, data_root):

@@ -161,3 +161,21 @@ def test_two_ranks_equal_one_process(sizes: tuple[int, ...], even: bool) -> None
     one = two_steps((sum(sizes),), even=False)
     for result in run_ranks(two_steps, 2, sizes, even):
         assert all(torch.equal(a, b) for a, b in zip(result, one, strict=True))
+
+
+def differs(by: float) -> str:
+    teacher = Momentum(net())
+    with torch.no_grad():
+        teacher.module[0].bias[0] *= 1 + rank() * by
+    try:
+        teacher.check_ranks()
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def test_a_teacher_that_differs_between_ranks_in_one_bit_is_noticed() -> None:
+    assert run_ranks(differs, 2, 0.0) == ["", ""]
+    for said in run_ranks(differs, 2, 2e-7):
+        assert said.startswith("teacher: found other weights on one rank than on another")
+    assert differs(0.0) == ""

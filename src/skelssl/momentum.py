@@ -50,6 +50,13 @@ class Momentum(nn.Module):
         torch._foreach_lerp_(mine, theirs, 1 - momentum)
         self.updates += 1
 
+    def check_ranks(self) -> None:
+        """Raises RuntimeError unless all ranks hold the same copy, bit for bit; one number a rank is exchanged."""
+        bits = [t.detach().reshape(-1).view(torch.int32).sum() for t in _floats(self.module, buffers=True)]
+        sums = gather(torch.stack(bits).sum()[None], even=True)  # of whole numbers, so in whatever order
+        if (sums != sums[0]).any():
+            raise RuntimeError("teacher: found other weights on one rank than on another, expected the same on all")
+
     @torch.no_grad()
     def gap(self, online: nn.Module) -> Tensor:
         """How far the copy is behind: |copy - online| / |online| over all parameters, ()."""

@@ -51,8 +51,9 @@ def build(pair: tuple[str, ...] = ("seq", "graph"), size: int = 20, **options: A
     torch.manual_seed(0)
     method = SkeletonContrast(
         mode="inter" if len(pair) == 2 else "intra", pair=pair, view={"pretrain": view, "test": view},
-        encoder=ENCODERS, head=partial(ContrastHead, dim=6), loss=InfoNCE(), queue=partial(Queue, size), seed=3,
-        **{"teacher": {"momentum": 0.9}, "optim": {"name": "sgd", "lr": 0.05, "epochs": 1}, **options},
+        head=partial(ContrastHead, dim=6), loss=InfoNCE(), queue=partial(Queue, size), seed=3,
+        **{"encoder": ENCODERS, "teacher": {"momentum": 0.9}, "optim": {"name": "sgd", "lr": 0.05, "epochs": 1}}
+        | options,
     ).double()  # fmt: skip
     method._step = 0
     return method
@@ -160,13 +161,12 @@ def test_the_key_networks_follow_the_queries_of_before_the_step() -> None:
         made = copy.deepcopy(key[name])
         made.module.load_state_dict({**made.module.state_dict(), **averaged})
         torch.testing.assert_close(method.fresh[name], made(batch.x[:, :, 64:]))
+        for path, statistic in made.module.named_buffers():  # of its own clips alone
+            torch.testing.assert_close(dict(method.key[name].module.named_buffers())[path], statistic, msg=path)
     loss.backward()
     frozen = {path: p.clone() for path, p in method.key.named_parameters()}
     torch.optim.SGD([p for p in method.parameters() if p.requires_grad], 0.1).step()
     assert all(torch.equal(p, frozen[path]) for path, p in method.key.named_parameters())
-    means = [part["graph"].state_dict() for part in (method.query, method.key)]
-    mean = "encoder.data_bn.running_mean"
-    assert not torch.equal(means[0][mean], means[1][f"module.{mean}"])
 
 
 def test_key_networks_start_as_copies_and_queues_differ() -> None:
@@ -186,6 +186,15 @@ def test_each_network_starts_as_its_seed_alone_draws_it() -> None:
         found = method.query[name].encoder.state_dict()
         assert all(torch.equal(found[key], alone[key]) for key in alone)
     assert method.encoder is method.encoders()[""] is method.encoders()["seq"]
+
+
+def test_a_truly_bidirectional_sequence_network_is_named_in_every_result_of_its_run() -> None:
+    both = {**ENCODERS, "seq": partial(ENCODERS["seq"], direction="bidirectional")}
+    settings = {name: [build(("seq", "graph"), encoder=encoder).query[name].encoder.setting
+                       for encoder in (ENCODERS, both)] for name in ("seq", "graph")}  # fmt: skip
+    assert settings == {"seq": [None, "seq+graph, seq, bidirectional"],
+                        "graph": ["seq+graph, graph", "seq+graph, graph, bidirectional"]}  # fmt: skip
+    assert build(("graph",), encoder=both).encoder.setting == "intra graph"
 
 
 def test_heads_start_as_the_encoders_own_last_layers() -> None:

@@ -126,5 +126,6 @@ def test_mistakes(run: Path, data_root: Path, overrides: list[str], sentence: st
 
 def test_a_share_of_labels_is_refused_where_all_are_used(run: Path, data_root: Path) -> None:
     for protocol, override in (("finetune", "ratio=0.1"), ("knn", "select=uniform")):
-        with pytest.raises(UserError, match=rf"expected null: there is no (ratio|select) in {protocol}"):
+        key = override.partition("=")[0]
+        with pytest.raises(UserError, match=f"expected null: there is no {key} in {protocol}"):
             ask(data_root, run, override, protocol=protocol)

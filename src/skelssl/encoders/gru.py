@@ -129,9 +129,9 @@ class GRU(nn.Module):
             raise UserError(f"encoder.direction: found {direction!r}, expected one of {', '.join(DIRECTIONS)}")
         if hidden < 1 or layers < 1:
             raise UserError(f"encoder: found hidden={hidden} and layers={layers}, expected both to be at least 1")
-        self.joints, self.dim = len(body_layout(layout).joints), 2 * hidden
+        self.joints, self.dim, self.direction = len(body_layout(layout).joints), 2 * hidden, direction
         widths = [self.joints * CHANNELS * PERSONS] + [self.dim] * (layers - 1)
-        self.layers = nn.ModuleList(Pair(width, hidden, reverse=direction == "bidirectional") for width in widths)
+        self.layers = nn.ModuleList(Pair(width, hidden, reverse=direction == DIRECTIONS[1]) for width in widths)
         for parameter in self.parameters():
             if parameter.ndim == 2:
                 nn.init.xavier_uniform_(parameter)

@@ -19,15 +19,20 @@ NAMES = (*MODULES,)
 CONCAT = "concat_l2"  # in the place of a representation: the features of all of a run's encoders
 
 
-def setting(pair: Sequence[str], name: str) -> str | None:
+def setting(pair: Sequence[str], name: str, direction: str = gru.DIRECTIONS[0]) -> str | None:
     """What sets an encoder apart from the published one, the sequence encoder of sequence and graph.
+
+    ``direction``: that of the sequence encoder that took part.
 
     >>> setting(["seq", "graph"], "seq"), setting(["seq", "image"], "image"), setting(["graph"], "graph")
     (None, 'seq+image, image', 'intra graph')
+    >>> setting(["seq", "graph"], "seq", "bidirectional"), setting(["graph"], "graph", "bidirectional")
+    ('seq+graph, seq, bidirectional', 'intra graph')
     """
-    if len(pair) == 1:
-        return f"intra {name}"
-    return None if (*pair, name) == ("seq", "graph", "seq") else f"{'+'.join(pair)}, {name}"
+    parts = [f"intra {name}"] if len(pair) == 1 else ["+".join(pair), name]
+    if "seq" in pair and direction != gru.DIRECTIONS[0]:
+        parts.append(direction)
+    return None if parts == ["seq+graph", "seq"] else ", ".join(parts)
 
 
 def from_reference(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]] | None:

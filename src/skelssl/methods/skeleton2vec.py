@@ -25,6 +25,7 @@ from skelssl.maskers.tokens import TokenMask
 from skelssl.methods.base import Method, Shown, hidden_tokens, resized
 from skelssl.momentum import Momentum, Schedule
 from skelssl.optim import decay_groups
+from skelssl.parallel import rank
 
 
 class Skeleton2vec(Method):
@@ -102,6 +103,7 @@ class Skeleton2vec(Method):
     def on_train_epoch_end(self) -> None:
         means = {name: total / self._sums["clips"] for name, total in self._sums.items()}
         super().on_train_epoch_end()
+        self.teacher.check_ranks()
         more = {
             "effective_rank": effective_rank(over_ranks(self._products)),
             "teacher_gap": self.teacher.gap(self.student),
@@ -112,11 +114,11 @@ class Skeleton2vec(Method):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["products"] = self._products
+        checkpoint["products"] = over_ranks(self._products)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        self._products = checkpoint["products"]
+        self._products = checkpoint["products"] if rank() == 0 else torch.zeros_like(checkpoint["products"])
 
     def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
         clip = resized(x, self.encoder.frames)

@@ -70,11 +70,12 @@ class SkeletonContrast(Method):
         for name in self.pair:
             torch.manual_seed(seed)  # a network starts as the seed alone draws it, so that a probe can draw it again
             network: Any = encoder[name]()
-            network.setting = setting(self.pair, name)
             last = head(in_dim=network.dim, last=LAST[name])
             self.query[name] = Branch(network, last)
             self.key[name] = Momentum(self.query[name])
             self.queue[name] = queue(dim=last.dim, generator=step_generator(seed, 0, 0, f"queue {name}"))
+        for name in self.pair:
+            self.query[name].encoder.setting = setting(self.pair, name, *self.directions())
         self.fresh: dict[str, Tensor] = {}  # keys of this step, not yet in the queues
         self.even = False
 
@@ -83,6 +84,10 @@ class SkeletonContrast(Method):
         """The network of S1."""
         network: nn.Module = self.query[self.pair[0]].encoder
         return network
+
+    def directions(self) -> list[str]:
+        """That of the sequence network, if there is one."""
+        return [self.query["seq"].encoder.direction] if "seq" in self.pair else []
 
     def encoders(self) -> dict[str, nn.Module]:
         return {"": self.encoder, **{name: self.query[name].encoder for name in self.pair}}
