@@ -35,6 +35,8 @@ OUTER = [2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15, 17, 18, 19, 21, 22, 23, 24]
 class AsIs(nn.Module):
     """The clips of the batch themselves."""
 
+    stream, layout = "joint", "ntu25"
+
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         return batch.x
 
@@ -290,6 +292,18 @@ def test_it_learns_a_few_clips(layout: str) -> None:
 
 
 # --- its masks and scores in pictures
+
+
+def test_what_it_shows_are_the_masks_of_the_stream_it_was_trained_on() -> None:
+    method, clip = build(), clips(2).x[:1]
+    motion = torch.zeros_like(clip)
+    motion[:, :, :-1] = clip[:, :, 1:] - clip[:, :, :-1]
+    expected = method.show(motion, torch.Generator().manual_seed(3))
+    method.view.stream = "motion"
+    found = method.show(clip, torch.Generator().manual_seed(3))
+    for picture, same in zip(found, expected, strict=True):
+        assert torch.equal(picture.tokens, same.tokens)
+        assert torch.equal(picture.clip, clip)  # drawn are positions
 
 
 def test_it_shows_both_groups_and_both_scores() -> None:

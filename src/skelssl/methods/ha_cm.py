@@ -8,7 +8,7 @@ at once; a decoder predicts the motion of what is hidden, and each group must re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -23,6 +23,7 @@ from skelssl.losses.masked_prediction import MaskedPrediction, spread
 from skelssl.maskers.hyperbolic import CrossMasker
 from skelssl.methods.base import Method, Shown, resized
 from skelssl.optim import decay_groups
+from skelssl.views.streams import to_stream
 
 
 class CrossMaskingLoss(nn.Module):
@@ -86,8 +87,9 @@ class HACM(Method):
         return loss
 
     def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
-        clip = resized(x, self.encoder.frames)
-        mask, scores = self.masking(self.encoder, clip, generator), self.masking.scores(self.encoder, clip)
+        clip, view = resized(x, self.encoder.frames), cast(Any, self.view)
+        seen = to_stream(clip, view.stream, view.layout)  # the encoder knows no other
+        mask, scores = self.masking(self.encoder, seen, generator), self.masking.scores(self.encoder, seen)
         stays = torch.zeros(len(mask.visible), self.encoder.length, dtype=torch.bool).scatter_(1, mask.visible, True)
         stays = rearrange(stays, "m (s v) -> m s v", v=self.encoder.grid[1])
         left_out = sorted(set(range(clip.shape[3])) - set(self.encoder.joints))
