@@ -1,6 +1,9 @@
-"""What ends a command early, each with its exit code."""
+"""What ends a command early, each with its exit code, and checks that raise it."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
 
 
 class UserError(ValueError):
@@ -27,3 +30,16 @@ class Stopped(BaseException):
     """
 
     exit_code = 75
+
+
+def check_number(key: str, value: object, expected: str, good: Callable[[float], bool]) -> None:
+    """Raises UserError, which names ``key`` and what was ``expected``, unless ``value`` is a finite number and good."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not (number and good(value)):  # type: ignore[arg-type]
+        raise UserError(f"{key}: found {value!r}, expected {expected}")
+
+
+def check_flag(key: str, value: object) -> None:
+    """Raises UserError unless ``value`` is true or false: any other text would count as true."""
+    if not isinstance(value, bool):
+        raise UserError(f"{key}: found {value!r}, expected true or false")
