@@ -80,17 +80,12 @@ class TokenMasker:
         return len(body_layout(self.layout).joints)
 
     def check(self, x: Tensor) -> Tensor:
-        """``x``, at least float32; raises UserError for another shape and for values that have no order.
-
-        Values are looked at on the CPU alone. On a GPU the host would wait for the answer in every step, and there too
-        a NaN ends the run: it reaches the loss, whether its token is hidden or not.
-        """
+        """``x``, at least float32; raises UserError for another shape and for values that have no order."""
         if x.ndim != 5 or x.shape[2:] != (self.frames, self.joints, PERSONS):
             raise UserError(
                 f"masking input: found shape {tuple(x.shape)}, expected (N, C, {self.frames}, {self.joints}, {PERSONS})"
             )
-        if x.device.type == "cpu" and not x.isfinite().all():
-            raise UserError("masking input: found NaN or infinite coordinates, expected finite ones")
+        check_finite(x)
         return x.detach().to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -119,6 +114,16 @@ class RandomMask(TokenMasker):
         """Clips (N, C, T, V, M) -> the mask; ``noise`` (N·M, S·V) replaces the draw."""
         x = self.check(x)
         return smallest(uniform(x, (self.segments * self.joints,), generator, noise), self.visible_tokens)
+
+
+def check_finite(x: Tensor) -> None:
+    """Raises UserError for clips ``x`` with values that have no order.
+
+    Values are looked at on the CPU alone. On a GPU the host would wait for the answer in every step, and there too a
+    NaN in a token ends the run: it reaches the loss, whether the token is hidden or not.
+    """
+    if x.device.type == "cpu" and not x.isfinite().all():
+        raise UserError("masking input: found NaN or infinite coordinates, expected finite ones")
 
 
 def check_keep(found: str, keep: int, total: int, what: str) -> None:
