@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from skelssl.pictures.text import points, row_cells, sources
+from skelssl.protocols.statistics import Interval
 from skelssl.rows import Row
 
 
@@ -33,9 +34,15 @@ def _group(row: Row, floor: float | None) -> str:
     lines = "".join(
         _bar(name, value, ticks if name == "trained" else "") for name, value in bars.items() if value is not None
     )
-    gain = f'<p class="gain">{escape(points(row.difference))} points over random init</p>' if row.difference else ""
+    gain = _difference(row.difference) if row.difference else ""
     name = " · ".join(x for x in row.cell if x)
     return f'<div class="group"><h3>{escape(name)}</h3>{lines}{gain}</div>'
+
+
+def _difference(found: Interval) -> str:
+    """Trained minus random; green only where the interval lies above 0."""
+    kind = "gain" if found.low > 0 else "gain none"
+    return f'<p class="{kind}">{escape(points(found))} points against random init</p>'
 
 
 def _bar(name: str, value: float, ticks: str) -> str:
