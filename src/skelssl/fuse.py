@@ -13,8 +13,9 @@ from skelssl.probes import read_protocols
 from skelssl.protocols.frozen import COVERAGE
 from skelssl.protocols.fusion import fuse, read_part, stream_name, weights_of
 from skelssl.protocols.ranks import agree, say
+from skelssl.published import departures
 from skelssl.results import one_line, several_lines, summarise, write_result, write_summary
-from skelssl.runs import git_commit
+from skelssl.runs import git_commit, load_config
 
 SHARED = ("dataset", "protocol", "mode")  # what the results of all runs must agree in
 
@@ -48,7 +49,7 @@ def _runs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise UserError(f"representation: found {len(names)} of them, expected {len(paths)}, one for each checkpoint")
     runs = [{"checkpoint": str(run_of(Path(p))), "representation": n} for p, n in zip(paths, names, strict=True)]
     for run in runs:  # before the first of them is evaluated
-        check({**config, **run})
+        check({**config, **run, "weights": None})
     return runs
 
 
@@ -65,7 +66,8 @@ def _fused(home: Path, parts: Sequence[Done], config: Mapping[str, Any]) -> Done
     votes = any(r["calibration_error"] is None for r in results)
     scores = replace(scores, votes=votes, test_selected=any(r["test_touched_for_selection"] for r in results))
     sources = [{"result": part.folder.name, "method": r["method"], "stream": r["stream"], "setting": r["setting"],
-                "checkpoint_sha256": r["checkpoint_sha256"], "top1": r["top1"], "weight": w}
+                "checkpoint_sha256": r["checkpoint_sha256"], "top1": r["top1"], "weight": w,
+               "departures": _departures(part.folder)}
                for part, r, w in zip(parts, results, weights, strict=True)]  # fmt: skip
     usual = config["weights"] is None and len(set(streams)) == len(streams)
     same = {key: _same(results, key) for key in (*SHARED, *COVERAGE, "n_train", "labels_used", "data_fingerprint")}
@@ -79,6 +81,12 @@ def _fused(home: Path, parts: Sequence[Done], config: Mapping[str, Any]) -> Done
     names = read_part(parts[0].folder).names.tolist()
     class_names = [own["name"] for own in results[0]["per_class"]]
     return Done(folder, write_result(folder, facts, scores, baseline, names, class_names), fresh=True)
+
+
+def _departures(folder: Path) -> list[str]:
+    """Keys in which the run that was evaluated is not the published one; none of a file without a run."""
+    run = next(path.parent for path in folder.parents if path.name == "eval")
+    return list(departures(load_config(run))) if (run / "config.yaml").exists() else []
 
 
 def _same(results: Sequence[Mapping[str, Any]], key: str) -> Any:
