@@ -54,6 +54,7 @@ def evaluate_one(config: Mapping[str, Any]) -> None:
 def evaluate_run(folder: Path, protocols: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
     """Evaluates a finished run from inside its own job (``then=[linear,knn]``) and adds new figures to its metrics."""
     asked = OmegaConf.load(config_dir() / "evaluate.yaml")
+    del asked["defaults"]
     shared = ("data_root", "precision", "trainer", "limit", "trust")
     asked.merge_with({key: config[key] for key in shared if key in config})
     asked.merge_with({"dataset": None, "checkpoint": str(folder)})
@@ -83,9 +84,12 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
     check(config)
     path = run_of(Path(config["checkpoint"]))
     encoder = load_encoder(
-        path, config["source"], config["representation"], trust=config["trust"], stream=config["stream"]
-    )
+        path, config["source"], config["representation"], method=config.get("method"), trust=config["trust"],
+        stream=config["stream"],
+    )  # fmt: skip
     about: dict[str, Any] = encoder.about  # type: ignore[assignment]
+    if config["stream"] not in ("joint", about["stream"]):
+        raise UserError(f"stream: found {config['stream']}, expected that of {path}, {about['stream']}")
     data = open_dataset(dataset_of(config, path), about["recipe"], config["data_root"])
     if config.get("dataset") is None and data.fingerprint != about["data_fingerprint"]:
         raise UserError(
@@ -97,9 +101,14 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
         "method": about["method"], "dataset": data.name, "mode": config["mode"], "stream": about["stream"],
         "data_fingerprint": data.fingerprint, "checkpoint_sha256": digest, "precision": config["precision"],
     }  # fmt: skip
+    if config.get("method"):  # a run has its own views and sizes, a file those that are given with it
+        facts |= {"view": about["view"], "architecture": about["encoder"]}
     foreign = Path("outputs") / about["method"] / data.name / f"{path.stem}-{digest[:8]}"
     home = (path if path.is_dir() else foreign) / "eval"
     bench, results = Bench(encoder, about, data, config), []
+    if (unseen := coverage(bench.trained))["classes_without_training"]:
+        say(f"{data.name}: {unseen['classes_without_training']} classes have no training clip; "
+            f"{unseen['test_clips_without_training']} test clips are of those")  # fmt: skip
     for protocol, recipe in tasks(config, protocols, about):
         cell = {
             **facts, "protocol": protocol["name"], "recipe": recipe,
@@ -184,8 +193,16 @@ def check(config: Mapping[str, Any]) -> None:
         )
     for key in ("seed", "seeds"):
         values = config[key] if isinstance(config[key], list) else [config[key]]
-        if not all(value is None or (isinstance(value, int) and value >= 0) for value in values):
+        if not values or not all(value is None or (isinstance(value, int) and value >= 0) for value in values):
             raise UserError(f"{key}: found {config[key]!r}, expected whole numbers of at least 0")
+        if len(set(values)) < len(values):
+            raise UserError(f"{key}: found {config[key]!r}, expected each number once")
+    if config["weights"] is not None:
+        raise UserError(f"weights: found {config['weights']!r}, expected null: only protocol=fusion weighs scores")
+    if config.get("method") and not config["source"]:
+        raise UserError(
+            f"method: found {config['method']['name']}, expected none without source=: a run brings its own"
+        )
     for key, value in config["limit"].items():
         if value is not None and (not isinstance(value, int) or value < 1):
             raise UserError(f"limit.{key}: found {value!r}, expected null or a whole number of at least 1")
