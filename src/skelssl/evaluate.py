@@ -54,7 +54,7 @@ def evaluate_one(config: Mapping[str, Any]) -> None:
 def evaluate_run(folder: Path, protocols: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
     """Evaluates a finished run from inside its own job (``then=[linear,knn]``) and adds new figures to its metrics."""
     asked = OmegaConf.load(config_dir() / "evaluate.yaml")
-    del asked["defaults"]
+    del asked["defaults"]  # type: ignore[arg-type]
     shared = ("data_root", "precision", "trainer", "limit", "trust")
     asked.merge_with({key: config[key] for key in shared if key in config})
     asked.merge_with({"dataset": None, "checkpoint": str(folder)})
@@ -172,7 +172,11 @@ class Bench:
 
 def weights_digest(files: Sequence[Path]) -> str:
     """SHA-256 of one file's bytes; of several, that of their digests one after the other."""
-    digests = [sha256(file) for file in files]
+    return joint_digest([sha256(file) for file in files])
+
+
+def joint_digest(digests: Sequence[str]) -> str:
+    """One digest as it is; several as that of them all, one after the other."""
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skelssl.errors import UserError
-from skelssl.evaluate import Done, check, evaluate, run_of, short_hash
+from skelssl.evaluate import Done, check, evaluate, joint_digest, run_of, short_hash
 from skelssl.probes import read_protocols
 from skelssl.protocols.frozen import COVERAGE
 from skelssl.protocols.fusion import fuse, read_part, stream_name, weights_of
@@ -74,6 +74,7 @@ def _fused(home: Path, parts: Sequence[Done], config: Mapping[str, Any]) -> Done
     facts = {
         **same, "method": _joined(results, "method"), "stream": stream_name(streams), "seed": results[0]["seed"],
         "setting": ", ".join(filter(None, [_joined(results, "setting"), None if usual else _said(weights)])) or None,
+        "checkpoint_sha256": joint_digest([r["checkpoint_sha256"] for r in results]), "encoder": _cost(results),
         "recipe": {"fusion": sources}, "n_test": len(scores.label), "git_commit": git_commit(),
         "seconds": round(sum(r["seconds"] for r in results), 2),
     }  # fmt: skip
@@ -92,6 +93,13 @@ def _departures(folder: Path) -> list[str]:
 def _same(results: Sequence[Mapping[str, Any]], key: str) -> Any:
     """What all results say, else nothing."""
     return results[0][key] if all(r[key] == results[0][key] for r in results) else None
+
+
+def _cost(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of all encoders together; what they were timed with where it is the same for all."""
+    costs = [r["encoder"] for r in results]
+    added = {key: sum(cost[key] for cost in costs) for key in ("parameters", "gflops", "ms_per_sample")}
+    return {key: added[key] if key in added else _same(costs, key) for key in costs[0]}
 
 
 def _joined(results: Sequence[Mapping[str, Any]], key: str) -> str | None:
