@@ -54,6 +54,17 @@ def test_every_kind_of_file(encoder: Transformer, tmp_path: Path, wrap: Callable
     assert loaded.view["test"].frames == 72
 
 
+def test_a_file_of_the_other_size(tmp_path: Path) -> None:
+    """25 joints and 120 frames, as some of the public configurations have it: overrides name it, the views follow."""
+    size = {"joints": "all", "frames": 120, "patch": 4, "depth": 1}
+    whole = Transformer(**size, curvature=1.0).eval()
+    torch.save(theirs(whole), tmp_path / "whole.pth")
+    loaded, x = skelssl.load_encoder(tmp_path / "whole.pth", source="ha_cm", **size), torch.randn(1, 3, 120, 25, 2)
+    with torch.no_grad():
+        assert torch.equal(loaded(x), whole(x))
+    assert [loaded.view[name].frames for name in ("probe", "test")] == [120, 120]
+
+
 def test_a_file_of_mamp_is_named_as_such(tmp_path: Path) -> None:
     torch.save(theirs(Transformer(depth=2)), tmp_path / "mamp.pth")
     with pytest.raises(UserError, match=r"patch_embed\.weight: found shape \(256, 12\), expected shape \(256, 9\)"):

@@ -298,7 +298,8 @@ def test_the_commands_with_paths_of_every_kind(run, data_root, tmp_path):
     assert "knn" in done.stdout
     done = call("report", str(odd), "--json", "table.json", "--html", "page.html")
     assert done.returncode == 0, done.stderr
-    assert {row["protocol"] for row in json.loads((tmp_path / "table.json").read_text())} == {"linear", "knn"}
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert {"linear", "knn"} <= {row["protocol"] for row in table}
     page = (tmp_path / "page.html").read_text()
     assert "CSM" in page
     assert "MATM" in page

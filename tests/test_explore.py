@@ -275,6 +275,19 @@ def test_a_run_draws_with_what_it_learnt(data_root: Path, tmp_path: Path) -> Non
     np.testing.assert_array_equal(weights, np.rint(9 * above / above.max()))
 
 
+def test_of_a_run_on_another_stream_positions_are_drawn(data_root: Path, tmp_path: Path) -> None:
+    pages = []
+    for stream in ("joint", "motion"):
+        config, folder = train_config(data_root, "method=mamp", f"stream={stream}"), tmp_path / stream
+        save_encoders(build_method(config).encoders(), folder / "encoder", config, None)
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        (folder / "run.json").write_text("{}")
+        run(data_root, *TINY_DATA, f"name={NAME}", f"checkpoint='{folder}'", f"html={folder}.html")
+        *_, views, _ = figures(Path(f"{folder}.html").read_text("utf-8"), "player")
+        pages.append([clip["x"] for clip in views["clips"]])
+    assert pages[0] == pages[1]
+
+
 def clip_of_page(data_root: Path, config: dict[str, Any]) -> torch.Tensor:
     """(1, 3, T', V, M): the whole clip on the run's grid, as its method shows it."""
     store = open_dataset(config["dataset"], config["method"]["recipe"], str(data_root)).store

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from skelssl.callbacks.checkpoint import LAST
 from skelssl.checkpoints import save_encoders
 from skelssl.data.module import open_dataset
 from skelssl.page import players, trained
@@ -45,6 +46,18 @@ def test_masks_of_ha_cm_are_those_of_its_trained_encoder(data_root: Path, tmp_pa
     for clip, same in zip(expected, found, strict=True):
         np.testing.assert_array_equal(clip.tokens, same.tokens)
     assert not np.allclose(found[4].tokens, before[4].tokens)
+
+
+def test_what_a_run_began_from_is_drawn_with_too(data_root: Path, tmp_path: Path) -> None:
+    """The bilinear form of HA-CM's attention stays that of the checkpoint a run goes on from, not of its own seed."""
+    config, other = (train_config(data_root, "method=ha_cm", f"seed={seed}", *TINY) for seed in (0, 1))
+    method = build_method(other)
+    save_encoders(method.encoders(), tmp_path / "encoder", config, None)
+    assert not torch.equal(trained(config, tmp_path).masking.l1.weight, method.masking.l1.weight)
+    (tmp_path / LAST).parent.mkdir()
+    torch.save({"state_dict": method.state_dict()}, tmp_path / LAST)
+    for name, value in trained(config, tmp_path).state_dict().items():
+        assert torch.equal(value, method.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("name", ["pstl", "skeleton_contrast"])

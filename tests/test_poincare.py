@@ -91,6 +91,16 @@ def test_the_origin_passes_gradients_on() -> None:
         assert torch.equal(v.grad, torch.ones(2, 3))
 
 
+@pytest.mark.parametrize("c", CURVATURES)
+def test_both_ways_to_a_point_agree(c: float) -> None:
+    v = torch.cat([vectors(4), torch.zeros(1, 5, dtype=torch.float64)])  # the origin too, whose gap is 1
+    near, far = at(v, c), points(expmap0(v, c), c)
+    torch.testing.assert_close(near, far, rtol=1e-9, atol=1e-12)
+    origin = near._replace(x=near.x[4:], gap=near.gap[4:])
+    assert origin.gap.item() == 1
+    torch.testing.assert_close(distance(near, origin, c), 2 * v.norm(dim=1), rtol=1e-9, atol=1e-12)
+
+
 def test_close_to_the_boundary_no_digit_is_lost() -> None:
     v = torch.tensor([[5.9, 0.0], [0.0, 6.0]])
     exact = distance(at(v.double()[:1]), at(v.double()[1:]))

@@ -71,12 +71,16 @@ def load_encoder(
     released elsewhere. Such a file has the recipe, views and probes of ``method``, a resolved method block, else those
     of its source for NTU RGB+D 60. ``representation`` picks one encoder of several (``seq``, ``graph``, ``image``), or
     all of them with ``concat_l2``: their features, each of length 1, side by side.
-    ``overrides`` replace arguments of the encoder (``hidden=64``). The module carries ``recipe`` (dict), ``view``
+    ``overrides`` replace arguments of the encoder (``hidden=64``); the views of a file from elsewhere follow them
+    (``frames=120``) where ``method`` does not give them. The module carries ``recipe`` (dict), ``view``
     (``probe`` and ``test`` views by name), ``layout`` (Layout), ``probe`` (recipes of the protocols) and ``about``.
     Raises UserError for a file of another format or shape, and for a module outside skelssl and ``trust``.
     """
     path = Path(path)
-    about, state = _foreign(path, source, representation, stream, method) if source else _own(path, representation)
+    if source:
+        about, state = _foreign(path, source, representation, stream, overrides, method)
+    else:
+        about, state = _own(path, representation)
     about = {**about, "encoder": {**about["encoder"], **overrides}}
     encoder = build_encoder(about, trust)
     _load(encoder, state, path)
@@ -233,14 +237,19 @@ SOURCES: dict[str, Callable[[Mapping[str, Any]], dict[str, Tensor]]] = {
 
 
 def _foreign(
-    path: Path, source: str, representation: str | None, stream: str, method: Mapping[str, Any] | None
+    path: Path,
+    source: str,
+    representation: str | None,
+    stream: str,
+    overrides: Mapping[str, Any],
+    method: Mapping[str, Any] | None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if source not in SOURCES:
         raise UserError(f"source: found {source!r}, expected one of {', '.join(SOURCES)}")
     if not path.is_file():
         raise UserError(f"{path}: found no file, expected a checkpoint of {source}")
     state = {k: _widened(v) for k, v in SOURCES[source](read_state(path)).items()}
-    about = foreign_about(source, stream)
+    about = foreign_about(source, stream, encoder=overrides)
     if method:
         keep = ("recipe", "view", "probe", *(["encoder"] if method["name"] == source else []))
         about |= {"method": method["name"], **{key: method[key] for key in keep}}
@@ -274,11 +283,18 @@ def _widened(value: Tensor) -> Tensor:
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
 
-def foreign_about(method: str, stream: str = "joint", body: str = "ntu25") -> dict[str, Any]:
-    """What ``conf/method/<method>.yaml`` says of an encoder that comes without a config of its own, for NTU-60."""
+def foreign_about(
+    method: str, stream: str = "joint", body: str = "ntu25", *, encoder: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What ``conf/method/<method>.yaml`` says of an encoder that comes without a config of its own, for NTU-60.
+
+    ``encoder`` replaces arguments of a method's only encoder, before others take their values from there.
+    """
     ntu60 = OmegaConf.load(config_dir() / "dataset" / "ntu60.yaml")
     config = OmegaConf.create({"dataset": {**ntu60, "layout": body}, "stream": stream, "seed": 0})
     config.method = OmegaConf.load(config_dir() / "method" / f"{method}.yaml")
+    if "_target_" in config.method.encoder:
+        config.method.encoder.update(encoder or {})
     plain = OmegaConf.to_container(config.method, resolve=True)
     assert isinstance(plain, dict)
     keep = {key: plain[key] for key in ("encoder", "recipe", "view", "probe")}

@@ -124,7 +124,8 @@ def drawn(clip: RawClip, layout: str, drawer: Drawer, draws: int, seed: int) -> 
     whole = torch.from_numpy(np.ascontiguousarray(x))[None].permute(0, 4, 1, 3, 2)  # (1, 3, T, V, M)
     one = torch.zeros(1, dtype=torch.int64)
     batch = Batch(x=whole, frames=one + len(x), label=one + clip.label, index=one)
-    view, dice = instantiate(method["view"]["pretrain"], _convert_="all"), torch.Generator().manual_seed(seed)
+    block = {**method["view"]["pretrain"], "stream": "joint"}  # whatever a run was trained on, positions are drawn
+    view, dice = instantiate(block, _convert_="all"), torch.Generator().manual_seed(seed)
     shown = torch.cat([view(batch, dice) for _ in range(draws)])[:draws]
     views = [
         _player(f"draw {i + 1}", draw.permute(1, 3, 2, 0).numpy(), note=f"{draw.shape[1]} frames")

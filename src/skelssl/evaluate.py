@@ -195,6 +195,8 @@ def check(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"checkpoint: found {config['checkpoint']}, expected one run folder or file (protocol=fusion takes several)"
         )
+    if not isinstance(config["representation"], str | None):
+        raise UserError(f"representation: found {config['representation']}, expected one name")
     for key in ("seed", "seeds"):
         values = config[key] if isinstance(config[key], list) else [config[key]]
         if not values or not all(value is None or (isinstance(value, int) and value >= 0) for value in values):

@@ -10,7 +10,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from skelssl.checkpoints import load_encoder
+from skelssl.callbacks.checkpoint import LAST
+from skelssl.checkpoints import load_encoder, read_state
 from skelssl.clip_figures import masked
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.methods.base import Method
@@ -94,8 +95,12 @@ def embedding(run: Path, data: Dataset) -> Embedding:
 
 
 def trained(config: Mapping[str, Any], run: Path) -> Method:
-    """The method of a run with its trained encoder, which some masks look at; what is thrown away is freshly drawn."""
+    """The method of a run with its trained encoder, which some masks look at. What is thrown away after training is as
+    the last checkpoint has it; without one, as the seed draws it.
+    """
     method = build_method(config)
+    if (run / LAST).exists():
+        method.load_state_dict(read_state(run / LAST)["state_dict"])
     method.encoders()[""].load_state_dict(load_encoder(run).state_dict())
     return method
 

@@ -53,10 +53,11 @@ def at(v: Tensor, c: float = 1.0) -> Points:
     √c‖x‖ = 1 - 1e-5.
     """
     v = _wide(v)
-    length, _ = _length(v, c, -1)
-    longest = torch.atanh(torch.tensor(1 - EDGE, dtype=torch.float64)).item()
+    length, inside = _length(v, c, -1)
+    longest = math.atanh(1 - EDGE)
     short = v * (longest / length).clamp(max=1.0)
-    return Points(expmap0(short, c), torch.cosh(length.squeeze(-1).clamp(max=longest)) ** -2)
+    gap = torch.where(inside, torch.cosh(length.clamp(max=longest)) ** -2, 1.0)
+    return Points(expmap0(short, c), gap.squeeze(-1))
 
 
 def points(x: Tensor, c: float = 1.0) -> Points:

@@ -12,7 +12,7 @@ from skelssl.errors import UserError
 from skelssl.protocols.subsets import SMALLEST
 from skelssl.runs import resolved
 
-CHANGES = ("ratio", "select", "k", "temperature")  # keys of evaluate.yaml that replace one of a recipe
+CHANGES = ("ratio", "select", "k", "temperature", "weights")  # keys of evaluate.yaml that replace one of a recipe
 USUAL = ("linear", "knn")  # the suite of a method that names none
 ALONE = ("fusion", "transfer")  # they need several runs, or another dataset
 

@@ -48,14 +48,15 @@ class Layout:
 
     def select(self, joints: str | Sequence[str]) -> tuple[int, ...]:
         """Ascending indices of ``all`` joints, of the ``outer`` ones (without the core), or of those named."""
-        if joints == "all":
-            return tuple(range(len(self.joints)))
-        if joints == "outer":
-            return tuple(sorted(set(range(len(self.joints))) - set(self.trunk)))
-        named = {self.index(joint) for joint in ([joints] if isinstance(joints, str) else joints)}
-        if not named:
-            raise UserError("encoder.joints: found none, expected all, outer, or names of joints")
-        return tuple(sorted(named))
+        if joints in ("all", "outer"):
+            chosen = set(range(len(self.joints))) - (set(self.trunk) if joints == "outer" else set())
+        elif isinstance(joints, Sequence):
+            chosen = {self.index(joint) for joint in ([joints] if isinstance(joints, str) else joints)}
+        else:
+            raise UserError(f"encoder.joints: found {joints!r}, expected all, outer, or names of joints")
+        if not chosen:
+            raise UserError(f"encoder.joints: found none in {joints!r}, expected all, outer, or names of joints")
+        return tuple(sorted(chosen))
 
     @property
     def bones(self) -> tuple[tuple[int, int], ...]:

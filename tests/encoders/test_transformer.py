@@ -285,7 +285,7 @@ def test_the_core_is_the_layout_s() -> None:
     ("options", "message"),
     [
         ({"joints": ["tail"]}, "layout ntu25: found no joint tail"),
-        ({"joints": []}, r"encoder\.joints: found none, expected all, outer, or names"),
+        ({"joints": []}, r"encoder\.joints: found none in \[\], expected all, outer, or names"),
         ({"curvature": 0.0}, r"encoder\.curvature: found 0\.0, expected null or a number above 0"),
     ],
 )

@@ -111,7 +111,13 @@ def test_without_gathering_each_rank_has_its_own_loss() -> None:
     assert sum(own) / 2 != pytest.approx(one["loss"], rel=0.1)
 
 
-@pytest.mark.parametrize("terms", [[], ["P4"], ["P1", "P1"]])
-def test_unknown_terms(terms: list[str]) -> None:
-    with pytest.raises(UserError, match=r"loss\.contrast\.terms: found .*, expected some of P1, P2, P3"):
+@pytest.mark.parametrize("terms", [[], ["P4"], ["P1", "P1"], "P1", None, 1])
+def test_unknown_terms(terms: Any) -> None:
+    with pytest.raises(UserError, match=r"loss\.contrast\.terms: found .*, expected a list of P1, P2, P3"):
         CrossContrast(terms=terms)
+
+
+@pytest.mark.parametrize("key", ["gather", "mask_empty"])
+def test_a_word_is_not_taken_for_true(key: str) -> None:
+    with pytest.raises(UserError, match=rf"loss\.contrast\.{key}: found 'no', expected true or false"):
+        CrossContrast(**{key: "no"})

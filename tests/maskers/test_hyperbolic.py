@@ -91,6 +91,18 @@ def own_patch(x: Tensor, joint: int) -> Tensor:
     return x[:, :, :, joint].permute(0, 3, 2, 1).reshape(n * m, t // 3, 9)
 
 
+@pytest.mark.parametrize(("layout", "factor"), [("corrected", 2.0), ("reference", 4.0)])
+def test_far_from_the_camera_s_origin_scores_still_tell_tokens_apart(layout: str, factor: float) -> None:
+    """Clips that no recipe centred (PKU-MMD) send every token to the edge of the ball, in float32 beyond it."""
+    own = encoder().float()
+    cross = masker(own, layout=layout, dist_factor=factor).float()
+    for x in (clips(2).float() + 4.0, 1000 * clips(2).float(), torch.zeros(2, 3, 12, 25, 2)):
+        for score in cross.scores(own, x):
+            assert bool(score.isfinite().all())
+            assert bool((score.flatten(1).std(1) > 0).all())
+            assert bool((score >= 0).all())
+
+
 def test_scores_take_no_gradient_and_float32_under_autocast() -> None:
     own, x = encoder().float(), clips(2).float()
     cross = masker(own).float()
@@ -278,11 +290,23 @@ def test_reference_orders_at_full_size() -> None:
         ({"attn_scale": 3}, r"masking\.attn_scale: found 3"),
         ({"tau": 0}, r"masking\.tau: found 0, expected a number above 0"),
         ({"curvature": -1.0}, r"masking\.curvature: found -1\.0"),
+        ({"curvature": None}, r"masking\.curvature: found None, expected a number above 0"),
+        ({"dist_factor": "two"}, r"masking\.dist_factor: found 'two', expected a number above 0"),
+        ({"dist_factor": math.inf}, r"masking\.dist_factor: found inf"),
+        ({"father_weight": -0.1}, r"masking\.father_weight: found -0\.1, expected a number of at least 0"),
+        ({"ratio": True}, r"masking\.ratio: found True, expected a share from 0 to 1"),
+        ({"gumbel": "off"}, r"masking\.gumbel: found 'off', expected true or false"),
     ],
 )
 def test_what_has_no_meaning_is_refused(more: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         masker(encoder(), **more)
+
+
+def test_noise_of_another_shape_is_refused() -> None:
+    own, draws = encoder(), torch.rand(1, 2 * V, dtype=torch.float64)
+    with pytest.raises(UserError, match=r"masking noise: found shape \(1, 36\), expected \(4, 36\)"):
+        masker(own)(own, clips(2), noise=(draws, draws))
 
 
 def test_an_odd_number_of_segments_is_refused() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +35,8 @@ OUTER = [2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15, 17, 18, 19, 21, 22, 23, 24]
 class AsIs(nn.Module):
     """The clips of the batch themselves."""
 
+    stream, layout = "joint", "ntu25"
+
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         return batch.x
 
@@ -44,11 +49,16 @@ def clips(n: int, frames: int = 12) -> Batch:
     return Batch(x, zeros + frames, zeros, torch.arange(n))
 
 
-def build(contrast: dict[str, Any] | None = None, weights: dict[str, Any] | None = None, **masking: Any) -> HACM:
+def build(
+    contrast: dict[str, Any] | None = None, weights: dict[str, Any] | None = None,
+    body: dict[str, Any] | None = None, **masking: Any,
+) -> HACM:  # fmt: skip
     torch.manual_seed(0)
     method = HACM(
         view={"pretrain": AsIs(), "test": AsIs()},
-        encoder=Transformer(frames=12, patch=3, hidden=16, depth=2, heads=2, joints="outer", curvature=1.0),
+        encoder=Transformer(
+            frames=12, patch=3, hidden=16, depth=2, heads=2, curvature=1.0, **(body or {"joints": "outer"})
+        ),
         masking=partial(CrossMasker, **masking),
         decoder=partial(Decoder, hidden=16, depth=1, heads=2),
         loss=CrossMaskingLoss(
@@ -151,8 +161,35 @@ def test_the_paper_s_form_of_the_loss() -> None:
     loss = method.training_step(batch, 0)
     contrast, reconstruction = (method._sums[key] / 3 for key in ("contrast", "reconstruction"))
     torch.testing.assert_close(loss, 0.3 * contrast + 0.7 * reconstruction)
-    with pytest.raises(UserError, match=r"loss\.alpha: found 1\.5, expected null or a share from 0 to 1"):
-        build(weights={"alpha": 1.5})
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"alpha": 1.5}, r"loss\.alpha: found 1\.5, expected null or a share from 0 to 1"),
+        ({"alpha": 0.5, "weight": 2.0}, r"loss\.weight: found 2\.0 beside loss\.alpha, expected 1"),
+        ({"weight": "much"}, r"loss\.weight: found 'much', expected a number of at least 0"),
+    ],
+)
+def test_weights_without_a_meaning_are_refused(weights: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build(weights=weights)
+
+
+def test_a_body_without_a_core_is_refused_before_training(tmp_path: Path) -> None:
+    body = (files("skelssl") / "layouts" / "kinect20.yaml").read_text("utf-8")
+    (tmp_path / "body.yaml").write_text(body[: body.index("core:")])
+    with pytest.raises(UserError, match=r"found no core, expected the joints that carry the limbs"):
+        build(body={"layout": str(tmp_path / "body.yaml"), "joints": "all"})
+
+
+def test_a_step_makes_no_tensor_on_another_device_and_does_not_wait_for_this_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tensors of the device ``meta`` mix with no other, and hold nothing that the host could ask for."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it does not know this device
+    method, batch = build(contrast={"mask_empty": True}).to("meta"), clips(2)
+    assert method.training_step(replace(batch, x=batch.x.to("meta")), 0).device.type == "meta"
 
 
 def test_absent_persons_can_leave_the_contrast() -> None:
@@ -255,6 +292,18 @@ def test_it_learns_a_few_clips(layout: str) -> None:
 
 
 # --- its masks and scores in pictures
+
+
+def test_what_it_shows_are_the_masks_of_the_stream_it_was_trained_on() -> None:
+    method, clip = build(), clips(2).x[:1]
+    motion = torch.zeros_like(clip)
+    motion[:, :, :-1] = clip[:, :, 1:] - clip[:, :, :-1]
+    expected = method.show(motion, torch.Generator().manual_seed(3))
+    method.view.stream = "motion"
+    found = method.show(clip, torch.Generator().manual_seed(3))
+    for picture, same in zip(found, expected, strict=True):
+        assert torch.equal(picture.tokens, same.tokens)
+        assert torch.equal(picture.clip, clip)  # drawn are positions
 
 
 def test_it_shows_both_groups_and_both_scores() -> None:

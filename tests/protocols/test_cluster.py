@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from skelssl.errors import UserError
 from skelssl.protocols.assignment import best_assignment
 from skelssl.protocols.cluster import ari, cluster, contingency, k_means, nmi
+from skelssl.protocols.features import Features
 from tests.helpers.frozen import frozen_of
 
 
@@ -100,6 +101,19 @@ def test_accuracy_is_that_of_the_best_naming(data_root: Path) -> None:
     assert scores.top1 == best
     assert scores.extra["labels_used"] == 0
     assert scores.extra["clusters"] == 4
+
+
+def test_two_clusters_never_stand_for_one_class(data_root: Path) -> None:
+    """Three blobs with labels 000, 001 and 222: naming each by its majority would be right 8 times, one by one 7."""
+    frozen = frozen_of("GRU", data_root, limit=None)
+    x = torch.eye(3).repeat_interleave(3, 0)[:, None]
+    label = torch.tensor([0, 0, 0, 0, 0, 1, 2, 2, 2])
+    frozen.cache["test", "test", 0] = Features(x, label, torch.arange(9))
+    scores = cluster(frozen, {"restarts": 5, "iterations": 50}, 0)
+    assert scores.top1 == 7 / 9
+    assert scores.extra["clusters"] == 3
+    assert scores.logits.shape == (9, 4)
+    assert scores.logits.sum(1).tolist() == [1.0] * 9
 
 
 def test_a_recipe_without_restarts_is_refused(data_root: Path) -> None:

@@ -155,3 +155,12 @@ def test_what_clean_mode_leaves_open_is_chosen_for_each_set(when: str, data_root
         scores[name] = found.logits
     assert not torch.equal(scores["slow"], scores["fast"])
     assert torch.equal(scores["open"], scores["slow"]) or torch.equal(scores["open"], scores["fast"])
+
+
+def test_several_encoders_say_what_each_of_them_does() -> None:
+    from skelssl.encoders.agcn import AGCN
+    from skelssl.encoders.gru import GRU
+    from skelssl.encoders.representations import ConcatL2
+
+    both = ConcatL2(parts={"graph": AGCN(hidden=4), "seq": GRU(hidden=2, layers=1)})
+    assert both.ignores == "graph removes, seq zeroes"

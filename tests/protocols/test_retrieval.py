@@ -87,7 +87,7 @@ def test_average_precision_of_a_known_ranking() -> None:
 def test_clips_alike_rank_by_their_row_wherever_they_stand(queries: int) -> None:
     """A matrix product gives equal columns unequal last bits; the ranking must not notice."""
     g = torch.Generator().manual_seed(3)
-    x = torch.randn(1, 1, 64, generator=g).expand(1001, 1, 64)
+    x = torch.randn(1, 1, 64, generator=g).double() * torch.rand(1001, 1, 1, generator=g)  # alike but for the last bits
     label = torch.arange(1001) % 2
     gallery = Features(x, label, torch.arange(1001))
     asked = Features(torch.randn(queries, 1, 64, generator=g), torch.ones(queries).long(), torch.arange(queries))

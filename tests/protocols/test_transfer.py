@@ -84,6 +84,10 @@ def test_k_and_temperature_from_the_command_line(run: Path, data_root: Path) -> 
     assert lost["setting"] == "10 joints lost (drop, in training and test, knn), k 3, 2 clips a class, 1 probe epochs"
     with pytest.raises(UserError, match="k: found 3, expected null: there is no k in linear"):
         ask(data_root, run, "k=3", protocol="linear")
+    with pytest.raises(UserError, match=r"weights: found .* there is no weights in knn"):
+        ask(data_root, run, "weights=[1,2]", protocol="knn")
+    with pytest.raises(UserError, match=r"representation: found \['seq'\], expected one name"):
+        ask(data_root, run, "representation=[seq]", protocol="knn")
     with pytest.raises(UserError, match=r"probe\.knn\.k: found 'many', expected a whole number of 1 to 36"):
         ask(data_root, run, "k=many", protocol="knn")
 

@@ -50,6 +50,8 @@ class ConcatL2(nn.Module):
     def __init__(self, *, parts: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.parts = nn.ModuleDict(parts)
+        does = {name: getattr(part, "ignores", "removes") for name, part in self.parts.items()}
+        self.ignores = ", ".join(f"{name} {verb}" for name, verb in does.items())
         self.dim = sum(cast(int, part.dim) for part in self.parts.values())
 
     def forward(self, x: Tensor, ignore: Sequence[int] = ()) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from skelssl.encoders.blocks import Positions, initialise, stack
 from skelssl.encoders.tokens import PERSONS, once_for_absent, patchify, take_tokens
-from skelssl.errors import UserError
+from skelssl.errors import UserError, check_number
 from skelssl.poincare import expmap0
 from skelssl.skeleton import layout as body_layout
 
@@ -67,13 +67,14 @@ class Transformer(nn.Module):
         super().__init__()
         self.body = body_layout(layout)
         self.joints = self.body.select(joints)
-        if curvature is not None and not curvature > 0:
-            raise UserError(f"encoder.curvature: found {curvature}, expected null or a number above 0")
+        if curvature is not None:
+            check_number("encoder.curvature", curvature, "null or a number above 0", lambda c: c > 0)
         if patch < 1 or frames < patch or frames % patch:
             raise UserError(f"encoder.frames: found {frames}, expected a multiple of encoder.patch = {patch}")
         self.dim, self.channels, self.frames, self.patch = hidden, channels, frames, patch
         self.grid, self.curvature = (frames // patch, len(self.joints)), curvature
-        self.register_buffer("kept", torch.tensor(self.joints), persistent=False)
+        for name, indices in (("kept", self.joints), ("core", self.body.core)):
+            self.register_buffer(name, torch.tensor(indices, dtype=torch.int64), persistent=False)
         self.drop_path, self.norm_with_head = drop_path, norm_with_head
         self.patch_embed = nn.Linear(patch * channels, hidden)
         self.positions = Positions(self.grid, hidden)
@@ -83,6 +84,7 @@ class Transformer(nn.Module):
         initialise(self.blocks if init == "xavier" else self, init)
 
     kept: Tensor  # (V,) of the layout's joints
+    core: Tensor  # (n,) of the layout's joints
 
     @property
     def length(self) -> int:
@@ -129,9 +131,12 @@ class Transformer(nn.Module):
         return x if len(self.joints) == x.shape[3] else x.index_select(3, self.kept)
 
     def core_patches(self, x: Tensor) -> Tensor:
-        """Clips (N, C, T', V, M) -> coordinates (N·M, S·n, patch·C) of the n joints of the layout's core."""
-        core = torch.tensor(self.body.trunk, device=x.device)
-        return patchify(x.index_select(3, core).to(self.patch_embed.weight.dtype), self.patch)
+        """Clips (N, C, T', V, M) -> coordinates (N·M, S·n, patch·C) of the n joints of the layout's core.
+
+        Raises UserError for a layout without one.
+        """
+        _ = self.body.trunk
+        return patchify(x.index_select(3, self.core).to(self.patch_embed.weight.dtype), self.patch)
 
     def embed_patches(self, patches: Tensor, index: Tensor | None = None) -> Tensor:
         """Patches (B, L, P) -> tokens (B, L, D), or those at ``index`` (B, l) only: (B, l, D)."""

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from skelssl.errors import UserError
-from skelssl.parallel import gather
+from skelssl.errors import UserError, check_flag
+from skelssl.parallel import gather, world_size
 
 TERMS = ("P1", "P2", "P3")
 
@@ -60,16 +60,21 @@ class CrossContrast(nn.Module):
 
     def __init__(self, *, terms: Sequence[str] = TERMS, gather: bool = True, mask_empty: bool = False) -> None:
         super().__init__()
-        if not terms or any(term not in TERMS for term in terms) or len(set(terms)) < len(terms):
-            raise UserError(f"loss.contrast.terms: found {list(terms)}, expected some of {', '.join(TERMS)}, each once")
+        listed = list(terms) if isinstance(terms, Sequence) and not isinstance(terms, str) else []
+        if not listed or any(term not in TERMS for term in listed) or any(listed.count(term) > 1 for term in listed):
+            raise UserError(f"loss.contrast.terms: found {terms!r}, expected a list of {', '.join(TERMS)}, each once")
+        check_flag("loss.contrast.gather", gather)
+        check_flag("loss.contrast.mask_empty", mask_empty)
         self.terms, self.gather, self.mask_empty = tuple(terms), gather, mask_empty
 
     def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
         """Encoded tokens (B, 2K, D), attention's first; ``present`` (B,) bool says who is there -> loss ()."""
         with torch.autocast(tokens.device.type, enabled=False):
             means = views(tokens.to(torch.promote_types(tokens.dtype, torch.float32)))
-            if self.gather:
-                means, present = Views(*map(gather, means)), gather(present.to(torch.uint8)).bool()
+            if self.gather and world_size() > 1:  # in one exchange
+                rows = gather(torch.cat([means.odd, means.even, present.to(means.odd)[:, None]], dim=1))
+                odd, even = rows[:, :-1].chunk(2, dim=1)
+                means, present = Views(odd, even, (odd + even) / 2), rows[:, -1] > 0
             pairs = {"P1": (means.even, means.all), "P2": (means.odd, means.all), "P3": (means.odd, means.even)}
             there = present if self.mask_empty else None
             return torch.stack([match_loss(*pairs[term], there) for term in self.terms]).sum()

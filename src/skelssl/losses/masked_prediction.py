@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from skelssl.encoders.tokens import patchify, take_tokens
-from skelssl.errors import UserError
+from skelssl.errors import UserError, check_number
 from skelssl.poincare import expmap0, project
 
 TARGETS = ("motion", "coordinates")
@@ -64,8 +64,8 @@ class MaskedPrediction(nn.Module):
             raise UserError(f"loss.target: found {target!r}, expected one of {', '.join(TARGETS)}")
         if stride < 1:
             raise UserError(f"loss.stride: found {stride}, expected 1 or more")
-        if curvature is not None and not curvature > 0:
-            raise UserError(f"loss.curvature: found {curvature}, expected null or a number above 0")
+        if curvature is not None:
+            check_number("loss.curvature", curvature, "null or a number above 0", lambda c: c > 0)
         self.target, self.stride, self.normalise, self.curvature = target, stride, normalise, curvature
 
     @torch.no_grad()

@@ -13,9 +13,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from skelssl.encoders.transformer import Transformer
-from skelssl.errors import UserError
+from skelssl.errors import UserError, check_flag, check_number
 from skelssl.maskers.motion_gumbel import gumbel_keys
-from skelssl.maskers.tokens import check_keep, kept
+from skelssl.maskers.tokens import check_keep, kept, uniform
 from skelssl.poincare import Points, at, distance, expmap0, pairwise_distance, points, project
 
 LAYOUTS, KEEPS, AXES, SCALES = ("corrected", "reference"), ("high", "low"), ("joint", "time"), ("mul", "div")
@@ -88,9 +88,11 @@ class CrossMasker(nn.Module):
         for key, (found, known) in choices.items():
             if found not in known:
                 raise UserError(f"masking.{key}: found {found!r}, expected one of {', '.join(known)}")
-        for key, value in (("tau", tau), ("curvature", curvature), ("dist_factor", dist_factor)):
-            if not value > 0:
-                raise UserError(f"masking.{key}: found {value}, expected a number above 0")
+        for key, value in {"tau": tau, "curvature": curvature, "dist_factor": dist_factor}.items():
+            check_number(f"masking.{key}", value, "a number above 0", lambda v: v > 0)
+        check_number("masking.father_weight", father_weight, "a number of at least 0", lambda v: v >= 0)
+        check_number("masking.ratio", ratio, "a share from 0 to 1", lambda v: 0 <= v <= 1)
+        check_flag("masking.gumbel", gumbel)
         half = segments // 2 * joints
         self.kept = kept(half, ratio)
         check_keep(f"ratio: found {ratio}", self.kept, half, "tokens of a group")
@@ -122,10 +124,10 @@ class CrossMasker(nn.Module):
 
         ``noise``, (B, S·V/2) for attention and hierarchy, replaces the uniform draws.
         """
-        scores = self.scores(encoder, x)
+        scores, half = self.scores(encoder, x), len(self.attention_tokens)
         if self.layout == "reference":  # both are flattened joint by joint, whatever the order of the tokens
             scores = Scores(*(s.mT for s in scores))
-        draws = noise or [self._noise(score, generator) for score in scores]
+        draws = [uniform(x, (half,), generator, given) for given in noise or (None, None)]
         return self._mask(*(self._order(score, draw) for score, draw in zip(scores, draws, strict=True)))
 
     @torch.no_grad()
@@ -146,10 +148,6 @@ class CrossMasker(nn.Module):
         else:
             joints, parts = points(project(expmap0(tokens, c), c), c), project(expmap0(trunk, c), c)
         return hierarchy_scores(joints, points(parts.mean(2), c), self.father_weight, c, self.dist_factor)
-
-    def _noise(self, score: Tensor, generator: torch.Generator | None) -> Tensor:
-        device = generator.device if generator is not None else score.device
-        return torch.rand(len(score), score[0].numel(), generator=generator, dtype=score.dtype, device=device)
 
     def _order(self, score: Tensor, noise: Tensor) -> Tensor:
         """Scores (B, ., .) -> flat indices (B, S·V/2), the K that stay first."""

@@ -69,7 +69,8 @@ class Method(L.LightningModule):
     def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
         """The method's masks on one clip of joint positions (1, 3, T, V, M); by default the plain clip.
 
-        Whatever the stream of a run: masks that follow motion are shown following that of the positions.
+        Whatever the stream of a run: masks that follow motion are shown following that of the positions. Only where a
+        mask looks through the encoder, that one sees the stream it was trained on.
         """
         return [Shown("clip")]
 

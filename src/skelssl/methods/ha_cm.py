@@ -8,7 +8,7 @@ at once; a decoder predicts the motion of what is hidden, and each group must re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from skelssl.data.batch import Batch
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.transformer import Transformer
-from skelssl.errors import UserError
+from skelssl.errors import UserError, check_number
 from skelssl.losses.cross_contrast import CrossContrast
 from skelssl.losses.masked_prediction import MaskedPrediction, spread
 from skelssl.maskers.hyperbolic import CrossMasker
 from skelssl.methods.base import Method, Shown, resized
 from skelssl.optim import decay_groups
+from skelssl.views.streams import to_stream
 
 
 class CrossMaskingLoss(nn.Module):
@@ -34,8 +35,11 @@ class CrossMaskingLoss(nn.Module):
         self, *, prediction: MaskedPrediction, contrast: CrossContrast, weight: float = 1.0, alpha: float | None = None
     ) -> None:
         super().__init__()
-        if alpha is not None and not 0 <= alpha <= 1:
-            raise UserError(f"loss.alpha: found {alpha}, expected null or a share from 0 to 1")
+        check_number("loss.weight", weight, "a number of at least 0", lambda v: v >= 0)
+        if alpha is not None:
+            check_number("loss.alpha", alpha, "null or a share from 0 to 1", lambda v: 0 <= v <= 1)
+            if weight != 1:
+                raise UserError(f"loss.weight: found {weight} beside loss.alpha, expected 1 (alpha sets both weights)")
         self.prediction, self.contrast = prediction, contrast
         self.weights = (1.0, weight) if alpha is None else (1 - alpha, alpha)
 
@@ -61,6 +65,7 @@ class HACM(Method):
         seed: int,
     ) -> None:
         super().__init__(view=view, optim=optim, seed=seed)
+        _ = encoder.body.trunk  # refuses a layout without one, before a run has a folder
         self.encoder, self.loss = encoder, loss
         self.decoder = decoder(grid=encoder.grid, width_in=encoder.dim, out=encoder.patch * encoder.channels)
         self.masking = masking(grid=encoder.grid, dim=encoder.dim)
@@ -82,8 +87,9 @@ class HACM(Method):
         return loss
 
     def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
-        clip = resized(x, self.encoder.frames)
-        mask, scores = self.masking(self.encoder, clip, generator), self.masking.scores(self.encoder, clip)
+        clip, view = resized(x, self.encoder.frames), cast(Any, self.view)
+        seen = to_stream(clip, view.stream, view.layout)  # the encoder knows no other
+        mask, scores = self.masking(self.encoder, seen, generator), self.masking.scores(self.encoder, seen)
         stays = torch.zeros(len(mask.visible), self.encoder.length, dtype=torch.bool).scatter_(1, mask.visible, True)
         stays = rearrange(stays, "m (s v) -> m s v", v=self.encoder.grid[1])
         left_out = sorted(set(range(clip.shape[3])) - set(self.encoder.joints))
