@@ -142,6 +142,15 @@ def test_a_file_without_a_run_has_the_published_setting(tmp_path: Path) -> None:
     assert [row.gap for row in gather(find_results([tmp_path]))] == [pytest.approx(75 - 81.8)]
 
 
+def test_a_published_variant_has_its_own_setting(tmp_path: Path) -> None:
+    variant = ("method=skeleton_contrast", "method.mode=intra", "method.pair=[graph]")
+    cell = {"method": "skeleton_contrast", "setting": "intra graph"}
+    write_evaluation(tmp_path / "a", **as_published(*variant), **cell)
+    write_evaluation(tmp_path / "b", **as_published(*variant, "method.loader.batch=256"), **cell)
+    found = [(row.gap, row.departures) for row in gather(find_results([tmp_path]))]
+    assert found == [(pytest.approx(75 - 72.5), ()), (None, ("method.loader.batch",))]
+
+
 def test_a_gap_needs_a_number_that_may_be_a_target(tmp_path: Path) -> None:
     write_evaluation(tmp_path / "unverified", dataset="ntu120_xsub", n_train=63_026, n_test=50_919)
     write_evaluation(tmp_path / "quick", **as_published(), setting="2 clips a class")

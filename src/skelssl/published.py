@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -35,6 +35,7 @@ class Published:
     status: Status
     source: str  # where it was read, as a phrase
     setting: str | None = None
+    overrides: tuple[str, ...] = ()  # of a variant: what trains it, beside method=M dataset=D
 
     @property
     def tag(self) -> str:
@@ -51,7 +52,10 @@ def _facts() -> dict[str, Any]:
 def published_cells() -> tuple[Published, ...]:
     """All cells of the file, unverified ones included."""
     facts = _facts()
-    return tuple(Published(**cell | {"source": facts["sources"][cell["source"]]}) for cell in facts["cells"])
+    return tuple(
+        Published(**cell | {"source": facts["sources"][cell["source"]], "overrides": tuple(cell.get("overrides", ()))})
+        for cell in facts["cells"]
+    )
 
 
 def targets(method: str, dataset: str, protocol: str, stream: str, setting: str | None = None) -> list[Published]:
@@ -62,22 +66,22 @@ def targets(method: str, dataset: str, protocol: str, stream: str, setting: str 
 
 
 @lru_cache
-def _plain(method: str | None, dataset: str | None, stream: str) -> dict[str, Any]:
-    """Identity of a run without any change; empty for names that the package does not ship."""
+def _plain(*overrides: str) -> dict[str, Any]:
+    """Identity of the run that these train; empty for names that the package does not ship."""
     try:
-        return identity(resolved(composed("train", [f"method={method}", f"dataset={dataset}", f"stream={stream}"])))
+        return identity(resolved(composed("train", overrides)))
     except (HydraException, OmegaConfBaseException):
         return {}
 
 
-def departures(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Keys in which a run's ``config.yaml`` is not what ``method=M dataset=D`` alone trains.
+def departures(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> tuple[str, ...]:
+    """Keys in which a run's ``config.yaml`` is not what ``method=M dataset=D`` trains with ``overrides`` alone.
 
     ``FREE`` keys and those of the machine do not count. A data set that the package does not ship is one itself.
     """
     own = identity(config)
     method, dataset = ((config.get(key) or {}).get("name") for key in ("method", "dataset"))
-    usual = _plain(method, dataset, config.get("stream", "joint"))
+    usual = _plain(f"method={method}", f"dataset={dataset}", f"stream={config.get('stream', 'joint')}", *overrides)
     if not usual:
         return ("dataset",)
     odd = (key for key in sorted(own.keys() | usual.keys()) if own.get(key) != usual.get(key))

@@ -65,12 +65,11 @@ class Result:
         path = self.run / "config.yaml" if self.run else None
         return yaml.safe_load(path.read_text("utf-8")) if path and path.exists() else {}
 
-    @cached_property
-    def departures(self) -> tuple[str, ...]:
-        """What sets the result apart from a published number: ``mode``, ``data``, keys of its run or runs."""
+    def departures(self, published: Published) -> tuple[str, ...]:
+        """What sets the result apart from a published cell: ``mode``, ``data``, keys of its run or runs."""
         full = whole(self.facts["dataset"], self.facts["n_train"], self.facts["n_test"])
         asked = ["mode"] * (self.facts["mode"] != "paper") + ["data"] * (not full)
-        own = departures(self.config) if self.config else ()
+        own = departures(self.config, published.overrides) if self.config else ()
         fused = (self.facts.get("recipe") or {}).get("fusion", [])
         return tuple(dict.fromkeys([*asked, *own, *(key for part in fused for key in part["departures"])]))
 
@@ -184,7 +183,7 @@ def _row(cell: Cell, group: list[Result]) -> Row:
         random_init=over_seeds("random_init_top1"),
         difference=_difference(group),
         published=published,
-        departures=group[0].departures if published else (),
+        departures=group[0].departures(published[0]) if published else (),
     )
 
 
