@@ -203,8 +203,6 @@ def check(config: Mapping[str, Any]) -> None:
             raise UserError(f"{key}: found {config[key]!r}, expected whole numbers of at least 0")
         if len(set(values)) < len(values):
             raise UserError(f"{key}: found {config[key]!r}, expected each number once")
-    if config["weights"] is not None:
-        raise UserError(f"weights: found {config['weights']!r}, expected null: only protocol=fusion weighs scores")
     if config.get("method") and not config["source"]:
         raise UserError(
             f"method: found {config['method']['name']}, expected none without source=: a run brings its own"

@@ -49,7 +49,7 @@ def _runs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise UserError(f"representation: found {len(names)} of them, expected {len(paths)}, one for each checkpoint")
     runs = [{"checkpoint": str(run_of(Path(p))), "representation": n} for p, n in zip(paths, names, strict=True)]
     for run in runs:  # before the first of them is evaluated
-        check({**config, **run, "weights": None})
+        check({**config, **run})
     return runs
 
 
