@@ -208,10 +208,12 @@ def test_a_released_file_with_the_settings_of_another_method(run, data_root, tmp
     assert (own["method"], given["method"]) == ("pstl", "skeleton_contrast")
     assert (own["recipe"]["optimizer"], given["recipe"]["optimizer"]) == ("adam", "sgd")
     assert own["data_fingerprint"] != given["data_fingerprint"]  # aimclr, agcn
+    assert given["setting"] == "encoder of pstl, 1 clips a class, 1 probe epochs"
+    changed = ask(data_root, "released.pt", *place, "method=pstl", "method.probe.linear.lr=0.5", protocol="linear")[0]
+    assert changed["setting"] == "method.probe.linear.lr, 1 clips a class, 1 probe epochs"
     same = ask(data_root, "released.pt", *place, "method=pstl", protocol="linear")[0]
-    assert {k: same[k] for k in ("method", "recipe", "data_fingerprint", "top1")} == {
-        k: own[k] for k in ("method", "recipe", "data_fingerprint", "top1")
-    }
+    shared = ("method", "setting", "recipe", "data_fingerprint", "top1")
+    assert {k: same[k] for k in shared} == {k: own[k] for k in shared}
 
 
 def test_a_released_file_has_its_methods_preset_for_the_dataset():

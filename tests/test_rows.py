@@ -119,6 +119,7 @@ def test_metrics_leave_empty_cells_out(tmp_path: Path) -> None:
          ("mode", "method.head.dim", "method.loader.batch", "method.loss.lambda_", "method.optim.epochs",
           "method.optim.interval", "method.optim.lr", "method.optim.warmup_epochs")),
         ({"recipe": {"fusion": [{"departures": []}, {"departures": ["method.optim.lr"]}]}}, ("method.optim.lr",)),
+        ({"recipe": {"fusion": [{}, {"departures": []}]}}, ("recipe.fusion",)),  # nobody knows the other run
     ],
 )  # fmt: skip
 def test_only_the_published_setting_has_a_gap(tmp_path: Path, change: dict[str, Any], expected: tuple[str]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -65,6 +66,8 @@ def run_hydra(config_name: str, task: Callable[[DictConfig], None]) -> None:
 
 def composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
     """``conf/<config_name>.yaml`` with ``overrides``, as a command would have it, and not resolved."""
+    if GlobalHydra.instance().is_initialized():  # inside of a command, on the same ``conf/``
+        return hydra.compose(config_name, list(overrides))
     with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
         return hydra.compose(config_name, list(overrides))
 

@@ -83,19 +83,8 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
     """
     check(config)
     path = run_of(Path(config["checkpoint"]))
-    encoder = load_encoder(
-        path, config["source"], config["representation"], method=config.get("method"), trust=config["trust"],
-        stream=config["stream"],
-    )  # fmt: skip
+    encoder, data = opened(config, path)
     about: dict[str, Any] = encoder.about  # type: ignore[assignment]
-    if config["stream"] not in ("joint", about["stream"]):
-        raise UserError(f"stream: found {config['stream']}, expected that of {path}, {about['stream']}")
-    data = open_dataset(dataset_of(config, path), about["recipe"], config["data_root"])
-    if config.get("dataset") is None and data.fingerprint != about["data_fingerprint"]:
-        raise UserError(
-            f"data_root={config['data_root']}: found data of fingerprint {data.fingerprint}, expected "
-            f"{about['data_fingerprint']} of {path}; name the dataset to evaluate on other data"
-        )
     digest = weights_digest(weights_files(path, config["representation"]))
     facts = {
         "method": about["method"], "dataset": data.name, "mode": config["mode"], "stream": about["stream"],
@@ -124,6 +113,24 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
             say(several_lines(summary))
         results += cells
     return results
+
+
+def opened(config: Mapping[str, Any], path: Path) -> tuple[nn.Module, Dataset]:
+    """The encoder at ``path`` and the data it is asked about; raises UserError where the two do not belong together."""
+    encoder = load_encoder(
+        path, config["source"], config["representation"], method=config.get("method"), trust=config["trust"],
+        stream=config["stream"],
+    )  # fmt: skip
+    about: dict[str, Any] = encoder.about  # type: ignore[assignment]
+    if config["stream"] not in ("joint", about["stream"]):
+        raise UserError(f"stream: found {config['stream']}, expected that of {path}, {about['stream']}")
+    data = open_dataset(dataset_of(config, path), about["recipe"], config["data_root"])
+    if config.get("dataset") is None and data.fingerprint != about["data_fingerprint"]:
+        raise UserError(
+            f"data_root={config['data_root']}: found data of fingerprint {data.fingerprint}, expected "
+            f"{about['data_fingerprint']} of {path}; name the dataset to evaluate on other data"
+        )
+    return encoder, data
 
 
 class Bench:

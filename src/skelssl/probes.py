@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from skelssl.entry import config_dir
 from skelssl.errors import UserError
 from skelssl.protocols.subsets import SMALLEST
+from skelssl.published import departures
 from skelssl.runs import resolved
 
 CHANGES = ("ratio", "select", "k", "temperature", "weights")  # keys of evaluate.yaml that replace one of a recipe
@@ -128,10 +129,18 @@ def _unchanged(protocol: Block, keys: Sequence[str]) -> None:
 def setting(config: Block, about: Block, recipe: Block, dataset: str) -> str | None:
     """What sets a result apart from the published protocol, so that the two never share a row of the report."""
     limit, source = config["limit"], about["dataset"]
-    parts = [about.get("setting"), source if source != dataset else None, *_labelled(recipe, about), *_lost(recipe),
-             *_changed(config, recipe), limit["clips"] and f"{limit['clips']} clips a class",
+    parts = [about.get("setting"), source if source != dataset else None, *_given(config), *_labelled(recipe, about),
+             *_lost(recipe), *_changed(config, recipe), limit["clips"] and f"{limit['clips']} clips a class",
              limit["epochs"] and f"{limit['epochs']} probe epochs"]  # fmt: skip
     return ", ".join(str(p) for p in parts if p) or None
+
+
+def _given(config: Block) -> list[str]:
+    """What ``method=`` gives a released file that is not its own."""
+    if not (method := config.get("method")):
+        return []
+    source = [f"encoder of {config['source']}"] if config["source"] != method["name"] else []
+    return [*source, *(key for key in departures(config) if key.startswith("method."))]
 
 
 def _labelled(recipe: Block, about: Block) -> list[str]:

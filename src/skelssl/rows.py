@@ -71,7 +71,10 @@ class Result:
         asked = ["mode"] * (self.facts["mode"] != "paper") + ["data"] * (not full)
         own = departures(self.config, published.overrides) if self.config else ()
         fused = (self.facts.get("recipe") or {}).get("fusion", [])
-        return tuple(dict.fromkeys([*asked, *own, *(key for part in fused for key in part["departures"])]))
+        parts = [
+            key for part in fused for key in part.get("departures", ["recipe.fusion"])
+        ]  # fused before they were kept
+        return tuple(dict.fromkeys([*asked, *own, *parts]))
 
     @property
     def seeds(self) -> tuple[int, int]:
