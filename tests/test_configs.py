@@ -9,7 +9,7 @@ from skelssl.train import build_method
 from tests.helpers.config import compose
 
 NAMES = {group: sorted(p.stem for p in (config_dir() / group).glob("*.yaml")) for group in
-         ("method", "dataset", "experiment", "protocol", "debug", "logger", "trainer")}  # fmt: skip
+         ("method", "dataset", "experiment", "protocol", "debug", "logger", "launcher", "trainer")}  # fmt: skip
 
 
 @pytest.mark.parametrize(("method", "dataset"), list(product(NAMES["method"], NAMES["dataset"])))
@@ -49,3 +49,10 @@ def test_every_protocol_composes(name):
 def test_every_debug_setting_composes_with_every_command(name):
     for command, needed in (("train", []), ("evaluate", ["checkpoint=x"]), ("prepare", ["dataset=ntu60"])):
         compose(command, *needed, f"debug={name}")
+
+
+@pytest.mark.parametrize("name", NAMES["launcher"])
+def test_every_launcher_composes(name):
+    plugin = "joblib" if name == "joblib" else "submitit"
+    pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher")
+    assert compose("train", f"launcher={name}") == compose("train")

@@ -9,8 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from skelssl.errors import UserError
 from skelssl.losses.barlow_twins import BarlowTwins
-from skelssl.parallel import SyncBatchNorm, convert, gather, rank, seed_step, step_generator, world_size
+from skelssl.parallel import (
+    SyncBatchNorm,
+    clip_generator,
+    convert,
+    gather,
+    on_first,
+    per_clip,
+    rank,
+    seed_step,
+    share,
+    step_generator,
+    world_size,
+)
 from tests.helpers.ranks import run_ranks
 
 SIZES = (3, 5)  # rows of each rank
@@ -234,3 +247,44 @@ def test_shared_draws_agree_across_ranks_and_with_one_process() -> None:
     first, second = run_ranks(draws, 2)
     assert first["shared"] == second["shared"] == draws()["shared"]
     assert first["0"] == draws()["0"] != second["1"]
+
+
+@pytest.mark.parametrize("total", [8, 9, 3])
+def test_ranks_draw_their_clips_numbers_of_one_process(total: int) -> None:
+    one = step_generator(1, 2, 3, 0)
+    whole = [torch.rand(2 * total, 3, generator=one), torch.rand(2, total, generator=one)]
+    parts: list[list[Tensor]] = [[], []]
+    for r in range(3):
+        mine = share(total, r, 3)
+        n, draw = mine.stop - mine.start, clip_generator(1, 2, 3, total, mine)
+        parts[0].append(per_clip(torch.rand, (2 * n, 3), draw))
+        parts[1].append(per_clip(torch.rand, (2, n), draw, clips=1))
+    assert torch.equal(torch.cat(parts[0]), whole[0])
+    assert torch.equal(torch.cat(parts[1], 1), whole[1])
+
+
+def test_draws_that_are_not_clip_by_clip_are_refused() -> None:
+    draw = clip_generator(0, 0, 0, 8, share(8, 0, 2))
+    with pytest.raises(ValueError, match="expected 4 clips or a multiple in dimension 0, found shape"):
+        per_clip(torch.rand, (6, 2), draw)
+    assert per_clip(torch.rand, (6, 2), torch.Generator()).shape == (6, 2)
+
+
+def first_rank_refuses() -> list[str]:
+    done: list[str] = []
+    on_first(lambda: done.append("first"))
+    try:
+        on_first(refuse)
+    except UserError as error:
+        done.append(str(error))
+    return done
+
+
+def refuse() -> None:
+    raise UserError("x: found 1, expected 2")
+
+
+def test_a_mistake_on_the_first_rank_is_raised_on_all() -> None:
+    first, second = run_ranks(first_rank_refuses, 2)
+    assert first == ["first", "x: found 1, expected 2"]
+    assert second == ["x: found 1, expected 2"]

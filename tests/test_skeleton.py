@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import networkx
 import numpy as np
 import pytest
@@ -136,3 +138,10 @@ def test_a_layout_without_a_core(tmp_path):
     path.write_text("name: stick\njoints: [hip, head]\ncenter: hip\nbones: {head: hip}\nparts: {all: [hip, head]}\n")
     with pytest.raises(UserError, match="layout stick: found no core, expected the joints that carry the limbs"):
         layout(str(path)).select("outer")
+
+
+@pytest.mark.parametrize("joints", ["outer", []])
+def test_a_choice_of_no_joints_is_refused(joints: str | list[str]) -> None:
+    whole = replace(layout("ntu25"), core=tuple(range(25)))
+    with pytest.raises(UserError, match=r"encoder\.joints: found none in .*, expected all, outer, or names of joints"):
+        whole.select(joints)

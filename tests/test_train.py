@@ -215,6 +215,32 @@ def test_sigkill_then_resume_gives_the_weights_of_an_uninterrupted_run(whole, da
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_the_run_and_ends_it(whole, data_root, tmp_path, number):
+    config, folder = whole
+    # Without a checkpoint after every step: what is there after the signal was saved because of it.
+    rare = [*ARGUMENTS, "callbacks.checkpoint.every_n_steps=null"]
+    command = [sys.executable, "-m", "skelssl.train", *TINY, "debug=smoke", f"data_root={data_root}", *rare]
+    threads = str(torch.get_num_threads())
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": threads}, stderr=subprocess.PIPE, text=True
+    )
+    run = tmp_path / run_folder(config)
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert process.returncode == 75, err
+    assert f"stopped by {number.name}: " in err
+    assert f"holds step {step}, and the same command goes on from it" in err
+    train(config, run)
+    assert same(weights(run), weights(folder))
+    assert metrics(run) == metrics(folder)
+
+
+@pytest.mark.slow
 def test_the_same_command_twice_from_any_folder(data_root, tmp_path):
     place = tmp_path / "a (b), c=d"
     place.mkdir()

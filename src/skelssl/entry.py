@@ -18,11 +18,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from skelssl.errors import UserError
+from skelssl.errors import RankError, Stopped, UserError
 
 COMMANDS = ("train", "evaluate", "prepare", "report", "explore")
 FILES = (FileExistsError, NotADirectoryError, PermissionError)
-MISTAKES = (UserError, HydraException, OmegaConfBaseException, *FILES)
+MISTAKES = (UserError, RankError, HydraException, OmegaConfBaseException, *FILES)
 PATH_KEYS = (
     "raw", "import", "names", "checkpoint", "data_root", "resume", "name", "html", "hydra.run.dir",
     "dataset.layout", "dataset.source.missing",
@@ -50,8 +50,10 @@ def run_hydra(config_name: str, task: Callable[[DictConfig], None]) -> None:
         try:
             task(config)
         except MISTAKES as error:
-            if os.getpid() != parent:  # a launcher's worker process: the exception is its only way home
-                raise
+            if os.getpid() != parent:  # a launcher's worker: the exception is its only way home, without its cause
+                if isinstance(error, RankError):
+                    raise
+                raise UserError(sentence(error, config_name)) from error
             mistakes.append(error)  # in a sweep the other jobs still run, and Hydra adds no words of its own
 
     def jobs() -> None:
@@ -99,7 +101,10 @@ def _guarded(call: Callable[[], None], config_name: str | None) -> None:
         if any(a.replace(" ", "") == "debug=trace" for a in sys.argv):
             traceback.print_exc()
         print(f"error: {sentence(error, config_name)}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(getattr(error, "exit_code", UserError.exit_code))
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(Stopped.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -151,6 +156,9 @@ def sentence(error: Exception, config_name: str | None) -> str:
     if isinstance(error, FILES):
         return f"{error.filename}: {error.strerror}, expected a path with the rights to read and write there"
     text = str(error).strip()
+    if launcher := re.search(r"Could not find 'hydra/launcher/(\w+)'", text):
+        extra = "parallel" if launcher[1] == "joblib" else "slurm"
+        return f"launcher: found no plugin {launcher[1]}, expected it installed: pip install 'skelssl[{extra}]'"
     if group := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         options = re.search(r"Available options in '[^']*':\n((?:\t.*\n?)+)", text)
         expected = ", ".join(options.group(1).split()) if options else "a config of that group"

@@ -1,4 +1,4 @@
-"""The one exception a user may see."""
+"""What ends a command early, each with its exit code, and checks that raise it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,23 @@ class UserError(ValueError):
 
     ``skelssl.entry`` prints the sentence and exits with code 2; library code never exits by itself.
     """
+
+    exit_code = 2
+
+
+class RankError(Exception):
+    """A process of a run was killed or failed: one sentence; exit code 1. The same command goes on with the run."""
+
+    exit_code = 1
+
+
+class Stopped(BaseException):
+    """A signal ended the run, and the run saved itself: one sentence; exit code 75, "try again later".
+
+    Like KeyboardInterrupt it is no Exception: it ends a sweep, and nothing catches it by accident.
+    """
+
+    exit_code = 75
 
 
 def check_number(key: str, value: object, expected: str, good: Callable[[float], bool]) -> None:

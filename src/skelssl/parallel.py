@@ -7,7 +7,7 @@ gives exactly the gradient of one process that holds the whole batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, cast
 
@@ -18,6 +18,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from skelssl.errors import UserError
+
 
 def world_size() -> int:
     """Ranks in the process group, 1 without one."""
@@ -27,6 +29,20 @@ def world_size() -> int:
 def rank() -> int:
     """This process's place in the process group, 0 without one."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def on_first(task: Callable[[], None]) -> None:
+    """``task`` on the first rank, while the others wait; its UserError is raised on all of them."""
+    said: list[str | None] = [None]
+    if rank() == 0:
+        try:
+            task()
+        except UserError as error:
+            said = [str(error)]
+    if world_size() > 1:
+        dist.broadcast_object_list(said)
+    if said[0] is not None:
+        raise UserError(said[0])
 
 
 def gather(x: Tensor, *, even: bool = False) -> Tensor:
@@ -147,6 +163,19 @@ def convert(module: nn.Module) -> nn.Module:
     return module
 
 
+def share(total: int, rank: int, world: int) -> slice:
+    """Which of ``total`` clips rank ``rank`` of ``world`` takes: neighbours, so that gathering restores the order.
+
+    Where ``world`` does not divide ``total`` the first ranks take one more.
+
+    >>> [share(10, r, 4) for r in range(4)]
+    [slice(0, 3, None), slice(3, 6, None), slice(6, 8, None), slice(8, 10, None)]
+    """
+    each, more = divmod(total, world)
+    start = rank * each + min(rank, more)
+    return slice(start, start + each + (rank < more))
+
+
 def _hash(*key: object) -> int:
     """The same 63 bits on every machine, which Python's own hash does not give."""
     return int.from_bytes(blake2b("/".join(map(str, key)).encode(), digest_size=8).digest(), "big") >> 1
@@ -158,6 +187,44 @@ def step_generator(seed: int, epoch: int, step: int, scope: str | int) -> torch.
     It depends on its arguments alone, so a resumed run draws what an uninterrupted one would have drawn.
     """
     return torch.Generator().manual_seed(_hash("draws", seed, epoch, step, scope))
+
+
+class ClipGenerator(torch.Generator):
+    """Draws for the clips of one global batch of ``total``, of which this rank holds ``mine``.
+
+    `per_clip` draws for all of them, on every rank alike, and keeps this rank's part: clip i meets the same numbers
+    whatever the number of ranks.
+    """
+
+    total: int
+    mine: slice
+
+
+def clip_generator(seed: int, epoch: int, step: int, total: int, mine: slice) -> ClipGenerator:
+    """The generator of one step's clips; in one process it draws what ``step_generator(..., 0)`` draws."""
+    generator = ClipGenerator()
+    generator.manual_seed(step_generator(seed, epoch, step, 0).initial_seed())
+    generator.total, generator.mine = total, mine
+    return generator
+
+
+def per_clip(
+    draw: Callable[..., Tensor], shape: Sequence[int], generator: torch.Generator | None, clips: int = 0
+) -> Tensor:
+    """``draw(shape, generator=generator)``, whose dimension ``clips`` counts this rank's clips, or K numbers for each.
+
+    Every random number of views and maskers that belongs to a clip is drawn through here.
+    """
+    if not isinstance(generator, ClipGenerator):
+        return draw(tuple(shape), generator=generator)
+    start, stop = generator.mine.start, generator.mine.stop
+    each, rest = divmod(shape[clips], stop - start)
+    if rest:
+        raise ValueError(
+            f"expected {stop - start} clips or a multiple in dimension {clips}, found shape {tuple(shape)}"
+        )
+    whole = [*shape[:clips], generator.total * each, *shape[clips + 1 :]]
+    return draw(tuple(whole), generator=generator).narrow(clips, start * each, shape[clips])
 
 
 def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:

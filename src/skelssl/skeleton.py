@@ -155,7 +155,7 @@ def _parsed(text: str, where: str) -> Layout:
         parents = np.arange(len(joints))
         parents[[at[child] for child in bones]] = [at[parent] for parent in bones.values()]
         parts = {part: tuple(at[joint] for joint in members) for part, members in data["parts"].items()}
-        core = tuple(sorted(at[joint] for joint in data.get("core", ())))
+        core = tuple(sorted({at[joint] for joint in data.get("core", ())}))
         body = Layout(data["name"], joints, tuple(parents.tolist()), at[data["center"]], parts, core)
     except yaml.YAMLError as error:
         raise UserError(f"layout {where}: found malformed YAML ({' '.join(str(error).split())})") from error

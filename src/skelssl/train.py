@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import resource
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +18,42 @@ import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.precision import DoublePrecision
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
 from skelssl.callbacks.checkpoint import LAST
 from skelssl.callbacks.loggers import build_loggers, end_loggers
 from skelssl.callbacks.metrics import MetricsCSV
 from skelssl.checkpoints import read_state, save_encoders
+from skelssl.data.batch import Batch
 from skelssl.data.files import locked, write_json
 from skelssl.data.module import Dataset, SkeletonData
 from skelssl.entry import run_hydra
-from skelssl.errors import UserError
+from skelssl.errors import Stopped, UserError
 from skelssl.evaluate import evaluate_run
+from skelssl.launch import Place, joined, place, ranks_wanted, supervise
 from skelssl.methods.base import Method
+from skelssl.parallel import convert, on_first
 from skelssl.probes import read_protocols
 from skelssl.runs import claim, clear, finished, git_commit, resolved, run_folder, same_run, versions
 
-PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed"}
+
+class Double(DoublePrecision):
+    """Everything in float64, our batches too."""
+
+    def convert_input(self, data: Batch) -> Batch:
+        return replace(data, x=data.x.double())
+
+
+PRECISION: dict[str, dict[str, Any]] = {
+    "fp32": {"precision": "32-true"}, "bf16": {"precision": "bf16-mixed"}, "fp64": {"plugins": [Double()]},
+}  # fmt: skip
 SHARED_KEYS = ("name", "recipe", "loader", "monitor", "probe")  # read by others; the rest builds the method
 
 
@@ -49,8 +70,10 @@ def train_and_evaluate(config: DictConfig) -> None:
     folder = run_folder(plain, HydraConfig.get().run.dir if moved else None)
     try:
         train(plain, folder)
-        if protocols:
-            evaluate_run(folder, protocols, plain)
+        here = place()
+        if protocols and not (here and here.rank):
+            # Frozen features are float32 whatever an encoder was trained in.
+            evaluate_run(folder, protocols, {**plain, "precision": plain["precision"].replace("fp64", "fp32")})
     finally:
         end_loggers()
 
@@ -64,23 +87,53 @@ def train(config: Mapping[str, Any], folder: Path) -> None:
         print(f"{folder} is finished; rerun=true starts it anew")
         return
     _quiet()
-    # Whatever is wrong with the configuration or the data shows before the folder is touched.
-    method, data = build_method(config), build_data(config)
-    dataset, trainer_options = data.dataset, build_trainer_options(config, folder)
-    data.train_dataloader()
-    with locked(folder / ".lock", wait=False):
+    here, ddp = place(), config["trainer"]["strategy"] == "ddp"
+    with joined(here if ddp else None, config["trainer"]):
+        # Whatever is wrong with the configuration or the data shows before the folder is touched.
+        build_method(config)
+        ranks = here.world if here else ranks_wanted(config["trainer"]) if ddp else 1
+        build_data(config).part(0, ranks)
+        build_trainer_options(config, folder, here)
+        with opened(folder, config):
+            if ddp and here is None:
+                supervise(folder, ranks)
+            else:
+                run(config, folder, here)
+
+
+@contextmanager
+def opened(folder: Path, config: Mapping[str, Any]) -> Iterator[None]:
+    """Holds the folder for this run, on the first rank alone; the others wait until it is ready for them."""
+
+    def take() -> None:
+        held.enter_context(locked(folder / ".lock", wait=False))
         if config["rerun"]:
             clear(folder)
         claim(folder, config)
-        state = resume_from(config, folder)
-        metrics = MetricsCSV(folder / "metrics.csv", echo=not sys.stdout.isatty())
-        seen: dict[str, Any] = read_resumable(state) if state else {"global_step": 0, "epoch": -1, "row": {}}
-        metrics.resume(seen["global_step"], seen["epoch"] + 1, seen["row"])
-        trainer = build_trainer(config, folder, metrics, method, trainer_options)
-        name = f"{config['method']['name']} on {config['dataset']['name']}"
-        print(f"{name}: {len(dataset.train)} clips -> {folder}", flush=True)
-        fit(trainer, method, data, state)
-        finish(trainer, method, dataset, config, folder)
+
+    with contextlib.ExitStack() as held:
+        on_first(take)
+        yield
+
+
+def run(config: Mapping[str, Any], folder: Path, here: Place | None = None) -> None:
+    """Trains ``config`` in its folder to the end, as one process or as rank ``here`` of several."""
+    _quiet()
+    method, data = build_method(config), build_data(config)
+    with contextlib.redirect_stdout(io.StringIO()):  # what it has to say was said when the data was checked
+        dataset = data.dataset
+    if here:
+        convert(method)
+    state = resume_from(config, folder)
+    metrics = MetricsCSV(folder / "metrics.csv", echo=not sys.stdout.isatty())
+    seen: dict[str, Any] = read_resumable(state) if state else {"global_step": 0, "epoch": -1, "row": {}}
+    on_first(lambda: metrics.resume(seen["global_step"], seen["epoch"] + 1, seen["row"]))
+    trainer = build_trainer(config, folder, metrics, method, build_trainer_options(config, folder, here))
+    ranks = f", {here.world} ranks" if here else ""
+    name = f"{config['method']['name']} on {config['dataset']['name']}"
+    print(f"{name}: {len(dataset.train)} clips{ranks} -> {folder}", flush=True)
+    fit(trainer, method, data, state)
+    on_first(lambda: finish(trainer, method, dataset, config, folder))
 
 
 def finish(trainer: L.Trainer, method: Method, dataset: Dataset, config: Mapping[str, Any], folder: Path) -> None:
@@ -89,7 +142,7 @@ def finish(trainer: L.Trainer, method: Method, dataset: Dataset, config: Mapping
     write_json(folder / "run.json", {
         "finished": True, "method": config["method"]["name"], "dataset": config["dataset"]["name"],
         "seed": config["seed"], "epochs": trainer.current_epoch, "steps": trainer.global_step,
-        "seconds": round(method.elapsed, 1), "peak_memory_mb": peak_memory_mb(),
+        "ranks": trainer.world_size, "seconds": round(method.elapsed, 1), "peak_memory_mb": peak_memory_mb(),
         "data_fingerprint": dataset.fingerprint, "clips_left_out": len(dataset.store.skipped),
         "git_commit": git_commit(), "versions": versions(),
     })  # fmt: skip
@@ -99,6 +152,8 @@ def fit(trainer: L.Trainer, method: Method, data: SkeletonData, state: Path | No
     """Lightning's fit; weights of another shape are the user's mistake, Ctrl-C ends the command."""
     try:
         trainer.fit(method, data, ckpt_path=state, weights_only=True if state else None)
+    except SIGTERMException as error:  # Lightning's own handler, which stands until the first step begins
+        raise Stopped(f"stopped by SIGTERM: nothing was trained in {trainer.default_root_dir} in this call") from error
     except RuntimeError as error:
         if state and "Error(s) in loading state_dict" in str(error):
             raise UserError(
@@ -115,14 +170,27 @@ def check(config: Mapping[str, Any]) -> None:
         raise UserError(f"seed: found {config['seed']!r}, expected a whole number of at least 0")
     if config["precision"] not in PRECISION:
         raise UserError(f"precision: found {config['precision']!r}, expected one of {', '.join(PRECISION)}")
-    if config["trainer"]["devices"] != 1:
-        raise UserError(f"trainer.devices: found {config['trainer']['devices']}, expected 1 (one process trains)")
+    check_ranks(config["trainer"])
     if isinstance(config["resume"], str):
         if not Path(config["resume"]).is_file():
             raise UserError(f"resume: found no file {config['resume']}, expected a checkpoint such as RUN/{LAST}")
         read_resumable(Path(config["resume"]))
     if config["compile"]:
         raise UserError("compile: found true, expected false (the encoders cannot be compiled yet)")
+
+
+def check_ranks(trainer: Mapping[str, Any]) -> None:
+    """Refuses several processes without ``trainer=ddp``, and a strategy that is none of ours."""
+    here, devices = place(), trainer["devices"]
+    if trainer["strategy"] not in ("auto", "ddp"):
+        raise UserError(f"trainer.strategy: found {trainer['strategy']!r}, expected auto or ddp")
+    if trainer["strategy"] == "auto":
+        if devices != 1:
+            raise UserError(f"trainer.devices: found {devices}, expected 1; trainer=ddp takes several")
+        if here and here.world > 1:
+            raise UserError(f"trainer: found one process among {here.world} ranks, expected trainer=ddp")
+    elif here and devices not in ("auto", here.local_world):
+        raise UserError(f"trainer.devices: found {devices}, expected auto or the {here.local_world} ranks of this node")
 
 
 def resume_from(config: Mapping[str, Any], folder: Path) -> Path | None:
@@ -158,16 +226,24 @@ def build_data(config: Mapping[str, Any]) -> SkeletonData:
     return SkeletonData(config["dataset"], method["recipe"], method["loader"], config["data_root"], config["seed"])
 
 
-def build_trainer_options(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def build_trainer_options(config: Mapping[str, Any], folder: Path, here: Place | None = None) -> dict[str, Any]:
     """The ``trainer`` block; raises UserError for what this machine does not have."""
     options = dict(config["trainer"])
+    if options["strategy"] == "ddp":
+        options |= {"strategy": "auto", "devices": 1}
     if isinstance(profiler := options.get("profiler"), Mapping):
         options["profiler"] = instantiate(profiler, dirpath=str(folder))
     try:
         L.Trainer(**{k: v for k, v in options.items() if k != "profiler"}, logger=False, enable_checkpointing=False)
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
-    return options
+    return options | (_ddp(here) if here else {})
+
+
+def _ddp(here: Place) -> dict[str, Any]:
+    """Lightning's part of a rank. Buffers are alike on all ranks as it is; sending them around would cost time."""
+    strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment(), broadcast_buffers=False)
+    return {"strategy": strategy, "devices": here.local_world, "num_nodes": here.world // here.local_world}
 
 
 def build_trainer(
@@ -182,7 +258,7 @@ def build_trainer(
         **options,
         default_root_dir=folder,
         max_epochs=method.optim.last_epoch,
-        precision=PRECISION[config["precision"]],
+        **PRECISION[config["precision"]],
         logger=loggers,
         callbacks=callbacks,
         use_distributed_sampler=False,
@@ -204,7 +280,16 @@ def _quiet() -> None:
     """Lightning's banners and its advice about loaders that are not torch's say nothing a user can act on."""
     for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for text in ("does not have many workers", "smaller than the logging interval", "LeafSpec", "weights_only"):
+    for text in (
+        "does not have many workers",
+        "recommended to use `self.log",
+        "smaller than the logging interval",
+        "LeafSpec",
+        "weights_only",
+        "`broadcast_buffers` is deprecated",  # its successor is unknown to older torch
+        "Grad strides do not match",
+        "in eval mode at the start of training",  # teachers are
+    ):
         warnings.filterwarnings("ignore", f".*{text}.*")
 
 

@@ -105,7 +105,16 @@ def test_ranks_share_the_global_batch(data):
         return [b.index.tolist() for b in TrainLoader(data.store, data.train, batch=8, seed=0, rank=rank, world=world)]
 
     whole, first, second = run(0, 1), run(0, 2), run(1, 2)
-    assert [sorted(a + b) for a, b in zip(first, second, strict=True)] == [sorted(b) for b in whole]
+    assert [a + b for a, b in zip(first, second, strict=True)] == whole  # so that gathering restores the order
+
+
+def test_a_batch_that_ranks_cannot_share_is_refused(data):
+    with pytest.raises(UserError, match=r"method\.loader\.batch: found 8, expected a multiple of the 3 ranks"):
+        TrainLoader(data.store, data.train, batch=8, seed=0, world=3)
+    rows = data.train[:19]
+    with pytest.raises(UserError, match=r"drop_last: found false, and a last batch of 3 clips for 8 ranks"):
+        TrainLoader(data.store, rows, batch=16, seed=0, world=8)
+    assert len(TrainLoader(data.store, rows, batch=16, seed=0, world=8, drop_last=True)) == 1
 
 
 def test_the_loader_goes_on_where_it_was(data):

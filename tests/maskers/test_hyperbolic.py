@@ -303,6 +303,14 @@ def test_what_has_no_meaning_is_refused(more: dict[str, Any], message: str) -> N
         masker(encoder(), **more)
 
 
+@pytest.mark.parametrize("joint", [0, 3])  # one of the trunk, one with tokens
+def test_values_without_an_order_are_refused(joint: int) -> None:
+    own, x = encoder(), clips(2)
+    x[1, 0, 4, joint, 0] = math.nan
+    with pytest.raises(UserError, match="masking input: found NaN or infinite coordinates, expected finite ones"):
+        masker(own)(own, x)
+
+
 def test_noise_of_another_shape_is_refused() -> None:
     own, draws = encoder(), torch.rand(1, 2 * V, dtype=torch.float64)
     with pytest.raises(UserError, match=r"masking noise: found shape \(1, 36\), expected \(4, 36\)"):

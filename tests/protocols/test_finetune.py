@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from skelssl.checkpoints import build_encoder, load_encoder
 from skelssl.data.files import read_json
 from skelssl.data.module import open_dataset
+from skelssl.encoders.transformer import Transformer
 from skelssl.entry import config_dir
 from skelssl.errors import UserError
 from skelssl.evaluate import evaluate
@@ -205,6 +206,13 @@ def test_the_large_head_has_its_published_size(classes: int, count: int) -> None
     with torch.device("meta"):
         head = TokenHead(in_dim=6400, classes=classes)
     assert sum(p.numel() for p in head.parameters()) == count
+
+
+def test_ha_cm_with_its_head_has_its_published_size() -> None:
+    with torch.device("meta"):
+        encoder = Transformer(frames=72, patch=3, joints="outer", curvature=1.0)
+        head = TokenHead(in_dim=encoder.grid[1] * encoder.dim, classes=60)
+    assert sum(p.numel() for module in (encoder, head) for p in module.parameters()) == 15_898_172
 
 
 def test_the_large_head_is_its_definition() -> None:

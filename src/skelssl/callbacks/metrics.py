@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
 
 from skelssl.data.files import atomic_file
 
@@ -39,6 +40,7 @@ class MetricsCSV(Logger):
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """``config.yaml`` holds them."""
 
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         epoch = int(metrics.get("epoch", 0))
         row = {**metrics, "epoch": epoch, "step": step}
@@ -52,6 +54,7 @@ class MetricsCSV(Logger):
             shown = [f"{key} {value:.4g}" for key, value in metrics.items() if key != "epoch"]
             print(f"epoch {epoch + 1}  " + "  ".join(shown), flush=True)
 
+    @rank_zero_only
     def resume(self, steps: int, epochs: int, row: Mapping[str, float]) -> None:
         """Takes the table back to a checkpoint after ``steps`` finished steps and ``epochs`` finished epochs.
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from skelssl.data.batch import Batch
 from skelssl.data.store import RecipeStore
 from skelssl.errors import UserError
+from skelssl.parallel import share
 
 
 class EpochOrder:
@@ -30,10 +31,10 @@ class EpochOrder:
 class TrainLoader:
     """Shuffled batches of one rank; one thread gathers the next batches while the current one is used.
 
-    ``batch`` is the global size; rank r of W takes every W-th clip of each global batch. A last batch smaller than
-    ``min_batch`` is left out. ``overfit`` gives the same so many batches in every epoch. ``state_dict`` holds the
-    position, so that a run killed in mid-epoch goes on with the very next batch. Raises UserError where no batch is
-    left.
+    ``batch`` is the global size, which the number of ranks must divide; each takes its part of every batch
+    (`parallel.share`). A last batch smaller than ``min_batch`` is left out. ``overfit`` gives the same so many batches
+    in every epoch. ``state_dict`` holds the position, so that a run killed in mid-epoch goes on with the very next
+    batch. Raises UserError where no batch is left.
     """
 
     def __init__(
@@ -53,6 +54,10 @@ class TrainLoader:
         for key, value, low in (("batch", batch, max(min_batch, 1)), ("prefetch", prefetch, 0)):
             if not isinstance(value, int) or value < low:
                 raise UserError(f"method.loader.{key}: found {value!r}, expected a whole number of at least {low}")
+        if batch % world:
+            raise UserError(
+                f"method.loader.batch: found {batch}, expected a multiple of the {world} ranks that share it"
+            )
         self.store, self.batch, self.rank, self.world = store, batch, rank, world
         self.sampler = EpochOrder(rows if overfit is None else rows[: overfit * batch], seed)
         self.shuffled, self.prefetch = overfit is None, prefetch
@@ -61,6 +66,11 @@ class TrainLoader:
         self.length = full + int(not drop_last and rest >= max(min_batch, 1))
         if self.length == 0:
             raise UserError(f"method.loader.batch: found {batch}, expected at most the {len(rows)} training clips")
+        if (last := self.clips(self.length - 1)) < world:
+            raise UserError(
+                f"method.loader.drop_last: found false, and a last batch of {last} clips for {world} ranks, "
+                "expected true, or a clip for each rank"
+            )
 
     def __len__(self) -> int:
         return self.length
@@ -69,10 +79,17 @@ class TrainLoader:
         start, self.start = self.start % len(self), 0
         # Read here, not at construction: the epoch is set after iter() was called.
         order = self.sampler() if self.shuffled else self.sampler.rows
-        steps = [order[b * self.batch : (b + 1) * self.batch][self.rank :: self.world] for b in range(start, len(self))]
+        steps = [
+            order[b * self.batch : (b + 1) * self.batch][share(self.clips(b), self.rank, self.world)]
+            for b in range(start, len(self))
+        ]
         for position, batch in enumerate(ahead(self.store, steps, self.prefetch), start + 1):
             self.position = position
             yield batch
+
+    def clips(self, step: int) -> int:
+        """Clips of a global batch: ``batch``, but for the last one."""
+        return min(self.batch, len(self.sampler.rows) - step * self.batch)
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position}

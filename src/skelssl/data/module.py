@@ -21,6 +21,7 @@ from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import Source
 from skelssl.data.store import RecipeStore, open_store
 from skelssl.errors import UserError
+from skelssl.parallel import rank, world_size
 from skelssl.skeleton import layout
 
 
@@ -132,7 +133,10 @@ class SkeletonData(L.LightningDataModule):
             )
 
     def train_dataloader(self) -> TrainLoader:
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return self.part(rank(), world_size())
+
+    def part(self, rank: int, world: int) -> TrainLoader:
+        """The batches of one rank; raises UserError for a batch that ``world`` ranks cannot share."""
         return TrainLoader(
             self.dataset.store, self.dataset.train, seed=self.seed, rank=rank, world=world, **self.loader
         )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from skelssl.encoders.transformer import Transformer
 from skelssl.errors import UserError, check_flag, check_number
 from skelssl.maskers.motion_gumbel import gumbel_keys
-from skelssl.maskers.tokens import check_keep, kept, uniform
+from skelssl.maskers.tokens import check_finite, check_keep, kept, uniform
 from skelssl.poincare import Points, at, distance, expmap0, pairwise_distance, points, project
 
 LAYOUTS, KEEPS, AXES, SCALES = ("corrected", "reference"), ("high", "low"), ("joint", "time"), ("mul", "div")
@@ -124,6 +124,7 @@ class CrossMasker(nn.Module):
 
         ``noise``, (B, S·V/2) for attention and hierarchy, replaces the uniform draws.
         """
+        check_finite(x)  # those of the trunk reach no loss
         scores, half = self.scores(encoder, x), len(self.attention_tokens)
         if self.layout == "reference":  # both are flattened joint by joint, whatever the order of the tokens
             scores = Scores(*(s.mT for s in scores))

@@ -7,6 +7,7 @@ B = N·M sequences. It keeps the tokens with the smallest keys; what the keys ar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from skelssl.encoders.tokens import PERSONS
 from skelssl.errors import UserError
+from skelssl.parallel import per_clip
 from skelssl.skeleton import layout as body_layout
 
 
@@ -78,17 +80,12 @@ class TokenMasker:
         return len(body_layout(self.layout).joints)
 
     def check(self, x: Tensor) -> Tensor:
-        """``x``, at least float32; raises UserError for another shape and for values that have no order.
-
-        Values are looked at on the CPU alone. On a GPU the host would wait for the answer in every step, and there too
-        a NaN ends the run: it reaches the loss, whether its token is hidden or not.
-        """
+        """``x``, at least float32; raises UserError for another shape and for values that have no order."""
         if x.ndim != 5 or x.shape[2:] != (self.frames, self.joints, PERSONS):
             raise UserError(
                 f"masking input: found shape {tuple(x.shape)}, expected (N, C, {self.frames}, {self.joints}, {PERSONS})"
             )
-        if x.device.type == "cpu" and not x.isfinite().all():
-            raise UserError("masking input: found NaN or infinite coordinates, expected finite ones")
+        check_finite(x)
         return x.detach().to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -119,6 +116,16 @@ class RandomMask(TokenMasker):
         return smallest(uniform(x, (self.segments * self.joints,), generator, noise), self.visible_tokens)
 
 
+def check_finite(x: Tensor) -> None:
+    """Raises UserError for clips ``x`` with values that have no order.
+
+    Values are looked at on the CPU alone. On a GPU the host would wait for the answer in every step, and there too a
+    NaN in a token ends the run: it reaches the loss, whether the token is hidden or not.
+    """
+    if x.device.type == "cpu" and not x.isfinite().all():
+        raise UserError("masking input: found NaN or infinite coordinates, expected finite ones")
+
+
 def check_keep(found: str, keep: int, total: int, what: str) -> None:
     """Raises UserError, which blames the setting ``found``, unless something stays and something is hidden."""
     if not 1 <= keep < total:
@@ -130,7 +137,7 @@ def uniform(x: Tensor, shape: tuple[int, ...], generator: torch.Generator | None
     shape = (len(x) * x.shape[-1], *shape)
     if noise is None:
         device = "cpu" if generator is None else generator.device
-        noise = torch.rand(shape, generator=generator, dtype=x.dtype, device=device)
+        noise = per_clip(partial(torch.rand, dtype=x.dtype, device=device), shape, generator)
     if noise.shape != shape:
         raise UserError(f"masking noise: found shape {tuple(noise.shape)}, expected {shape}")
     return noise.to(x)

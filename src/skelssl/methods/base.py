@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from einops import rearrange
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -20,7 +21,7 @@ from skelssl.data.batch import Batch
 from skelssl.errors import UserError
 from skelssl.maskers.tokens import TokenMask
 from skelssl.optim import Optim
-from skelssl.parallel import seed_step, step_generator
+from skelssl.parallel import clip_generator, gather, rank, seed_step, share, step_generator, world_size
 from skelssl.views.temporal import crop_resize
 
 
@@ -57,6 +58,7 @@ class Method(L.LightningModule):
         self.optim, self.seed = Optim.parse(optim), seed
         self.seconds, self._since = 0.0, time.monotonic()
         self._sums: dict[str, Tensor] = {}  # of the epoch so far
+        self._total: int | None = None  # clips of the global batch; None in one process
 
     def encoders(self) -> dict[str, nn.Module]:
         """Encoders to ship by name; ``""`` is the default one."""
@@ -75,17 +77,29 @@ class Method(L.LightningModule):
         return [Shown("clip")]
 
     def generator(self, scope: str | int = "shared") -> torch.Generator:
-        """Random numbers of this step: ``shared`` is the same on all ranks, a rank's number is its own.
+        """Random numbers of this step: ``shared`` ones are the same on all ranks, a rank's number makes its own.
 
-        They come from (seed, epoch, step) alone, so a resumed run draws what the uninterrupted one would have drawn.
+        ``clips`` is for what is drawn clip by clip: a clip meets the same numbers whatever the number of ranks.
+        All come from (seed, epoch, step) alone, so a resumed run draws what the uninterrupted one would have drawn.
         """
+        if scope == "clips":
+            if self._total is None:
+                return step_generator(self.seed, self.current_epoch, self._step, 0)
+            mine = share(self._total, rank(), world_size())
+            return clip_generator(self.seed, self.current_epoch, self._step, self._total, mine)
         return step_generator(self.seed, self.current_epoch, self._step, scope)
+
+    def clips(self, batch: Batch) -> int:
+        """Clips of this step on all ranks."""
+        return len(batch) if self._total is None else self._total
 
     def configure_optimizers(self) -> Optimizer:
         return self.optim.build(self.parameter_groups())
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self._step = batch_idx
+        loader: Any = self.trainer.train_dataloader
+        self._total = loader.clips(batch_idx) if world_size() > 1 else None
         seed_step(self.seed, self.current_epoch, batch_idx, self.global_rank)  # dropout
         steps = self.trainer.num_training_batches
         done = batch_idx / steps if self.optim.interval == "step" else 0.0
@@ -93,17 +107,25 @@ class Method(L.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)
 
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """DDP takes the mean over ranks; a rank that holds fewer clips of a last batch counts for less in it."""
+        if self._total is not None and self._total % world_size():
+            mine = share(self._total, rank(), world_size())
+            loss = loss * ((mine.stop - mine.start) * world_size() / self._total)
+        super().backward(loss, *args, **kwargs)
+
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:
         if self.optim.clip is not None:
             self.clip_gradients(optimizer, gradient_clip_val=self.optim.clip, gradient_clip_algorithm="norm")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["seconds"] = self.elapsed
-        checkpoint["sums"] = {name: float(value) for name, value in self._sums.items()}
+        sums = gather(self._stacked()[None], even=True)  # (W, K)
+        checkpoint["sums"] = dict(zip(sorted(self._sums), sums.T.tolist(), strict=True))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.seconds = checkpoint["seconds"]
-        self._sums = {name: torch.tensor(value) for name, value in checkpoint["sums"].items()}
+        self._sums = {name: _own(torch.tensor(values).reshape(-1)) for name, values in checkpoint["sums"].items()}
 
     @property
     def elapsed(self) -> float:
@@ -116,10 +138,30 @@ class Method(L.LightningModule):
             before = self._sums.get(name, value.new_zeros(())).to(value.device)
             self._sums[name] = before + value.detach() * len(batch)
 
+    def epoch_means(self) -> dict[str, Tensor]:
+        """Means over the clips of all ranks since the epoch began."""
+        sums = self._stacked()
+        if world_size() > 1:
+            dist.all_reduce(sums)
+        totals = dict(zip(sorted(self._sums), sums, strict=True))
+        clips = totals.pop("clips")
+        return {name: total / clips for name, total in totals.items()}
+
+    def _stacked(self) -> Tensor:
+        """(K,) sums in the order of their names; (0,) at the beginning of an epoch."""
+        values = [self._sums[name].to(self.device) for name in sorted(self._sums)]
+        return torch.stack(values) if values else torch.zeros(0, device=self.device)
+
     def on_train_epoch_end(self) -> None:
-        clips = self._sums.pop("clips")
-        means = {f"train/{name}": total / clips for name, total in self._sums.items()}
+        means = {f"train/{name}": mean for name, mean in self.epoch_means().items()}
         if not means["train/loss"].isfinite():
             raise UserError(f"train/loss: found {means['train/loss']}, expected a finite number; try a lower optim.lr")
-        self.log_dict(means, sync_dist=True, prog_bar=True)
+        self.log_dict(means, prog_bar=True)
         self._sums = {}
+
+
+def _own(sums: Tensor) -> Tensor:
+    """This rank's part () of a checkpoint's sums (W,); the first takes all that another number of ranks wrote."""
+    if len(sums) == world_size():
+        return sums[rank()]
+    return sums.sum() if rank() == 0 else torch.zeros(())

@@ -45,7 +45,7 @@ class MAMP(Method):
         self.decoder.check_masking(masking)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        own = self.generator(self.global_rank)  # every clip and person has draws of its own
+        own = self.generator("clips")  # every clip and person has draws of its own
         x = self.view(batch, own)
         mask = self.masking(x, own)
 

@@ -43,7 +43,7 @@ class PSTL(Method):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # One draw per batch, the same on all ranks, in the reference's order: joints, then view by view.
         draw = self.generator("shared")
-        own = self.generator(self.global_rank) if getattr(self.view, "per_sample", False) else draw
+        own = self.generator("clips") if getattr(self.view, "per_sample", False) else draw
         dropped = self.csm(draw) if self.csm else []
         anchor = self.view(batch, own)
         temporal = self.view(batch, own)
@@ -56,7 +56,7 @@ class PSTL(Method):
         z = self.head(torch.cat(features), views=3).chunk(3)
         loss_temporal, loss_spatial = self.loss(*z)
         loss: Tensor = loss_temporal + loss_spatial
-        least = loss.new_tensor(2 * floor(len(batch), z[0].shape[1], self.loss.lambda_))  # of a batch so small
+        least = loss.new_tensor(2 * floor(self.clips(batch), z[0].shape[1], self.loss.lambda_))  # of a batch so small
         self.log_losses(batch, loss=loss, temporal=loss_temporal, spatial=loss_spatial, floor=least)
         return loss
 

@@ -73,7 +73,7 @@ class Skeleton2vec(Method):
         return {"": self.encoder, "student": self.student}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        own = self.generator(self.global_rank)  # every clip, person and mask has draws of its own
+        own = self.generator("clips")  # every clip, person and mask has draws of its own
         x = self.view(batch, own)
         masked = repeat(x, "n ... -> (n k) ...", k=self.masks)
         mask = self.masking(masked, own)
@@ -101,7 +101,7 @@ class Skeleton2vec(Method):
         self.teacher.update(self.student, self.momentum)
 
     def on_train_epoch_end(self) -> None:
-        means = {name: total / self._sums["clips"] for name, total in self._sums.items()}
+        means = self.epoch_means()
         super().on_train_epoch_end()
         self.teacher.check_ranks()
         more = {

@@ -93,7 +93,7 @@ class SkeletonContrast(Method):
         return {"": self.encoder, **{name: self.query[name].encoder for name in self.pair}}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        draw = self.generator(self.global_rank)
+        draw = self.generator("clips")
         first, second = self.view(batch, draw), self.view(batch, draw)
 
         q = {s: self.query[s](first) for s in self.pair}

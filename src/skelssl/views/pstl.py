@@ -81,7 +81,7 @@ class PSTLView(PlainView):
     def _draw(self, count: int, frames: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
         """K sets of frames (K, T), joints (K, V) and matrices (K, 3, 3); drawn in the order of the operations."""
         padding = frames // self.crop_ratio
-        start = torch.randint(2 * padding + 1, (count,), generator=generator)
+        start = spatial.integers(2 * padding + 1, (count,), generator)
         matrix = spatial.shear_matrix(spatial.draw_shear(count, self.shear, generator))
         angles = spatial.draw_angles(count, self.rot_main_deg, self.rot_other_deg, generator)
         matrix = spatial.rotation_matrix(angles) @ matrix

@@ -132,7 +132,7 @@ class ContrastView(CropView):
 
     def maps(self, count: int, generator: torch.Generator | None) -> Tensor:
         """One linear map per clip and joint, (K, V, 3, 3) float64, for column vectors; as many draws for any option."""
-        chosen, vanish = uniform((2, count), generator)
+        chosen, vanish = uniform((2, count), generator, clips=1)
         order = uniform((count, self.joints), generator).argsort(1)
         shear = shear_matrix(draw_shear(count, self.amplitude, generator))
         jitter = (2 * uniform((count, 3, 3), generator) - 1) * self.amplitude

@@ -6,16 +6,24 @@ Each matrix function takes numbers, K sets of them, and each drawing function ma
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from skelssl.parallel import per_clip
+
 OFF_DIAGONAL = ((0, 0, 1, 1, 2, 2), (1, 2, 0, 2, 0, 1))
 
 
-def uniform(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-    """U[0, 1) in float64, on the CPU."""
-    return torch.rand(shape, generator=generator, dtype=torch.float64)
+def uniform(shape: tuple[int, ...], generator: torch.Generator | None, clips: int = 0) -> Tensor:
+    """U[0, 1) in float64, on the CPU; ``clips`` is the dimension that counts the clips."""
+    return per_clip(partial(torch.rand, dtype=torch.float64), shape, generator, clips)
+
+
+def integers(high: int, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    """Uniform in 0 ... high - 1, int64, on the CPU; the first dimension counts the clips."""
+    return per_clip(partial(torch.randint, high), shape, generator)
 
 
 def draw_shear(count: int, amplitude: float, generator: torch.Generator | None) -> Tensor:
@@ -35,7 +43,7 @@ def shear_matrix(off: Tensor) -> Tensor:
 
 def draw_angles(count: int, main_deg: float, other_deg: float, generator: torch.Generator | None) -> Tensor:
     """(K, 3) angles in radians about x, y, z: U(0, main_deg) about one axis drawn at random, else U(0, other_deg)."""
-    main = torch.randint(3, (count, 1), generator=generator)
+    main = integers(3, (count, 1), generator)
     limit = torch.where(torch.arange(3) == main, main_deg, other_deg).double()
     return uniform((count, 3), generator) * limit * (math.pi / 180)
 
