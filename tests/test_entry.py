@@ -1,9 +1,10 @@
 import subprocess
 import sys
 
+import hydra
 import pytest
 
-from skelssl.entry import quote_path
+from skelssl.entry import composed, config_dir, quote_path
 
 PATHS = [
     "a b/c",
@@ -60,3 +61,11 @@ def test_any_path_survives_in_a_list(path, tmp_path, monkeypatch):
     for paths in ([path, "other"], ["other", path], [path, path]):
         override = OverridesParser.create().parse_override(quote_path(f"checkpoint=[{','.join(paths)}]"))
         assert override.value() == paths
+
+
+def test_composing_inside_of_a_command() -> None:
+    outside = composed("train", ["method=mamp", "dataset=pku2_xsub"])
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):  # as in a command
+        assert composed("train", ["method=mamp", "dataset=pku2_xsub"]) == outside
+        assert hydra.compose("evaluate", ["checkpoint=x"]).checkpoint == "x"  # which goes on
+    assert outside.method.probe.linear.batch == 32

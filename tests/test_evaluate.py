@@ -199,6 +199,29 @@ def test_a_released_file(run, data_root, tmp_path, monkeypatch):
     assert list(tmp_path.glob("outputs/pstl/synthetic/released-*/eval/knn/*/result.json"))
 
 
+def test_a_released_file_with_the_settings_of_another_method(run, data_root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(STGCN().state_dict(), "released.pt")
+    place = ("dataset=synthetic", *TINY_DATA, "source=pstl", "baseline=false", "limit.clips=1", "limit.epochs=1")
+    own = ask(data_root, "released.pt", *place, protocol="linear")[0]
+    given = ask(data_root, "released.pt", *place, "method=skeleton_contrast", protocol="linear")[0]
+    assert (own["method"], given["method"]) == ("pstl", "skeleton_contrast")
+    assert (own["recipe"]["optimizer"], given["recipe"]["optimizer"]) == ("adam", "sgd")
+    assert own["data_fingerprint"] != given["data_fingerprint"]  # aimclr, agcn
+    assert given["setting"] == "encoder of pstl, 1 clips a class, 1 probe epochs"
+    changed = ask(data_root, "released.pt", *place, "method=pstl", "method.probe.linear.lr=0.5", protocol="linear")[0]
+    assert changed["setting"] == "method.probe.linear.lr, 1 clips a class, 1 probe epochs"
+    same = ask(data_root, "released.pt", *place, "method=pstl", protocol="linear")[0]
+    shared = ("method", "setting", "recipe", "data_fingerprint", "top1")
+    assert {k: same[k] for k in shared} == {k: own[k] for k in shared}
+
+
+def test_a_released_file_has_its_methods_preset_for_the_dataset():
+    config = compose("evaluate", "checkpoint=x", "source=mamp", "method=mamp", "dataset=pku2_xview")
+    assert {key: config["method"]["probe"]["linear"][key] for key in ("lr", "batch")} == {"lr": 0.01, "batch": 32}
+    assert config["method"]["recipe"]["center"] is False
+
+
 def test_mistakes(run, data_root, tmp_path):
     _, folder = run
     with pytest.raises(UserError, match="checkpoint: found nothing at nowhere"):
@@ -212,9 +235,42 @@ def test_mistakes(run, data_root, tmp_path):
         UserError, match="then: found 'nothing', expected protocols out of cluster, finetune, fusion, knn, linear"
     ):
         read_protocols(["knn", "nothing"])
-    for key, value in (("seeds", "x"), ("seed", -1), ("limit.clips", 0)):
+    for key, value in (("seeds", "x"), ("seed", -1), ("limit.clips", 0), ("seeds", "[]"), ("seeds", "[0,1,0]"),
+                       ("weights", "[1,2]"), ("stream", "bone")):  # fmt: skip
         with pytest.raises(UserError, match=f"{key}: found"):
             ask(data_root, folder, f"{key}={value}")
+    with pytest.raises(UserError, match="method: found pstl, expected none without source=: a run brings its own"):
+        ask(data_root, folder, "method=pstl", "dataset=synthetic", *TINY_DATA)
+    with pytest.raises(UserError, match=r"ratio: found \[\], expected at least one"):
+        ask(data_root, folder, "ratio=[]", protocol="semi")
+
+
+@pytest.mark.parametrize("suite", ["[suite]", "[fusion]", "[transfer]"])
+def test_a_suite_holds_protocols_of_one_run(run, data_root, suite):
+    with pytest.raises(UserError, match=f"suite: found {suite[1:-1]}, expected protocols of one run on its own data"):
+        ask(data_root, run[1], f"protocol.suite={suite}", protocol="suite")
+
+
+def test_an_empty_suite_is_not_the_papers(run, data_root):
+    with pytest.raises(UserError, match=r"suite: found \[\], expected at least one protocol"):
+        ask(data_root, run[1], "protocol.suite=[]", protocol="suite")
+
+
+def test_what_a_published_recipe_would_ignore_is_refused(run, data_root):
+    _, folder = run
+    with pytest.raises(UserError, match=r"protocol.recipe.epochs: found 3, expected 100: mode=paper takes the recipe"):
+        ask(data_root, folder, "protocol.recipe.epochs=3", protocol="linear")
+    with pytest.raises(UserError, match=r"protocol.choose.k: found \[1\], expected \[1, 5, 20, 50\]: mode=paper"):
+        ask(data_root, folder, "protocol.choose.k=[1]")
+    clean = ("mode=clean", "protocol.recipe.epochs=3", "protocol.choose=null", "limit.clips=1", "baseline=false")
+    assert ask(data_root, folder, *clean, protocol="linear")[0]["recipe"]["epochs"] == 3
+
+
+def test_classes_without_training_clips_are_said(run, data_root, capsys):
+    _, folder = run
+    result = ask(data_root, folder, "dataset=synthetic", *TINY_DATA, "dataset.classes=6", "baseline=false")[0]
+    assert (result["classes_without_training"], result["test_clips_without_training"]) == (2, 0)
+    assert "synthetic: 2 classes have no training clip; 0 test clips are of those" in capsys.readouterr().out
 
 
 def test_a_run_from_elsewhere_builds_nothing_else(run, data_root, tmp_path):

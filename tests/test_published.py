@@ -2,10 +2,16 @@
 
 from collections import Counter
 from importlib.resources import files
+from pathlib import Path
 
+import pytest
 import yaml
 
-from skelssl.published import STATUSES, published_cells, targets
+from skelssl.data.ntu import NTU
+from skelssl.data.pku import PKU
+from skelssl.published import STATUSES, departures, published_cells, targets, whole
+from skelssl.runs import claim, load_config
+from tests.helpers.config import compose
 
 METHODS = {"pstl", "skeleton_contrast", "skeleton2vec", "ha_cm", "mamp"}
 DATASETS = {"ntu60_xsub", "ntu60_xview", "ntu120_xsub", "ntu120_xset", "pku1_xsub", "pku2_xsub"}
@@ -64,6 +70,31 @@ def test_every_cell_of_the_tables_is_here() -> None:
         ("ha_cm", "linear"): 5,
         ("mamp", "linear"): 10, ("mamp", "finetune"): 12, ("mamp", "semi"): 4, ("mamp", "transfer"): 3,
     }  # fmt: skip
+
+
+def test_the_clips_of_the_splits_are_those_of_the_sources() -> None:
+    for name in ("ntu60", "ntu120"):
+        for split, (train, test) in NTU(name).expected()["splits"].items():
+            assert whole(f"{name}_{split}", train, test)
+            assert not whole(f"{name}_{split}", train, int(0.98 * test))
+    for name in ("pku1", "pku2"):
+        assert whole(f"{name}_xsub", *PKU(name).facts["splits"]["xsub"]["clips"])
+    assert whole("pku2_xsub", 5_332, 1_613)  # the other number in the papers
+    assert not whole("synthetic", 432, 288)
+    assert not whole("ntu60_xsub", None, 16_487)
+    assert {c.dataset for c in published_cells()} == set(DATASETS)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_a_run_without_changes_departs_from_nothing(method: str, tmp_path: Path) -> None:
+    claim(tmp_path, compose("train", f"method={method}", "dataset=pku2_xsub", "stream=motion", "seed=3"))
+    config = load_config(tmp_path)
+    assert departures(config) == ()
+    config["method"]["probe"]["linear"]["lr"] = 7.0
+    config["trainer"]["limit_train_batches"] = 2
+    assert departures(config) == ("method.probe.linear.lr", "trainer.limit_train_batches")
+    config["dataset"]["name"] = "mine"
+    assert departures(config) == ("dataset",)
 
 
 def test_a_variant_is_never_the_target_of_the_default() -> None:

@@ -8,12 +8,12 @@ import pytest
 
 from skelssl import report
 from skelssl.errors import UserError
-from tests.helpers.results import write_evaluation
+from tests.helpers.results import as_published, write_evaluation
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    write_evaluation(tmp_path / "runs" / "a", top1_best_epoch=0.8, mean_class_accuracy=0.5)
+    write_evaluation(tmp_path / "runs" / "a", top1_best_epoch=0.8, mean_class_accuracy=0.5, **as_published())
     write_evaluation(tmp_path / "runs" / "a2", dataset="synthetic_xsub", protocol="knn")
     return tmp_path / "runs"
 
@@ -48,6 +48,15 @@ def test_writes_only_what_is_asked_for(tree: Path, tmp_path: Path) -> None:
     assert first["published"] == [{"value": 81.8, "status": "second_hand", "source": "DiMoP, Table I"}]
     assert second["published"] == []
     assert 'style="left:81.8%"' in forms["html"].read_text()
+
+
+def test_a_reduced_run_has_no_gap_and_the_notes_say_why(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "run", **as_published("method.optim.epochs=6"))
+    table = report.collect([tmp_path])
+    assert "| gap |" not in table.markdown()
+    assert "81.8 (second hand)" in table.markdown()
+    assert "No gap for pstl ntu60_xview linear: not as published in method.optim.epochs." in table.markdown()
+    assert (table.json()[0]["gap"], table.json()[0]["departures"]) == (None, ["method.optim.epochs"])
 
 
 def test_several_seeds_show_mean_and_deviation(tmp_path: Path) -> None:

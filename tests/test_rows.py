@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,14 +10,14 @@ import pytest
 from skelssl.errors import UserError
 from skelssl.protocols.statistics import paired_difference, spread
 from skelssl.rows import find_results, gather, read_metrics
-from tests.helpers.results import write_evaluation
+from tests.helpers.results import as_published, write_evaluation
 
 
 def test_one_run(tmp_path: Path) -> None:
-    write_evaluation(tmp_path / "ab12")
+    write_evaluation(tmp_path / "ab12", **as_published())
     (row,) = gather(find_results([tmp_path / "ab12"]))
     assert row.cell == ("pstl", "ntu60_xview", "linear", "paper", None, "joint")
-    assert (row.runs, row.seeds, row.n_test) == (("ab12",), (0,), 4)
+    assert (row.runs, row.seeds, row.n_test) == (("ab12",), (0,), 18_932)
     assert (row.top1, row.best, row.random_init) == (spread([0.75]), None, spread([0.25]))
     assert row.mean_class is None
     assert row.gap == pytest.approx(75 - 81.8)
@@ -107,8 +108,51 @@ def test_metrics_leave_empty_cells_out(tmp_path: Path) -> None:
         read_metrics(tmp_path / "absent.csv")
 
 
-def test_a_gap_needs_the_published_probe_and_a_number_that_may_be_a_target(tmp_path: Path) -> None:
-    write_evaluation(tmp_path / "clean", mode="clean")
-    write_evaluation(tmp_path / "unverified", dataset="ntu120_xsub")
-    write_evaluation(tmp_path / "quick", setting="2 clips a class")
-    assert [row.gap for row in gather(find_results([tmp_path]))] == [None, None, None]
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"mode": "clean"}, ("mode",)),
+        ({"n_train": 965, "n_test": 516}, ("data",)),  # another set under the name
+        ({"overrides": ["method.optim.epochs=6", "method.encoder.hidden=8"]},
+         ("method.encoder.hidden", "method.optim.epochs")),
+        ({"overrides": ["experiment=pstl_short", "seed=4"], "mode": "clean"},
+         ("mode", "method.head.dim", "method.loader.batch", "method.loss.lambda_", "method.optim.epochs",
+          "method.optim.interval", "method.optim.lr", "method.optim.warmup_epochs")),
+        ({"recipe": {"fusion": [{"departures": []}, {"departures": ["method.optim.lr"]}]}}, ("method.optim.lr",)),
+        ({"recipe": {"fusion": [{}, {"departures": []}]}}, ("recipe.fusion",)),  # nobody knows the other run
+    ],
+)  # fmt: skip
+def test_only_the_published_setting_has_a_gap(tmp_path: Path, change: dict[str, Any], expected: tuple[str]) -> None:
+    facts = {**as_published(*change.get("overrides", ())), **change}
+    write_evaluation(tmp_path / "run", **facts)
+    (row,) = gather(find_results([tmp_path]))
+    assert [p.value for p in row.published] == [81.8]  # still shown
+    assert (row.departures, row.gap) == (expected, None)
+
+
+def test_what_is_no_other_setting(tmp_path: Path) -> None:
+    free = ("seed=7", "precision=bf16", "method.monitor.k=5", "data_root=/elsewhere", "trainer.accelerator=cpu")
+    write_evaluation(tmp_path / "run", **as_published(*free))
+    write_evaluation(tmp_path / "unfiltered", **as_published() | {"n_train": 37_920, "n_test": 18_960})
+    assert [row.gap for row in gather(find_results([tmp_path]))] == [pytest.approx(75 - 81.8)] * 2
+
+
+def test_a_file_without_a_run_has_the_published_setting(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "released-1", **as_published())
+    (tmp_path / "released-1" / "config.yaml").unlink()
+    assert [row.gap for row in gather(find_results([tmp_path]))] == [pytest.approx(75 - 81.8)]
+
+
+def test_a_published_variant_has_its_own_setting(tmp_path: Path) -> None:
+    variant = ("method=skeleton_contrast", "method.mode=intra", "method.pair=[graph]")
+    cell = {"method": "skeleton_contrast", "setting": "intra graph"}
+    write_evaluation(tmp_path / "a", **as_published(*variant), **cell)
+    write_evaluation(tmp_path / "b", **as_published(*variant, "method.loader.batch=256"), **cell)
+    found = [(row.gap, row.departures) for row in gather(find_results([tmp_path]))]
+    assert found == [(pytest.approx(75 - 72.5), ()), (None, ("method.loader.batch",))]
+
+
+def test_a_gap_needs_a_number_that_may_be_a_target(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "unverified", dataset="ntu120_xsub", n_train=63_026, n_test=50_919)
+    write_evaluation(tmp_path / "quick", **as_published(), setting="2 clips a class")
+    assert [(row.gap, row.departures) for row in gather(find_results([tmp_path]))] == [(None, ()), (None, ())]

@@ -60,6 +60,7 @@ def load_encoder(
     source: str | None = None,
     representation: str | None = None,
     *,
+    method: Mapping[str, Any] | None = None,
     trust: Collection[str] = (),
     stream: str = "joint",
     **overrides: Any,
@@ -67,15 +68,19 @@ def load_encoder(
     """An encoder in eval mode: ``(N, 3, T, V, M) -> (N, D)``.
 
     ``path`` is a run folder, its ``encoder/`` folder, or, with ``source`` (one of ``SOURCES``), a state dict
-    released elsewhere. ``representation`` picks one encoder of several (``seq``, ``graph``, ``image``), or all of
-    them with ``concat_l2``: their features, each of length 1, side by side.
+    released elsewhere. Such a file has the recipe, views and probes of ``method``, a resolved method block, else those
+    of its source for NTU RGB+D 60. ``representation`` picks one encoder of several (``seq``, ``graph``, ``image``), or
+    all of them with ``concat_l2``: their features, each of length 1, side by side.
     ``overrides`` replace arguments of the encoder (``hidden=64``); the views of a file from elsewhere follow them
-    (``frames=120``). The module carries ``recipe`` (dict), ``view``
+    (``frames=120``) where ``method`` does not give them. The module carries ``recipe`` (dict), ``view``
     (``probe`` and ``test`` views by name), ``layout`` (Layout), ``probe`` (recipes of the protocols) and ``about``.
     Raises UserError for a file of another format or shape, and for a module outside skelssl and ``trust``.
     """
     path = Path(path)
-    about, state = _foreign(path, source, representation, stream, overrides) if source else _own(path, representation)
+    if source:
+        about, state = _foreign(path, source, representation, stream, overrides, method)
+    else:
+        about, state = _own(path, representation)
     about = {**about, "encoder": {**about["encoder"], **overrides}}
     encoder = build_encoder(about, trust)
     _load(encoder, state, path)
@@ -232,7 +237,12 @@ SOURCES: dict[str, Callable[[Mapping[str, Any]], dict[str, Tensor]]] = {
 
 
 def _foreign(
-    path: Path, source: str, representation: str | None, stream: str, overrides: Mapping[str, Any]
+    path: Path,
+    source: str,
+    representation: str | None,
+    stream: str,
+    overrides: Mapping[str, Any],
+    method: Mapping[str, Any] | None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if source not in SOURCES:
         raise UserError(f"source: found {source!r}, expected one of {', '.join(SOURCES)}")
@@ -240,6 +250,9 @@ def _foreign(
         raise UserError(f"{path}: found no file, expected a checkpoint of {source}")
     state = {k: _widened(v) for k, v in SOURCES[source](read_state(path)).items()}
     about = foreign_about(source, stream, encoder=overrides)
+    if method:
+        keep = ("recipe", "view", "probe", *(["encoder"] if method["name"] == source else []))
+        about |= {"method": method["name"], **{key: method[key] for key in keep}}
     if "_target_" not in about["encoder"]:
         return _one_of(about, state, representation, path)
     if representation:

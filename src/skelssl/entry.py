@@ -9,10 +9,11 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -63,6 +64,14 @@ def run_hydra(config_name: str, task: Callable[[DictConfig], None]) -> None:
             raise mistakes[-1]
 
     _guarded(jobs, config_name)
+
+
+def composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """``conf/<config_name>.yaml`` with ``overrides``, as a command would have it, and not resolved."""
+    if GlobalHydra.instance().is_initialized():  # inside of a command, on the same ``conf/``
+        return hydra.compose(config_name, list(overrides))
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return hydra.compose(config_name, list(overrides))
 
 
 def help_text(config_name: str, about: str) -> str:
@@ -168,12 +177,11 @@ def _unknown_key(key: str, config_name: str | None) -> str:
     """Names the keys that stand beside the wrong one, the likeliest first."""
     parent, _, leaf = key.rpartition(".")
     try:
-        with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-            groups = [a for a in sys.argv[1:] if re.fullmatch(r"(method|dataset|protocol)=\w+", a)]
-            if config_name == "prepare" and not any(a.startswith("dataset=") for a in groups):
-                groups.append("dataset=synthetic")
-            node = hydra.compose(config_name, groups)
-            node = OmegaConf.select(node, parent) if parent else node
+        groups = [a for a in sys.argv[1:] if re.fullmatch(r"(method|dataset|protocol)=\w+", a)]
+        if config_name == "prepare" and not any(a.startswith("dataset=") for a in groups):
+            groups.append("dataset=synthetic")
+        node: DictConfig = composed(config_name or "", groups)
+        node = OmegaConf.select(node, parent) if parent else node
         known = [str(k) for k in node]
     except Exception:  # the other arguments may be wrong as well; the key alone is still worth a sentence
         known = []

@@ -54,6 +54,7 @@ def evaluate_one(config: Mapping[str, Any]) -> None:
 def evaluate_run(folder: Path, protocols: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
     """Evaluates a finished run from inside its own job (``then=[linear,knn]``) and adds new figures to its metrics."""
     asked = OmegaConf.load(config_dir() / "evaluate.yaml")
+    del asked["defaults"]  # type: ignore[arg-type]
     shared = ("data_root", "precision", "trainer", "limit", "trust")
     asked.merge_with({key: config[key] for key in shared if key in config})
     asked.merge_with({"dataset": None, "checkpoint": str(folder)})
@@ -82,24 +83,21 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
     """
     check(config)
     path = run_of(Path(config["checkpoint"]))
-    encoder = load_encoder(
-        path, config["source"], config["representation"], trust=config["trust"], stream=config["stream"]
-    )
+    encoder, data = opened(config, path)
     about: dict[str, Any] = encoder.about  # type: ignore[assignment]
-    data = open_dataset(dataset_of(config, path), about["recipe"], config["data_root"])
-    if config.get("dataset") is None and data.fingerprint != about["data_fingerprint"]:
-        raise UserError(
-            f"data_root={config['data_root']}: found data of fingerprint {data.fingerprint}, expected "
-            f"{about['data_fingerprint']} of {path}; name the dataset to evaluate on other data"
-        )
     digest = weights_digest(weights_files(path, config["representation"]))
     facts = {
         "method": about["method"], "dataset": data.name, "mode": config["mode"], "stream": about["stream"],
         "data_fingerprint": data.fingerprint, "checkpoint_sha256": digest, "precision": config["precision"],
     }  # fmt: skip
+    if config.get("method"):  # a run has its own views and sizes, a file those that are given with it
+        facts |= {"view": about["view"], "architecture": about["encoder"]}
     foreign = Path("outputs") / about["method"] / data.name / f"{path.stem}-{digest[:8]}"
     home = (path if path.is_dir() else foreign) / "eval"
     bench, results = Bench(encoder, about, data, config), []
+    if (unseen := coverage(bench.trained))["classes_without_training"]:
+        say(f"{data.name}: {unseen['classes_without_training']} classes have no training clip; "
+            f"{unseen['test_clips_without_training']} test clips are of those")  # fmt: skip
     for protocol, recipe in tasks(config, protocols, about):
         cell = {
             **facts, "protocol": protocol["name"], "recipe": recipe,
@@ -115,6 +113,24 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
             say(several_lines(summary))
         results += cells
     return results
+
+
+def opened(config: Mapping[str, Any], path: Path) -> tuple[nn.Module, Dataset]:
+    """The encoder at ``path`` and the data it is asked about; raises UserError where the two do not belong together."""
+    encoder = load_encoder(
+        path, config["source"], config["representation"], method=config.get("method"), trust=config["trust"],
+        stream=config["stream"],
+    )  # fmt: skip
+    about: dict[str, Any] = encoder.about  # type: ignore[assignment]
+    if config["stream"] not in ("joint", about["stream"]):
+        raise UserError(f"stream: found {config['stream']}, expected that of {path}, {about['stream']}")
+    data = open_dataset(dataset_of(config, path), about["recipe"], config["data_root"])
+    if config.get("dataset") is None and data.fingerprint != about["data_fingerprint"]:
+        raise UserError(
+            f"data_root={config['data_root']}: found data of fingerprint {data.fingerprint}, expected "
+            f"{about['data_fingerprint']} of {path}; name the dataset to evaluate on other data"
+        )
+    return encoder, data
 
 
 class Bench:
@@ -163,7 +179,11 @@ class Bench:
 
 def weights_digest(files: Sequence[Path]) -> str:
     """SHA-256 of one file's bytes; of several, that of their digests one after the other."""
-    digests = [sha256(file) for file in files]
+    return joint_digest([sha256(file) for file in files])
+
+
+def joint_digest(digests: Sequence[str]) -> str:
+    """One digest as it is; several as that of them all, one after the other."""
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
@@ -186,8 +206,14 @@ def check(config: Mapping[str, Any]) -> None:
         raise UserError(f"representation: found {config['representation']}, expected one name")
     for key in ("seed", "seeds"):
         values = config[key] if isinstance(config[key], list) else [config[key]]
-        if not all(value is None or (isinstance(value, int) and value >= 0) for value in values):
+        if not values or not all(value is None or (isinstance(value, int) and value >= 0) for value in values):
             raise UserError(f"{key}: found {config[key]!r}, expected whole numbers of at least 0")
+        if len(set(values)) < len(values):
+            raise UserError(f"{key}: found {config[key]!r}, expected each number once")
+    if config.get("method") and not config["source"]:
+        raise UserError(
+            f"method: found {config['method']['name']}, expected none without source=: a run brings its own"
+        )
     for key, value in config["limit"].items():
         if value is not None and (not isinstance(value, int) or value < 1):
             raise UserError(f"limit.{key}: found {value!r}, expected null or a whole number of at least 1")

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from skelssl.errors import UserError
-from skelssl.evaluate import Done, check, evaluate, run_of, short_hash
+from skelssl.evaluate import Done, check, evaluate, joint_digest, run_of, short_hash
 from skelssl.probes import read_protocols
 from skelssl.protocols.frozen import COVERAGE
 from skelssl.protocols.fusion import fuse, read_part, stream_name, weights_of
 from skelssl.protocols.ranks import agree, say
+from skelssl.published import departures
 from skelssl.results import one_line, several_lines, summarise, write_result, write_summary
-from skelssl.runs import git_commit
+from skelssl.runs import git_commit, load_config
 
 SHARED = ("dataset", "protocol", "mode")  # what the results of all runs must agree in
 
@@ -65,13 +66,15 @@ def _fused(home: Path, parts: Sequence[Done], config: Mapping[str, Any]) -> Done
     votes = any(r["calibration_error"] is None for r in results)
     scores = replace(scores, votes=votes, test_selected=any(r["test_touched_for_selection"] for r in results))
     sources = [{"result": part.folder.name, "method": r["method"], "stream": r["stream"], "setting": r["setting"],
-                "checkpoint_sha256": r["checkpoint_sha256"], "top1": r["top1"], "weight": w}
+                "checkpoint_sha256": r["checkpoint_sha256"], "top1": r["top1"], "weight": w,
+               "departures": _departures(part.folder)}
                for part, r, w in zip(parts, results, weights, strict=True)]  # fmt: skip
     usual = config["weights"] is None and len(set(streams)) == len(streams)
     same = {key: _same(results, key) for key in (*SHARED, *COVERAGE, "n_train", "labels_used", "data_fingerprint")}
     facts = {
         **same, "method": _joined(results, "method"), "stream": stream_name(streams), "seed": results[0]["seed"],
         "setting": ", ".join(filter(None, [_joined(results, "setting"), None if usual else _said(weights)])) or None,
+        "checkpoint_sha256": joint_digest([r["checkpoint_sha256"] for r in results]), "encoder": _cost(results),
         "recipe": {"fusion": sources}, "n_test": len(scores.label), "git_commit": git_commit(),
         "seconds": round(sum(r["seconds"] for r in results), 2),
     }  # fmt: skip
@@ -81,9 +84,22 @@ def _fused(home: Path, parts: Sequence[Done], config: Mapping[str, Any]) -> Done
     return Done(folder, write_result(folder, facts, scores, baseline, names, class_names), fresh=True)
 
 
+def _departures(folder: Path) -> list[str]:
+    """Keys in which the run that was evaluated is not the published one; none of a file without a run."""
+    run = next(path.parent for path in folder.parents if path.name == "eval")
+    return list(departures(load_config(run))) if (run / "config.yaml").exists() else []
+
+
 def _same(results: Sequence[Mapping[str, Any]], key: str) -> Any:
     """What all results say, else nothing."""
     return results[0][key] if all(r[key] == results[0][key] for r in results) else None
+
+
+def _cost(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of all encoders together; what they were timed with where it is the same for all."""
+    costs = [r["encoder"] for r in results]
+    added = {key: sum(cost[key] for cost in costs) for key in ("parameters", "gflops", "ms_per_sample")}
+    return {key: added[key] if key in added else _same(costs, key) for key in costs[0]}
 
 
 def _joined(results: Sequence[Mapping[str, Any]], key: str) -> str | None:

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from skelssl.entry import config_dir
 from skelssl.errors import UserError
 from skelssl.protocols.subsets import SMALLEST
+from skelssl.published import departures
 from skelssl.runs import resolved
 
 CHANGES = ("ratio", "select", "k", "temperature", "weights")  # keys of evaluate.yaml that replace one of a recipe
@@ -38,9 +39,10 @@ def read_protocols(names: Any, key: str = "then") -> list[Block]:
         changed = entry if isinstance(entry, Mapping) else {"name": entry}
         if (name := changed.get("name")) not in known:
             raise UserError(f"{key}: found {name!r}, expected protocols out of {', '.join(known)}")
-        if key in ("then", "suite") and name in ALONE:
+        block = {**resolved(OmegaConf.load(folder / f"{name}.yaml")), **changed}  # type: ignore[arg-type]
+        if (key in ("then", "suite") and name in ALONE) or (key in ("suite", "protocol.of") and "run" not in block):
             raise UserError(f"{key}: found {name}, expected protocols of one run on its own data")
-        protocols.append({**resolved(OmegaConf.load(folder / f"{name}.yaml")), **changed})  # type: ignore[arg-type]
+        protocols.append(block)
     return protocols
 
 
@@ -59,7 +61,10 @@ def _members(protocol: Block, about: Block) -> list[Block]:
     """A protocol, or those of a suite: as asked, as the method's paper reports, or the usual ones."""
     if "suite" not in protocol:
         return [protocol]
-    return read_protocols(protocol["suite"] or about["probe"].get("suite") or [*USUAL], "suite")
+    asked = about["probe"].get("suite", [*USUAL]) if protocol["suite"] is None else protocol["suite"]
+    if not (members := read_protocols(asked, "suite")):
+        raise UserError(f"suite: found {asked!r}, expected at least one protocol")
+    return members
 
 
 def probe_recipes(config: Block, protocol: Block, about: Block) -> list[dict[str, Any]]:
@@ -73,6 +78,8 @@ def probe_recipes(config: Block, protocol: Block, about: Block) -> list[dict[str
         )
     usual = SMALLEST if config["limit"]["clips"] else protocol["ratio"]  # a tenth of a few clips a class is none
     ratio = usual if config["ratio"] is None else config["ratio"]
+    if ratio == []:
+        raise UserError("ratio: found [], expected at least one")
     select = config["select"] or recipe.get("select", protocol["recipe"]["select"])
     return [{**recipe, "ratio": one, "select": select} for one in (ratio if isinstance(ratio, list) else [ratio])]
 
@@ -82,7 +89,10 @@ def probe_recipe(config: Block, protocol: Block, about: Block) -> dict[str, Any]
 
     A protocol that repeats another one carries it under ``of``, with its recipe.
     """
-    recipe = dict(_published(config, protocol, about) or protocol["recipe"])
+    published = _published(config, protocol, about)
+    if config["mode"] == "paper":
+        _unchanged(protocol, ("recipe", "choose") if published else ("choose",))
+    recipe = dict(published or protocol["recipe"])
     given = {key: config[key] for key in ("k", "temperature") if key in recipe and config[key] is not None}
     recipe |= given
     if config["mode"] == "clean" and protocol.get("choose"):
@@ -104,13 +114,33 @@ def _published(config: Block, protocol: Block, about: Block) -> Block | None:
     return next((about["probe"][name] for name in names if about["probe"].get(name)), None)
 
 
+def _unchanged(protocol: Block, keys: Sequence[str]) -> None:
+    """Raises UserError where the command line changed parts of a protocol that ``mode=paper`` does not use."""
+    (shipped,) = read_protocols([protocol["name"]], "protocol")
+    for key in keys:
+        found, usual = protocol.get(key) or {}, shipped.get(key) or {}
+        if odd := [part for part in {**usual, **found} if found.get(part) != usual.get(part)]:
+            raise UserError(
+                f"protocol.{key}.{odd[0]}: found {found.get(odd[0])!r}, expected {usual.get(odd[0])!r}: mode=paper "
+                "takes the recipe that the run's method publishes, mode=clean takes this one"
+            )
+
+
 def setting(config: Block, about: Block, recipe: Block, dataset: str) -> str | None:
     """What sets a result apart from the published protocol, so that the two never share a row of the report."""
     limit, source = config["limit"], about["dataset"]
-    parts = [about.get("setting"), source if source != dataset else None, *_labelled(recipe, about), *_lost(recipe),
-             *_changed(config, recipe), limit["clips"] and f"{limit['clips']} clips a class",
+    parts = [about.get("setting"), source if source != dataset else None, *_given(config), *_labelled(recipe, about),
+             *_lost(recipe), *_changed(config, recipe), limit["clips"] and f"{limit['clips']} clips a class",
              limit["epochs"] and f"{limit['epochs']} probe epochs"]  # fmt: skip
     return ", ".join(str(p) for p in parts if p) or None
+
+
+def _given(config: Block) -> list[str]:
+    """What ``method=`` gives a released file that is not its own."""
+    if not (method := config.get("method")):
+        return []
+    source = [f"encoder of {config['source']}"] if config["source"] != method["name"] else []
+    return [*source, *(key for key in departures(config) if key.startswith("method."))]
 
 
 def _labelled(recipe: Block, about: Block) -> list[str]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import yaml
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from skelssl.entry import composed
+from skelssl.runs import identity, resolved
+
+# What a run may have of its own and still be the published one: who draws, how it is watched, how it is computed.
+FREE = ("seed", "precision", "compile", "method.monitor")
+TOLERANCE = 0.01  # of the clips of a split: papers disagree by less, since some recordings cannot be used
 
 Status = Literal["confirmed", "second_hand", "unverified"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -25,6 +35,7 @@ class Published:
     status: Status
     source: str  # where it was read, as a phrase
     setting: str | None = None
+    overrides: tuple[str, ...] = ()  # of a variant: what trains it, beside method=M dataset=D
 
     @property
     def tag(self) -> str:
@@ -33,10 +44,18 @@ class Published:
 
 
 @lru_cache
+def _facts() -> dict[str, Any]:
+    return dict(yaml.safe_load((files("skelssl") / "facts" / "published.yaml").read_text("utf-8")))
+
+
+@lru_cache
 def published_cells() -> tuple[Published, ...]:
     """All cells of the file, unverified ones included."""
-    facts = yaml.safe_load((files("skelssl") / "facts" / "published.yaml").read_text("utf-8"))
-    return tuple(Published(**cell | {"source": facts["sources"][cell["source"]]}) for cell in facts["cells"])
+    facts = _facts()
+    return tuple(
+        Published(**cell | {"source": facts["sources"][cell["source"]], "overrides": tuple(cell.get("overrides", ()))})
+        for cell in facts["cells"]
+    )
 
 
 def targets(method: str, dataset: str, protocol: str, stream: str, setting: str | None = None) -> list[Published]:
@@ -44,3 +63,33 @@ def targets(method: str, dataset: str, protocol: str, stream: str, setting: str 
     cell = (method, dataset, protocol, stream, setting)
     found = [p for p in published_cells() if (p.method, p.dataset, p.protocol, p.stream, p.setting) == cell]
     return sorted((p for p in found if p.status != "unverified"), key=lambda p: STATUSES.index(p.status))
+
+
+@lru_cache
+def _plain(*overrides: str) -> dict[str, Any]:
+    """Identity of the run that these train; empty for names that the package does not ship."""
+    try:
+        return identity(resolved(composed("train", overrides)))
+    except (HydraException, OmegaConfBaseException):
+        return {}
+
+
+def departures(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> tuple[str, ...]:
+    """Keys in which a run's ``config.yaml`` is not what ``method=M dataset=D`` trains with ``overrides`` alone.
+
+    ``FREE`` keys and those of the machine do not count. A data set that the package does not ship is one itself.
+    """
+    own = identity(config)
+    method, dataset = ((config.get(key) or {}).get("name") for key in ("method", "dataset"))
+    usual = _plain(f"method={method}", f"dataset={dataset}", f"stream={config.get('stream', 'joint')}", *overrides)
+    if not usual:
+        return ("dataset",)
+    odd = (key for key in sorted(own.keys() | usual.keys()) if own.get(key) != usual.get(key))
+    return tuple(key for key in odd if not any(key == free or key.startswith(free + ".") for free in FREE))
+
+
+def whole(dataset: str, n_train: int | None, n_test: int | None) -> bool:
+    """Is this the full split that papers report on, but for TOLERANCE? False for a data set without such counts."""
+    sides = zip((n_train, n_test), _facts()["clips"].get(dataset, ()), strict=False)
+    close = [found is not None and abs(found - full) <= TOLERANCE * full for found, full in sides]
+    return bool(close) and all(close)

@@ -61,7 +61,7 @@ def _plain(row: Row) -> dict[str, Any]:
         | {key: value._asdict() if value else None for key, value in spreads.items()}
         | {"difference": row.difference._asdict() if row.difference else None}
         | {"published": [{"value": p.value, "status": p.status, "source": p.source} for p in row.published]}
-        | {"gap": row.gap}
+        | {"gap": row.gap, "departures": list(row.departures)}
     )
 
 

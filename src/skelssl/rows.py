@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from skelssl.data.files import read_json
 from skelssl.errors import UserError
 from skelssl.protocols.statistics import Interval, Spread, paired_difference, spread
-from skelssl.published import Published, targets
+from skelssl.published import Published, departures, targets, whole
 from skelssl.results import KEYS
 from skelssl.runs import identity
 
@@ -65,6 +65,17 @@ class Result:
         path = self.run / "config.yaml" if self.run else None
         return yaml.safe_load(path.read_text("utf-8")) if path and path.exists() else {}
 
+    def departures(self, published: Published) -> tuple[str, ...]:
+        """What sets the result apart from a published cell: ``mode``, ``data``, keys of its run or runs."""
+        full = whole(self.facts["dataset"], self.facts["n_train"], self.facts["n_test"])
+        asked = ["mode"] * (self.facts["mode"] != "paper") + ["data"] * (not full)
+        own = departures(self.config, published.overrides) if self.config else ()
+        fused = (self.facts.get("recipe") or {}).get("fusion", [])
+        parts = [
+            key for part in fused for key in part.get("departures", ["recipe.fusion"])
+        ]  # fused before they were kept
+        return tuple(dict.fromkeys([*asked, *own, *parts]))
+
     @property
     def seeds(self) -> tuple[int, int]:
         """Seed of the pre-training (the evaluation's own where there was no run), seed of the evaluation."""
@@ -104,11 +115,12 @@ class Row:
     random_init: Spread | None
     difference: Interval | None  # trained - random init, paired over test clips
     published: tuple[Published, ...]
+    departures: tuple[str, ...]  # what differs from the published setting; empty where nothing is published
 
     @property
     def gap(self) -> float | None:
-        """Points of our last epoch over the first published number; None where the probe is not the published one."""
-        if self.top1 is None or not self.published or self.cell.mode != "paper":
+        """Points of our last epoch over the first published number; None where the setting is not the published one."""
+        if self.top1 is None or not self.published or self.departures:
             return None
         return 100 * self.top1.mean - self.published[0].value
 
@@ -162,6 +174,7 @@ def _row(cell: Cell, group: list[Result]) -> Row:
         return spread(values) if len(values) == len(group) else None
 
     trained, probed = zip(*(r.seeds for r in group), strict=True)
+    published = tuple(targets(cell.method, cell.dataset, cell.protocol, cell.stream or "", cell.setting))
     return Row(
         cell=cell,
         runs=tuple(dict.fromkeys(r.run.name for r in group if r.run)),
@@ -172,7 +185,8 @@ def _row(cell: Cell, group: list[Result]) -> Row:
         mean_class=over_seeds("mean_class_accuracy"),
         random_init=over_seeds("random_init_top1"),
         difference=_difference(group),
-        published=tuple(targets(cell.method, cell.dataset, cell.protocol, cell.stream or "", cell.setting)),
+        published=published,
+        departures=group[0].departures(published[0]) if published else (),
     )
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import hydra
-
-from skelssl.entry import config_dir
+from skelssl.entry import composed
 from skelssl.runs import resolved
 
 # Four classes by four subjects under three cameras: 48 clips, made in a moment.
@@ -17,8 +15,7 @@ TINY = (*TINY_DATA, "callbacks.progress=null")
 
 def compose(command: str, *overrides: str) -> dict[str, Any]:
     """The resolved configuration of ``python -m skelssl.<command> <overrides>``."""
-    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return resolved(hydra.compose(command, list(overrides)))
+    return resolved(composed(command, overrides))
 
 
 def train_config(data_root: Path, *overrides: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 import yaml
 
 from skelssl.results import KEYS
+from tests.helpers.config import compose
 
 CLASSES = 4
 
@@ -15,6 +16,12 @@ CLASSES = 4
 def logits(labels: np.ndarray, correct: np.ndarray) -> np.ndarray:
     """(N, CLASSES) scores whose best class is the label where ``correct``, else another one."""
     return np.eye(CLASSES, dtype=np.float32)[np.where(correct, labels, (labels + 1) % CLASSES)]
+
+
+def as_published(*overrides: str) -> dict[str, Any]:
+    """What ``write_evaluation`` takes for a run of the published setting on the whole of ntu60_xview, but for these."""
+    config = compose("train", "dataset=ntu60_xview", *overrides)
+    return {"config": config, "n_train": 37_646, "n_test": 18_932}
 
 
 def write_evaluation(

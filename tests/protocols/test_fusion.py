@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,13 @@ def test_three_streams_as_a_user_fuses_them(runs: list[Path], data_root: Path) -
     assert result["top1"] == np.mean(fused["logits"].argmax(1) == fused["labels"])
     assert result["random_init_top1"] == np.mean(fused["random_init_logits"].argmax(1) == fused["labels"])
     assert result["classes_without_training"] == 0
+    singles = [read_json(f / "result.json") for f in inner]
+    assert result["encoder"]["parameters"] == 3 * singles[0]["encoder"]["parameters"]
+    assert result["encoder"]["gflops"] == pytest.approx(sum(s["encoder"]["gflops"] for s in singles))
+    assert result["encoder"]["convention"] == singles[0]["encoder"]["convention"]
+    digests = "".join(s["checkpoint_sha256"] for s in singles)
+    assert result["checkpoint_sha256"] == hashlib.sha256(digests.encode()).hexdigest()
+    assert all("trainer.limit_train_batches" in s["departures"] for s in sources)  # runs of debug=smoke
     assert any(row.cell.stream == "3s" for row in collect([runs[0]]).rows)
     assert [p.value for p in targets("pstl", "ntu60_xsub", "linear", "3s", None)] == [79.1]
 

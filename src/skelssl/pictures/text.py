@@ -25,11 +25,11 @@ def points(value: Interval | None) -> str:
 
 
 def row_cells(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """Header and text of every cell; setting, run and seed columns only where they tell rows apart."""
+    """Header and text of every cell; setting, run and gap columns only where they say something."""
     repeated = any(n > 1 for n in Counter(row.cell for row in rows).values())
     cells = [_cells(row) for row in rows]
     hidden = {"run"} if not repeated else set()
-    hidden |= {name for name in ("setting", "mode", "stream") if not any(c[name] for c in cells)}
+    hidden |= {name for name in ("setting", "mode", "stream", "gap") if not any(c[name] for c in cells)}
     return [{k: v for k, v in c.items() if k not in hidden} for c in cells]
 
 
@@ -54,11 +54,23 @@ def sources(rows: Sequence[Row]) -> list[str]:
     if any(row.difference for row in rows):
         notes += ["Difference: trained minus random init, paired over test clips, bootstrap over clips."]
     if any(row.gap is not None for row in rows):
-        notes += ["Gap: last epoch minus the first published number, in points, where mode=paper."]
+        notes += ["Gap: last epoch minus the first published number, in points, where all is as published."]
+    for departures, said in _not_as_published(rows).items():
+        notes += [f"No gap for {', '.join(said)}: not as published in {', '.join(departures)}."]
     if any(row.mean_class for row in rows):
         notes += ["Class mean: the classes' accuracies, each class weighing the same."]
     cited = dict.fromkeys(p for row in rows for p in row.published)
     return notes + [f"{p.method} {p.dataset} {p.protocol} {p.stream} {p.tag}: {p.source}." for p in cited]
+
+
+def _not_as_published(rows: Sequence[Row]) -> dict[tuple[str, ...], list[str]]:
+    """Up to four departures, and the rows that have a published number and these."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        if row.departures:
+            shown = row.departures[:4] + (("...",) if len(row.departures) > 4 else ())
+            found.setdefault(shown, []).append(f"{row.cell.method} {row.cell.dataset} {row.cell.protocol}")
+    return {shown: list(dict.fromkeys(said)) for shown, said in found.items()}
 
 
 def headline(rows: Sequence[Row]) -> str:
