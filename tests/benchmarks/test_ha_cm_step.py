@@ -13,7 +13,13 @@ import pytest
 import torch
 
 from benchmarks.ha_cm_step import (
-    Model, check_agreement, make_clips, make_noise, our_loss, step_by_parts, training_step,
+    Model,
+    check_agreement,
+    make_clips,
+    make_noise,
+    our_loss,
+    step_by_parts,
+    training_step,
 )  # fmt: skip
 
 ROOT = Path(__file__).parents[2]
