@@ -34,6 +34,7 @@ ENTRIES = {
     "eval",
     "run.json",
     "wandb",
+    "tensorboard",
     "fit-profile.txt",
     ".lock",
 }

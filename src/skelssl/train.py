@@ -28,7 +28,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
 from skelssl.callbacks.checkpoint import LAST
-from skelssl.callbacks.loggers import build_loggers, end_loggers
+from skelssl.callbacks.loggers import build_loggers, end_loggers, grouped
 from skelssl.callbacks.metrics import MetricsCSV
 from skelssl.checkpoints import read_state, save_encoders
 from skelssl.data.batch import Batch
@@ -64,7 +64,7 @@ def main() -> None:
 
 def train_and_evaluate(config: DictConfig) -> None:
     """One job: trains, then evaluates the protocols named by ``then``."""
-    plain = resolved(config)
+    plain = grouped(resolved(config), HydraConfig.get().runtime.choices.get("experiment"))
     protocols = read_protocols(plain["then"])
     moved = [o for o in HydraConfig.get().overrides.hydra if o.startswith("hydra.run.dir=")]
     folder = run_folder(plain, HydraConfig.get().run.dir if moved else None)
@@ -127,8 +127,12 @@ def run(config: Mapping[str, Any], folder: Path, here: Place | None = None) -> N
     state = resume_from(config, folder)
     metrics = MetricsCSV(folder / "metrics.csv", echo=not sys.stdout.isatty())
     seen: dict[str, Any] = read_resumable(state) if state else {"global_step": 0, "epoch": -1, "row": {}}
-    on_first(lambda: metrics.resume(seen["global_step"], seen["epoch"] + 1, seen["row"]))
-    trainer = build_trainer(config, folder, metrics, method, build_trainer_options(config, folder, here))
+    on_first(lambda: metrics.resume(seen["global_step"]))
+    loggers = [metrics, *build_loggers(config, folder, seen["global_step"])]
+    if seen["row"] and not metrics.holds(seen["global_step"] - 1):  # a kill came before the last epoch's row
+        for logger in loggers:
+            logger.log_metrics({**seen["row"], "epoch": seen["epoch"]}, seen["global_step"] - 1)
+    trainer = build_trainer(config, folder, loggers, method, build_trainer_options(config, folder, here))
     ranks = f", {here.world} ranks" if here else ""
     name = f"{config['method']['name']} on {config['dataset']['name']}"
     print(f"{name}: {len(dataset.train)} clips{ranks} -> {folder}", flush=True)
@@ -247,10 +251,9 @@ def _ddp(here: Place) -> dict[str, Any]:
 
 
 def build_trainer(
-    config: Mapping[str, Any], folder: Path, metrics: MetricsCSV, method: Method, options: Mapping[str, Any]
+    config: Mapping[str, Any], folder: Path, loggers: list[Logger], method: Method, options: Mapping[str, Any]
 ) -> L.Trainer:
     """Lightning's trainer; sampling and randomness are the loader's and the method's."""
-    loggers: list[Logger] = [metrics, *build_loggers(config, folder)]
     for logger in loggers:
         logger.log_hyperparams(dict(config))
     callbacks = [instantiate(block) for block in (config["callbacks"] or {}).values() if block]

@@ -55,15 +55,13 @@ class MetricsCSV(Logger):
             print(f"epoch {epoch + 1}  " + "  ".join(shown), flush=True)
 
     @rank_zero_only
-    def resume(self, steps: int, epochs: int, row: Mapping[str, float]) -> None:
-        """Takes the table back to a checkpoint after ``steps`` finished steps and ``epochs`` finished epochs.
+    def resume(self, steps: int) -> None:
+        """Takes the table back to a checkpoint after ``steps`` finished steps: rows it has not seen are dropped."""
+        self._rewrite([row for row in read_rows(self.path) if int(row["step"]) < steps])
 
-        Rows it has not seen are dropped; ``row``, the last epoch's figures, is added where a kill came before it.
-        """
-        rows = [row for row in read_rows(self.path) if int(row["step"]) < steps]
-        self._rewrite(rows)
-        if row and not any(int(seen["step"]) == steps - 1 for seen in rows):
-            self.log_metrics({**row, "epoch": epochs - 1}, steps - 1)
+    def holds(self, step: int) -> bool:
+        """Is there a row of this step?"""
+        return any(int(row["step"]) == step for row in read_rows(self.path))
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         with atomic_file(self.path, "w") as file:

@@ -85,6 +85,16 @@ def figures(target: Contextual, prediction: Tensor, aim: Tensor, presence: Tenso
 
 
 @torch.no_grad()
+def unit_std(features: Tensor) -> Tensor:
+    """Deviation () of a channel of the unit vectors along features (R, D), mean over D, times √D.
+
+    0 where all point one way, 1 where they point everywhere (Chen and He, SimSiam, CVPR 2021, section 4.1).
+    """
+    rows = F.normalize(features.float(), dim=1)
+    return rows.std(0, correction=0).mean() * math.sqrt(features.shape[1])
+
+
+@torch.no_grad()
 def products(features: Tensor) -> Tensor:
     """Features (R, D) -> Σ (1, x)ᵀ(1, x), (D + 1, D + 1) in float64: what `effective_rank` needs, and it adds up.
 

@@ -34,6 +34,7 @@ class Shown:
     kept_frames: Sequence[int] | None = None  # None: all of them
     clip: Tensor | None = None  # (1, 3, T', V, M) positions that the mask was drawn for; None: as they were given
     tokens: Tensor | None = None  # (M, S, V), True where hidden; or what tokens weigh, at least 0. S divides T'
+    name: str | None = None  # in the keys of metrics; None: nothing that training hides
 
 
 def resized(x: Tensor, frames: int) -> Tensor:
@@ -42,9 +43,9 @@ def resized(x: Tensor, frames: int) -> Tensor:
     return crop_resize(x, torch.zeros_like(length), length, frames)
 
 
-def hidden_tokens(title: str, clip: Tensor, mask: TokenMask) -> Shown:
+def hidden_tokens(title: str, clip: Tensor, mask: TokenMask, name: str | None = None) -> Shown:
     """A mask of the tokens of one clip (1, 3, T', V, M), each person's own, to be shown on it."""
-    return Shown(title, clip=clip, tokens=rearrange(mask.mask, "m (s v) -> m s v", v=clip.shape[3]))
+    return Shown(title, clip=clip, tokens=rearrange(mask.mask, "m (s v) -> m s v", v=clip.shape[3]), name=name)
 
 
 class Method(L.LightningModule):
