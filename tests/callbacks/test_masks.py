@@ -50,8 +50,9 @@ def test_tokens_of_joints_that_an_encoder_has(clip):
 
 @pytest.mark.parametrize(
     ("method", "shares"),
-    [("pstl", {"csm": (1 / 25, 8 / 25), "matm": (0.4, 0.4)}), ("skeleton_contrast", {}), ("mamp", {"tokens": (68 / 75, 68 / 75)}),
-     ("skeleton2vec", {"tokens": (0.92, 0.92)}), ("ha_cm", {"tokens": (11 / 12, 11 / 12)})],
+    [("pstl", {"csm": (1 / 25, 8 / 25), "matm": (0.4, 0.4)}), ("skeleton_contrast", {}),
+     ("mamp", {"tokens": (68 / 75, 68 / 75)}), ("skeleton2vec", {"tokens": (0.92, 0.92)}),
+     ("ha_cm", {"tokens": (11 / 12, 11 / 12)})],
 )  # fmt: skip
 def test_every_method_says_what_it_hides_and_stays_as_it_is(data_root, method, shares):
     config = train_config(data_root, f"method={method}")

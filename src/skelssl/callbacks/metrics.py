@@ -13,12 +13,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from skelssl.data.files import atomic_file
 
 FIRST = ("epoch", "step")
+ECHOED = ("train/", "probe/", "eval/")  # what a person waits for
 
 
 class MetricsCSV(Logger):
     """Wide table: epoch, step, then one column per metric in the order of first appearance.
 
-    ``echo`` also prints each row as a line, for logs that no progress bar can live in.
+    ``echo`` also prints losses and accuracies of each row as a line, for logs that no progress bar can live in.
     """
 
     def __init__(self, path: Path, *, echo: bool = False) -> None:
@@ -51,7 +52,7 @@ class MetricsCSV(Logger):
         with open(self.path, "a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns).writerow(row)
         if self.echo:
-            shown = [f"{key} {value:.4g}" for key, value in metrics.items() if key != "epoch"]
+            shown = [f"{key} {value:.4g}" for key, value in metrics.items() if key.startswith(ECHOED)]
             print(f"epoch {epoch + 1}  " + "  ".join(shown), flush=True)
 
     @rank_zero_only

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from skelssl.data.batch import Batch
-from skelssl.errors import UserError
+from skelssl.errors import Diverged
 from skelssl.maskers.tokens import TokenMask
 from skelssl.optim import Optim
 from skelssl.parallel import clip_generator, gather, rank, seed_step, share, step_generator, world_size
@@ -156,7 +156,7 @@ class Method(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         means = {f"train/{name}": mean for name, mean in self.epoch_means().items()}
         if not means["train/loss"].isfinite():
-            raise UserError(f"train/loss: found {means['train/loss']}, expected a finite number; try a lower optim.lr")
+            raise Diverged(f"train/loss: found {means['train/loss']}, expected a finite number; try a lower optim.lr")
         self.log_dict(means, prog_bar=True)
         self._sums = {}
 
