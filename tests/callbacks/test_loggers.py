@@ -1,6 +1,8 @@
 """Weights & Biases, TensorBoard and metrics.csv hold the same scalars; W&B's are read from what its client wrote."""
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from skelssl.callbacks import loggers
@@ -9,12 +11,12 @@ from skelssl.callbacks.loggers import build_loggers, end_loggers, grouped
 from skelssl.callbacks.metrics import read_rows
 from skelssl.errors import UserError
 from skelssl.runs import run_id
-from skelssl.train import train
+from skelssl.train import build_data, train
 from tests.helpers.config import train_config
 from tests.helpers.wandb_file import configuration, history, records
 
 ARGUMENTS = ("method.optim.epochs=2", "logger=[wandb,tensorboard]", "logger.wandb.offline=true",
-             "logger.wandb.group=masks")  # fmt: skip
+             "logger.wandb.group=masks", "callbacks.pictures.every_n_epochs=1")  # fmt: skip
 KEYS = {"train/loss", "train/temporal", "train/spatial", "optim/lr", "optim/grad_norm", "speed/clips_per_second",
         "mask/csm/share", "mask/csm/motion", "mask/matm/share", "mask/matm/motion", "features/std",
         "features/effective_rank", "probe/knn/top1"}  # fmt: skip
@@ -69,6 +71,39 @@ def test_all_three_hold_the_same_scalars(whole):
     assert rows[0].keys() >= KEYS
     assert alike(from_wandb(folder), rows)
     assert alike(from_tensorboard(folder), rows)
+
+
+def pages(folder, name):
+    """What W&B keeps for a picture, the oldest first."""
+    key = f"pictures/{name}/path"
+    found = [row[key] for row in history(folder) if key in row]
+    (files,) = folder.glob("wandb/offline-run-*/files")
+    return [(files / path).read_text("utf-8") for path in found]
+
+
+def test_masks_are_drawn_for_wandb(whole):
+    first, second = pages(whole[1], "masks")
+    assert "after 1 epochs" in first
+    assert "after 2 epochs" in second
+    assert 'data-figure="player"' in first
+    for title in ("anchor: nothing hidden", "spatial view: CSM", "temporal view: MATM"):
+        assert title in first
+
+
+def test_the_map_shows_training_clips_alone(whole):
+    config, folder = whole
+    data = build_data(config).dataset
+    page = pages(folder, "embedding")[-1]
+    assert 'data-figure="embedding"' in page
+    assert all(data.store.names[i] in page for i in data.train)
+    assert not any(data.store.names[i] in page for i in data.test)
+
+
+def test_loggers_and_their_pictures_change_no_weight(whole, data_root, tmp_path):
+    off = [f"callbacks.{name}=null" for name in ("monitor", "masks", "pictures")]
+    train(train_config(data_root, "method.optim.epochs=2", *off), tmp_path)
+    plain, logged = (load_file(f / "encoder" / "encoder.safetensors") for f in (tmp_path, whole[1]))
+    assert all(torch.equal(plain[key], logged[key]) for key in plain)
 
 
 def test_wandb_knows_configuration_study_and_run(whole):
