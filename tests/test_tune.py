@@ -154,3 +154,12 @@ def test_a_setting_that_does_not_exist_is_one_sentence_and_exit_code_2(here):
         "name, lr, weight_decay, epochs, stop_epoch, warmup_epochs, min_lr, clip"
     ]
     assert not os.path.exists("outputs")
+
+
+def test_the_trials_of_a_search_are_a_group_of_wandb(here, monkeypatch):
+    seen = []
+    monkeypatch.setattr(tune, "train", lambda config, folder, callbacks: seen.append(config) or train(
+        {**config, "logger": {}}, folder, callbacks))  # fmt: skip
+    tune.run([*here, "logger=wandb", "tune.trials=1"])
+    (study,) = Path("outputs/tune/pstl/synthetic").iterdir()
+    assert [config["logger"]["wandb"]["group"] for config in seen] == [f"tune-{study.name}"]

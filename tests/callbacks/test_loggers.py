@@ -143,6 +143,16 @@ def test_a_row_that_a_kill_kept_out_reaches_all_three(whole, data_root, tmp_path
     assert alike(from_tensorboard(tmp_path), rows)
 
 
+def test_tensorboard_hides_what_a_checkpoint_has_not_seen(data_root, tmp_path):
+    config = train_config(data_root, "logger=tensorboard")
+    for steps, loss in ((None, 2.0), (2, 1.0)):
+        (logger,) = build_loggers(config, tmp_path, steps)
+        for step in (1, 3) if steps is None else (3,):
+            logger.log_metrics({"train/loss": loss}, step)
+        logger.finalize("success")
+    assert [(row["trainer/global_step"], row["train/loss"]) for row in from_tensorboard(tmp_path)] == [(1, 2), (3, 1)]
+
+
 def test_a_study_is_the_group_unless_the_user_gave_one(data_root):
     config = train_config(data_root, "logger=wandb")
     assert grouped(config, "ratios")["logger"]["wandb"]["group"] == "ratios"
