@@ -13,7 +13,8 @@ from skelssl.protocols.subsets import SMALLEST
 from skelssl.published import departures
 from skelssl.runs import resolved
 
-CHANGES = ("ratio", "select", "k", "temperature", "weights")  # keys of evaluate.yaml that replace one of a recipe
+NEIGHBOURS = ("k", "temperature", "autoencoder")
+CHANGES = ("ratio", "select", *NEIGHBOURS, "weights")  # keys of evaluate.yaml that replace one of a recipe
 USUAL = ("linear", "knn")  # the suite of a method that names none
 ALONE = ("fusion", "transfer")  # they need several runs, or another dataset
 
@@ -93,7 +94,7 @@ def probe_recipe(config: Block, protocol: Block, about: Block) -> dict[str, Any]
     if config["mode"] == "paper":
         _unchanged(protocol, ("recipe", "choose") if published else ("choose",))
     recipe = dict(published or protocol["recipe"])
-    given = {key: config[key] for key in ("k", "temperature") if key in recipe and config[key] is not None}
+    given = {key: config[key] for key in NEIGHBOURS if key in protocol["recipe"] and config[key] is not None}
     recipe |= given
     if config["mode"] == "clean" and protocol.get("choose"):
         recipe["choose"] = {key: values for key, values in protocol["choose"].items() if key not in given}
@@ -161,7 +162,7 @@ def _lost(recipe: Block) -> list[str]:
 
 
 def _changed(config: Block, recipe: Block) -> list[str]:
-    return [f"{key} {config[key]}" for key in ("k", "temperature") if config[key] is not None and key in _leaf(recipe)]
+    return [f"{key} {config[key]}" for key in NEIGHBOURS if config[key] is not None and key in _leaf(recipe)]
 
 
 def _leaf(recipe: Block) -> Block:

@@ -13,6 +13,7 @@ from torch import nn
 from skelssl.data.loader import batches
 from skelssl.data.module import Dataset
 from skelssl.errors import UserError
+from skelssl.protocols.autoencoder import codes
 from skelssl.protocols.features import Features, extract, probe_split, standardised
 from skelssl.protocols.knn import knn
 from skelssl.protocols.linear import Train, linear_probe
@@ -123,13 +124,21 @@ def linear(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
 def nearest(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
     """k nearest neighbours: training clips are the gallery, both sides under the deterministic test view.
 
-    ``standardise`` in ``recipe`` does so with both sides' features, before they are scaled to length 1.
+    ``standardise`` in ``recipe`` does so with both sides' features, before they are scaled to length 1;
+    ``autoencoder`` looks in a learnt code instead.
     """
-    options = {key: value for key, value in recipe.items() if key != "standardise"}
-    return knn(*both_sides(frozen, recipe), classes=frozen.data.classes, **options)
+    return vote(frozen, recipe, *both_sides(frozen, recipe, seed))
 
 
-def both_sides(frozen: Frozen, recipe: Mapping[str, Any]) -> tuple[Features, Features]:
-    """What neighbours are looked for in, and for what; standardised where ``recipe`` says so."""
+def vote(frozen: Frozen, recipe: Mapping[str, Any], train: Features, test: Features) -> Scores:
+    """The neighbours' votes, with what ``recipe`` says of them."""
+    options = {key: value for key, value in recipe.items() if key not in ("standardise", "autoencoder")}
+    return knn(train, test, classes=frozen.data.classes, **options)
+
+
+def both_sides(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> tuple[Features, Features]:
+    """What neighbours are looked for in, and for what; standardised or encoded where ``recipe`` says so."""
     train, test = (frozen.features(part, "test").to(frozen.device) for part in ("train", "test"))
-    return standardised(train.averaged(), test.averaged()) if recipe.get("standardise") else (train, test)
+    if recipe.get("standardise"):
+        train, test = standardised(train.averaged(), test.averaged())
+    return codes(train, test, seed) if recipe.get("autoencoder") else (train, test)

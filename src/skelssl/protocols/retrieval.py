@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skelssl.protocols.features import Features
-from skelssl.protocols.frozen import Frozen, both_sides, nearest
+from skelssl.protocols.frozen import Frozen, both_sides, vote
 from skelssl.protocols.scores import Scores
 
 # Cosines are rounded to this. In float64 the products of one pair of vectors differ by 1e-15 with their place in the
@@ -24,8 +24,9 @@ STEP = 1e-9
 
 def retrieval(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
     """k nearest neighbours as in ``knn``, and ``map``; both sides under the deterministic test view."""
-    scores = nearest(frozen, recipe, seed)
-    return replace(scores, extra={"map": float(average_precision(*both_sides(frozen, recipe)).mean())})
+    sides = both_sides(frozen, recipe, seed)
+    scores = vote(frozen, recipe, *sides)
+    return replace(scores, extra={"map": float(average_precision(*sides).mean())})
 
 
 def average_precision(train: Features, test: Features, *, chunk: int = 256) -> Tensor:

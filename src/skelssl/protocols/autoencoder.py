@@ -1,0 +1,53 @@
+"""Retrieval in a learnt code: an auto-encoder on frozen features, as skeleton-contrast's reference has it beside 1-NN.
+
+Thoker et al., ACM MM 2021 (arXiv 2108.03656), public code; after Su et al., Predict and Cluster, CVPR 2020
+(arXiv 1911.12409). Which of the two figures the paper prints is not known.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skelssl.protocols.features import Features, same_random_state
+
+WIDTHS = (1024, 512, 125)
+EPOCHS, BATCH, LR = 400, 64, 1e-3
+GAMMA, EVERY = 0.95, 50  # the rate falls every so many steps, not epochs
+
+
+def codes(train: Features, test: Features, seed: int, *, epochs: int = EPOCHS) -> tuple[Features, Features]:
+    """Both sides' features (N, K, D) as codes (N, 1, 125) of an auto-encoder that has seen the training side alone.
+
+    D - 1024 - 512 - 125 with Tanh after each layer and its mirror image, mean squared error, Adam. The K clips of a
+    sample are averaged first. Draws come from ``seed``; the global random state stays as it is.
+    """
+    gallery, queries = train.averaged(), test.averaged()
+    with same_random_state(gallery.x.device), torch.enable_grad():
+        torch.manual_seed(seed)
+        encoder = trained(gallery.x[:, 0], epochs)
+    with torch.no_grad():
+        found = [Features(encoder(side.x), side.label, side.index) for side in (gallery, queries)]
+    return found[0], found[1]
+
+
+def trained(x: Tensor, epochs: int) -> nn.Module:
+    """Features (N, D) -> the encoding half."""
+    widths = (x.shape[1], *WIDTHS)
+    encoder, decoder = _layers(widths).to(x), _layers(widths[::-1]).to(x)
+    optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=LR)
+    rate = torch.optim.lr_scheduler.StepLR(optimiser, EVERY, GAMMA)
+    for _ in range(epochs):
+        for rows in torch.split(torch.randperm(len(x)).to(x.device), BATCH):
+            optimiser.zero_grad()
+            F.mse_loss(decoder(encoder(x[rows])), x[rows]).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            rate.step()
+    return encoder
+
+
+def _layers(widths: tuple[int, ...]) -> nn.Sequential:
+    return nn.Sequential(*(part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.Tanh())))
