@@ -1,9 +1,10 @@
 """What each paper's full pre-training takes, computed from counted operations: ``python -m benchmarks.full_runs``.
 
-One training step of every published configuration is counted with ``--clips`` clips and with twice as many, forward and
-backward: 2 operations per multiply-add of products, convolutions and attentions, in which a step grows by equal parts
-with each clip; what does not grow is kept once. Element-wise work, optimiser, reading and communication are left out,
-so the times are lower bounds; the rate that a GPU sustains is an assumption, ``--tflops``. Nothing is timed.
+One training step of every published configuration is counted with ``--clips`` clips, twice and three times as many,
+forward and backward: 2 operations per multiply-add of products, convolutions and attentions. A step grows with its
+clips and, where clips are compared, with their pairs, so three counts tell that of the published batch. Element-wise
+work, optimiser, reading, monitors and communication are left out, so the times are lower bounds; the rate that a GPU
+sustains is an assumption, ``--tflops``. Nothing is timed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
+from numpy.polynomial import Polynomial
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.parts import ON_CPU
@@ -41,7 +43,7 @@ class Run(NamedTuple):
     epochs: int
     batch: int
     steps: int
-    gflop_per_clip: float  # of one training step, what does not grow with the batch included
+    step_tflop: float  # of a whole batch
     pflop: float  # of the whole run
 
     def hours(self, tflops: float, gpus: int) -> float:
@@ -49,24 +51,27 @@ class Run(NamedTuple):
         return self.pflop * 1e3 / tflops / gpus / 3600
 
 
-def published_run(method: str, dataset: str, clips: int, counted: dict[str, tuple[float, float]]) -> Run:
-    """``method=M dataset=D`` as it is shipped; ``counted`` remembers (fixed, per clip) of equal steps."""
+def published_run(method: str, dataset: str, clips: int, counted: dict[str, Polynomial]) -> Run:
+    """``method=M dataset=D`` as it is shipped; ``counted`` remembers what equal steps take, over their clips."""
     config = resolved(composed("train", [f"method={method}", f"dataset={dataset}"]))
     work = json.dumps({k: v for k, v in config["method"].items() if k not in NO_WORK}, sort_keys=True)
     if work not in counted:
-        once, twice = (operations(config, n) for n in (clips, 2 * clips))
-        counted[work] = (2 * once - twice, (twice - once) / clips)
-    fixed, per_clip = counted[work]
-    train, loader, epochs = split_clips(dataset)[0], config["method"]["loader"], last_epoch(config)
-    steps = epochs * (train // loader["batch"] if loader["drop_last"] else -(-train // loader["batch"]))
-    seen = steps * loader["batch"] if loader["drop_last"] else epochs * train
-    total = fixed * steps + per_clip * seen
-    return Run(method, dataset, epochs, loader["batch"], steps, total / seen / 1e9, total / 1e15)
+        counted[work] = step_operations(config, clips)
+    of_step, batch = counted[work], config["method"]["loader"]["batch"]
+    epochs = Optim.parse(config["method"]["optim"]).last_epoch
+    whole, rest = divmod(split_clips(dataset)[0], batch)
+    if config["method"]["loader"]["drop_last"]:
+        rest = 0
+    epoch = whole * of_step(batch) + (of_step(rest) if rest else 0.0)
+    return Run(
+        method, dataset, epochs, batch, epochs * (whole + bool(rest)), of_step(batch) / 1e12, epochs * epoch / 1e15
+    )
 
 
-def last_epoch(config: Mapping[str, Any]) -> int:
-    """Epochs that are trained."""
-    return Optim.parse(config["method"]["optim"]).last_epoch
+def step_operations(config: Mapping[str, Any], clips: int) -> Polynomial:
+    """Operations of one training step over its number of clips, of second degree."""
+    sizes = [clips, 2 * clips, 3 * clips]
+    return Polynomial.fit(sizes, [operations(config, n) for n in sizes], 2)
 
 
 def operations(config: Mapping[str, Any], clips: int) -> float:
@@ -83,10 +88,10 @@ def operations(config: Mapping[str, Any], clips: int) -> float:
 
 def table(runs: Sequence[Run], tflops: float) -> str:
     """A pipe table, hours by the number of GPUs."""
-    head = ["method", "dataset", "epochs", "batch", "steps", "GFLOP a clip", "PFLOP"]
+    head = ["method", "dataset", "epochs", "batch", "steps", "TFLOP a step", "PFLOP a run"]
     lines = [[*head, *(f"{n} GPU{'s' * (n > 1)}" for n in GPUS)], ["---"] * 2 + ["--:"] * (len(head) + len(GPUS) - 2)]
     for run in runs:
-        counts = [run.method, run.dataset, run.epochs, run.batch, f"{run.steps:,}", f"{run.gflop_per_clip:.1f}"]
+        counts = [run.method, run.dataset, run.epochs, run.batch, f"{run.steps:,}", f"{run.step_tflop:.2f}"]
         hours = [f"{run.hours(tflops, n):.2g} h" for n in GPUS]
         lines.append([*map(str, counts), f"{run.pflop:,.0f}", *hours])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -96,12 +101,12 @@ def main() -> None:
     """Counts, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tflops", type=float, default=10.0, help="10^12 operations a second that a GPU sustains")
-    parser.add_argument("--clips", type=int, default=2, help="of the smaller of the two steps that are counted")
+    parser.add_argument("--clips", type=int, default=2, help="of the smallest of the three steps that are counted")
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--datasets", nargs="+", default=DATASETS)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    counted: dict[str, tuple[float, float]] = {}
+    counted: dict[str, Polynomial] = {}
     runs = [published_run(m, d, options.clips, counted) for m in options.methods for d in options.datasets]
     print(table(runs, options.tflops))
     if options.json is not None:
