@@ -24,7 +24,8 @@ THREE_STEPS = ("trainer.limit_train_batches=3", "precision=fp64", "method.optim.
                "callbacks.probe=null")  # fmt: skip
 # A method that draws dropout has it switched off: each rank draws masks of its own for it.
 METHODS = {"pstl": ["method.encoder.dropout=0"], "skeleton_contrast": [], "mamp": [], "skeleton2vec": [], "ha_cm": []}
-LOCAL = {"train/prediction_std", "train/target_std"}  # MAMP's and HA-CM's monitors are those of the first rank
+# MAMP's and HA-CM's monitors are those of the first rank; the speed is that of a machine.
+LOCAL = {"train/prediction_std", "train/target_std", "speed/clips_per_second"}
 
 
 def call(place, data_root, *arguments):

@@ -35,7 +35,8 @@ def same(a, b):
 
 def metrics(folder):
     return [
-        (r["epoch"], r["step"], r["train/loss"], r.get("probe/knn/top1")) for r in read_rows(folder / "metrics.csv")
+        {key: value for key, value in row.items() if not key.startswith("speed/")}
+        for row in read_rows(folder / "metrics.csv")
     ]
 
 

@@ -6,6 +6,7 @@ The modules are those of skelssl, so both forms have the same weights; only the 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -22,6 +23,11 @@ from skelssl.maskers.hyperbolic import CrossMasker
 def exp0(v: Tensor) -> Tensor:
     norm = v.norm(dim=-1, keepdim=True)
     return torch.tanh(norm) * v / norm.clamp(min=1e-12)
+
+
+def cut(v: Tensor) -> Tensor:
+    """Vectors no longer than the one whose point lies 1e-5 from the boundary, as the corrected form has it."""
+    return v * (math.atanh(1 - 1e-5) / v.norm(dim=-1, keepdim=True)).clamp(max=1)
 
 
 def distances(u: Tensor, v: Tensor, factor: float) -> Tensor:
@@ -46,11 +52,11 @@ def order(masker: CrossMasker, score: Tensor, noise: Tensor) -> Tensor:
 def orders(masker: CrossMasker, encoder: Transformer, x: Tensor, noise: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """The order of the tokens of both groups."""
     tokens = embed(encoder, x)
-    even, h = tokens[:, ::2], exp0(tokens)[:, 1::2]
+    even, h = tokens[:, ::2], exp0(cut(tokens))[:, 1::2]
     logits = torch.einsum("btvd,buvd->bvtu", masker.l1(even), masker.l2(even)) * masker.scale
     attention = torch.softmax(logits, dim=1).sum(2).transpose(1, 2)
     trunk = rearrange(encoder.core_patches(x), "b (s v) p -> b s v p", s=encoder.grid[0])
-    father = exp0(encoder.patch_embed(trunk)).mean(2)[:, 1::2]
+    father = exp0(cut(encoder.patch_embed(trunk))).mean(2)[:, 1::2]
     factor = masker.dist_factor
     pairs = distances(h[:, :, :, None].expand(-1, -1, -1, h.shape[2], -1), h[:, :, None], factor)
     hierarchy = pairs.sum(-1) + masker.father_weight * distances(h, father[:, :, None], factor)

@@ -142,10 +142,10 @@ def masked(shown: Sequence[Shown], x: Tensor) -> list[PlayerClip]:
     return [
         PlayerClip(
             s.title,
-            (x if s.clip is None else s.clip)[0].permute(1, 2, 0, 3).numpy(),  # (T, V, 3, M)
+            (x if s.clip is None else s.clip)[0].permute(1, 2, 0, 3).cpu().numpy(),  # (T, V, 3, M)
             dropped_joints=s.dropped_joints,
             kept_frames=s.kept_frames,
-            tokens=None if s.tokens is None else s.tokens.numpy(),
+            tokens=None if s.tokens is None else s.tokens.cpu().numpy(),
         )
         for s in shown
     ]

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from skelssl.errors import RankError, Stopped, UserError
 
-COMMANDS = ("train", "evaluate", "prepare", "report", "explore")
+COMMANDS = ("train", "evaluate", "prepare", "report", "explore", "tune", "dashboard")
 FILES = (FileExistsError, NotADirectoryError, PermissionError)
 MISTAKES = (UserError, RankError, HydraException, OmegaConfBaseException, *FILES)
 PATH_KEYS = (
@@ -89,9 +89,9 @@ def _options(group: str) -> list[str]:
     return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
 
 
-def run_plain(task: Callable[[list[str]], None]) -> None:
-    """Runs a command that needs no configuration."""
-    _guarded(lambda: task(sys.argv[1:]), None)
+def run_plain(task: Callable[[list[str]], None], config_name: str | None = None) -> None:
+    """Runs a command that Hydra does not start; ``config_name`` is the configuration that it composes, if any."""
+    _guarded(lambda: task(sys.argv[1:]), config_name)
 
 
 def _guarded(call: Callable[[], None], config_name: str | None) -> None:

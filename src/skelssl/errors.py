@@ -17,6 +17,10 @@ class UserError(ValueError):
     exit_code = 2
 
 
+class Diverged(UserError):
+    """A training that went wrong by its settings alone; a search goes on with other settings."""
+
+
 class RankError(Exception):
     """A process of a run was killed or failed: one sentence; exit code 1. The same command goes on with the run."""
 

@@ -34,6 +34,7 @@ ENTRIES = {
     "eval",
     "run.json",
     "wandb",
+    "tensorboard",
     "fit-profile.txt",
     ".lock",
 }
@@ -73,8 +74,13 @@ def _flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
 
 def run_id(config: Mapping[str, Any]) -> str:
     """Ten hex digits that depend on the identity alone."""
+    return digest(identity(config))
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """Ten hex digits of dotted keys and their values."""
     # 1 and 1.0 are the same setting.
-    same = {k: float(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in identity(config).items()}
+    same = {k: float(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in values.items()}
     return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:10]
 
 

@@ -8,7 +8,7 @@ import logging
 import resource
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
 from skelssl.callbacks.checkpoint import LAST
-from skelssl.callbacks.loggers import build_loggers, end_loggers
+from skelssl.callbacks.loggers import build_loggers, end_loggers, grouped
 from skelssl.callbacks.metrics import MetricsCSV
 from skelssl.checkpoints import read_state, save_encoders
 from skelssl.data.batch import Batch
@@ -64,7 +64,7 @@ def main() -> None:
 
 def train_and_evaluate(config: DictConfig) -> None:
     """One job: trains, then evaluates the protocols named by ``then``."""
-    plain = resolved(config)
+    plain = grouped(resolved(config), HydraConfig.get().runtime.choices.get("experiment"))
     protocols = read_protocols(plain["then"])
     moved = [o for o in HydraConfig.get().overrides.hydra if o.startswith("hydra.run.dir=")]
     folder = run_folder(plain, HydraConfig.get().run.dir if moved else None)
@@ -78,8 +78,11 @@ def train_and_evaluate(config: DictConfig) -> None:
         end_loggers()
 
 
-def train(config: Mapping[str, Any], folder: Path) -> None:
-    """Trains ``config`` (resolved) in ``folder``, goes on with it, or says that it is finished."""
+def train(config: Mapping[str, Any], folder: Path, callbacks: Sequence[L.Callback] = ()) -> None:
+    """Trains ``config`` (resolved) in ``folder``, goes on with it, or says that it is finished.
+
+    ``callbacks`` join those of the configuration where this process is the only one.
+    """
     config = {**config, "data_root": str(Path(config["data_root"]).absolute())}
     check(config)
     same_run(folder, config)
@@ -98,7 +101,7 @@ def train(config: Mapping[str, Any], folder: Path) -> None:
             if ddp and here is None:
                 supervise(folder, ranks)
             else:
-                run(config, folder, here)
+                run(config, folder, here, callbacks)
 
 
 @contextmanager
@@ -116,7 +119,9 @@ def opened(folder: Path, config: Mapping[str, Any]) -> Iterator[None]:
         yield
 
 
-def run(config: Mapping[str, Any], folder: Path, here: Place | None = None) -> None:
+def run(
+    config: Mapping[str, Any], folder: Path, here: Place | None = None, callbacks: Sequence[L.Callback] = ()
+) -> None:
     """Trains ``config`` in its folder to the end, as one process or as rank ``here`` of several."""
     _quiet()
     method, data = build_method(config), build_data(config)
@@ -127,8 +132,12 @@ def run(config: Mapping[str, Any], folder: Path, here: Place | None = None) -> N
     state = resume_from(config, folder)
     metrics = MetricsCSV(folder / "metrics.csv", echo=not sys.stdout.isatty())
     seen: dict[str, Any] = read_resumable(state) if state else {"global_step": 0, "epoch": -1, "row": {}}
-    on_first(lambda: metrics.resume(seen["global_step"], seen["epoch"] + 1, seen["row"]))
-    trainer = build_trainer(config, folder, metrics, method, build_trainer_options(config, folder, here))
+    on_first(lambda: metrics.resume(seen["global_step"]))
+    loggers = [metrics, *build_loggers(config, folder, seen["global_step"])]
+    if seen["row"] and not metrics.holds(seen["global_step"] - 1):  # a kill came before the last epoch's row
+        for logger in loggers:
+            logger.log_metrics({**seen["row"], "epoch": seen["epoch"]}, seen["global_step"] - 1)
+    trainer = build_trainer(config, folder, loggers, method, build_trainer_options(config, folder, here), callbacks)
     ranks = f", {here.world} ranks" if here else ""
     name = f"{config['method']['name']} on {config['dataset']['name']}"
     print(f"{name}: {len(dataset.train)} clips{ranks} -> {folder}", flush=True)
@@ -247,13 +256,17 @@ def _ddp(here: Place) -> dict[str, Any]:
 
 
 def build_trainer(
-    config: Mapping[str, Any], folder: Path, metrics: MetricsCSV, method: Method, options: Mapping[str, Any]
+    config: Mapping[str, Any],
+    folder: Path,
+    loggers: list[Logger],
+    method: Method,
+    options: Mapping[str, Any],
+    more: Sequence[L.Callback] = (),
 ) -> L.Trainer:
     """Lightning's trainer; sampling and randomness are the loader's and the method's."""
-    loggers: list[Logger] = [metrics, *build_loggers(config, folder)]
     for logger in loggers:
         logger.log_hyperparams(dict(config))
-    callbacks = [instantiate(block) for block in (config["callbacks"] or {}).values() if block]
+    callbacks = [*(instantiate(block) for block in (config["callbacks"] or {}).values() if block), *more]
     return L.Trainer(
         **options,
         default_root_dir=folder,

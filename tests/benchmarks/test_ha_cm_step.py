@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.ha_cm_step import Model, make_clips, make_noise, our_loss, step_by_parts, training_step
+from benchmarks.ha_cm_step import (
+    Model,
+    check_agreement,
+    make_clips,
+    make_noise,
+    our_loss,
+    step_by_parts,
+    training_step,
+)  # fmt: skip
 
 ROOT = Path(__file__).parents[2]
 SIZES = ["--batch", "1", "--depth", "1", "--decoder-depth", "1", "--steps", "1", "--threads", "1"]
@@ -31,6 +39,13 @@ def test_benchmark_reports_both_forms(tmp_path: Path) -> None:
     assert ours == pytest.approx(naive, rel=1e-10)
     assert list(found["seconds"]) == ["scores and masks", "whole step"]
     assert all(second > 0 for pair in found["seconds"].values() for second in pair)
+
+
+def test_both_forms_agree_beyond_the_edge_of_the_ball() -> None:
+    torch.manual_seed(0)
+    model, x = Model(1, 1), 20 * make_clips(1)
+    assert float(model.encoder.tangent(model.encoder.patches(x)).norm(dim=2).max()) > 7  # 1 - 1e-5 is reached at 6.1
+    check_agreement(model, x, make_noise(1))
 
 
 def test_alone_the_flops_are_the_formulas(tmp_path: Path) -> None:

@@ -14,23 +14,15 @@ def test_a_resumed_run_forgets_what_its_checkpoint_has_not_seen(tmp_path):
     log = MetricsCSV(path)
     for epoch, step in enumerate((3, 7, 11)):
         log.log_metrics({"epoch": epoch, "train/loss": 1.0}, step=step)
-    log.resume(8, 2, {"train/loss": 1.0})
+    log.resume(8)
     assert [row["step"] for row in read_rows(path)] == ["3", "7"]
-
-
-def test_a_row_that_a_kill_kept_out_is_added(tmp_path):
-    path = tmp_path / "metrics.csv"
-    log = MetricsCSV(path)
-    log.log_metrics({"epoch": 0, "train/loss": 1.0}, step=3)
-    log.resume(8, 2, {"train/loss": 0.5})
-    assert [(r["epoch"], r["step"], r["train/loss"]) for r in read_rows(path)] == [("0", "3", "1.0"), ("1", "7", "0.5")]
-    log.resume(9, 3, {})  # in mid-epoch there is no row to add
-    assert len(read_rows(path)) == 2
+    assert log.holds(7)
+    assert not log.holds(11)
 
 
 def test_a_line_cut_by_a_kill_is_left_out(tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text("epoch,step,train/loss\n0,3,2.5\n1,7")
     assert read_rows(path) == [{"epoch": "0", "step": "3", "train/loss": "2.5"}]
-    MetricsCSV(path).resume(100, 9, {})
+    MetricsCSV(path).resume(100)
     assert path.read_text().splitlines() == ["epoch,step,train/loss", "0,3,2.5"]

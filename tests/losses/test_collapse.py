@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skelssl.errors import UserError
-from skelssl.losses.collapse import Alarm, effective_rank, figures, moments, over_ranks, products, token_std
+from skelssl.losses.collapse import Alarm, effective_rank, figures, moments, over_ranks, products, token_std, unit_std
 from skelssl.losses.contextual import Contextual
 from skelssl.parallel import rank, world_size
 from tests.helpers.ranks import run_ranks
@@ -162,3 +162,11 @@ def test_only_the_two_of_data2vec_end_a_run_and_only_late() -> None:
         alarm.check({"prediction_std": float("nan")}, 5000)
     with pytest.warns(UserWarning, match=r"position_r2: found 0\.99 after 6000 steps, expected at most 0\.95"):
         alarm.check({"position_r2": 0.99, "target_std": 0.9}, 6000)
+
+
+def test_unit_std_is_0_for_one_direction_and_1_for_all():
+    generator = torch.Generator().manual_seed(0)
+    everywhere = torch.randn(4000, 16, generator=generator)
+    assert float(unit_std(everywhere)) == pytest.approx(1.0, abs=0.02)
+    one_way = torch.arange(1.0, 9.0)[:, None] * torch.randn(16, generator=generator)  # longer and longer
+    assert float(unit_std(one_way)) == pytest.approx(0.0, abs=1e-6)

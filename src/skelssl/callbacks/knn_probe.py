@@ -7,6 +7,7 @@ import torch
 
 from skelssl.data.loader import batches
 from skelssl.data.module import SkeletonData
+from skelssl.losses.collapse import effective_rank, products, unit_std
 from skelssl.methods.base import Method
 from skelssl.protocols.features import extract, probe_split
 from skelssl.protocols.knn import knn
@@ -14,6 +15,8 @@ from skelssl.protocols.knn import knn
 
 class KNNProbe(L.Callback):
     """Logs ``probe/knn/top1`` every n-th epoch: nearest neighbours between subjects of the *training* split.
+
+    Of the same features ``features/std`` and ``features/effective_rank``, which fall when an encoder collapses.
 
     The test split is never looked at, and the encoder's weights, buffers, modes and all random states stay as they
     are, so a run with and without the probe ends in the same weights.
@@ -38,3 +41,6 @@ class KNNProbe(L.Callback):
         )
         top1 = knn(gallery, queries, classes=data.dataset.classes, k=self.k).top1
         module.log("probe/knn/top1", top1, rank_zero_only=True, prog_bar=True)
+        rows = torch.cat([gallery.x, queries.x]).mean(1)  # (N, D)
+        figures = {"std": unit_std(rows), "effective_rank": effective_rank(products(rows))}
+        module.log_dict({f"features/{key}": float(value) for key, value in figures.items()}, rank_zero_only=True)

@@ -1,29 +1,51 @@
-"""The loggers beside ``metrics.csv``: those of the ``logger`` block, such as Weights & Biases."""
+"""The loggers beside ``metrics.csv``: those of the ``logger`` block, such as Weights & Biases and TensorBoard."""
 
 from __future__ import annotations
 
 import sys
 import warnings
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 
+from skelssl.errors import UserError
 from skelssl.runs import run_id
 
 
-def build_loggers(config: Mapping[str, Any], folder: Path) -> list[Logger]:
-    """One logger for each entry of ``config["logger"]`` that is not null; W&B's run has the id of ours."""
+def build_loggers(config: Mapping[str, Any], folder: Path, steps: int | None = None) -> list[Logger]:
+    """One logger for each entry of ``config["logger"]`` that is not null; W&B's run has the id of ours.
+
+    ``steps`` are those that a checkpoint has seen: TensorBoard then hides what it was told of later ones. Raises
+    UserError for TensorBoard where it is not installed.
+    """
     loggers = []
     # Said where the evaluations after a training go on with its run of W&B, as they should.
     warnings.filterwarnings("ignore", ".*wandb run already in progress.*")
     for name, block in (config.get("logger") or {}).items():
         if block:
-            same = {"id": run_id(config), "resume": "allow"} if name == "wandb" else {}
-            loggers.append(instantiate(block, save_dir=str(folder), **same, _convert_="all"))
+            more: dict[str, Any] = {}
+            if name == "wandb":
+                more = {"id": run_id(config), "resume": "allow"}
+            elif name == "tensorboard":
+                if not (find_spec("tensorboard") or find_spec("tensorboardX")):
+                    raise UserError(
+                        "logger=tensorboard: found no tensorboard, expected pip install 'skelssl[tensorboard]'"
+                    )
+                more = {"purge_step": steps} if steps else {}
+            loggers.append(instantiate(block, save_dir=str(folder), **more, _convert_="all"))
     return loggers
+
+
+def grouped(config: Mapping[str, Any], study: str | None) -> dict[str, Any]:
+    """``config`` with ``study`` as the group of its W&B run, unless the user gave one."""
+    logger = config.get("logger") or {}
+    if not logger.get("wandb") or logger["wandb"].get("group") is not None:
+        return dict(config)
+    return {**config, "logger": {**logger, "wandb": {**logger["wandb"], "group": study}}}
 
 
 def end_loggers() -> None:

@@ -13,12 +13,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from skelssl.data.files import atomic_file
 
 FIRST = ("epoch", "step")
+ECHOED = ("train/", "probe/", "eval/")  # what a person waits for
 
 
 class MetricsCSV(Logger):
     """Wide table: epoch, step, then one column per metric in the order of first appearance.
 
-    ``echo`` also prints each row as a line, for logs that no progress bar can live in.
+    ``echo`` also prints losses and accuracies of each row as a line, for logs that no progress bar can live in.
     """
 
     def __init__(self, path: Path, *, echo: bool = False) -> None:
@@ -51,19 +52,17 @@ class MetricsCSV(Logger):
         with open(self.path, "a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns).writerow(row)
         if self.echo:
-            shown = [f"{key} {value:.4g}" for key, value in metrics.items() if key != "epoch"]
+            shown = [f"{key} {value:.4g}" for key, value in metrics.items() if key.startswith(ECHOED)]
             print(f"epoch {epoch + 1}  " + "  ".join(shown), flush=True)
 
     @rank_zero_only
-    def resume(self, steps: int, epochs: int, row: Mapping[str, float]) -> None:
-        """Takes the table back to a checkpoint after ``steps`` finished steps and ``epochs`` finished epochs.
+    def resume(self, steps: int) -> None:
+        """Takes the table back to a checkpoint after ``steps`` finished steps: rows it has not seen are dropped."""
+        self._rewrite([row for row in read_rows(self.path) if int(row["step"]) < steps])
 
-        Rows it has not seen are dropped; ``row``, the last epoch's figures, is added where a kill came before it.
-        """
-        rows = [row for row in read_rows(self.path) if int(row["step"]) < steps]
-        self._rewrite(rows)
-        if row and not any(int(seen["step"]) == steps - 1 for seen in rows):
-            self.log_metrics({**row, "epoch": epochs - 1}, steps - 1)
+    def holds(self, step: int) -> bool:
+        """Is there a row of this step?"""
+        return any(int(row["step"]) == step for row in read_rows(self.path))
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         with atomic_file(self.path, "w") as file:

@@ -17,7 +17,7 @@ from einops import rearrange
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from skelssl.errors import UserError
+from skelssl.errors import Diverged
 from skelssl.losses.contextual import Contextual, sequence_errors
 from skelssl.parallel import gather
 
@@ -85,6 +85,16 @@ def figures(target: Contextual, prediction: Tensor, aim: Tensor, presence: Tenso
 
 
 @torch.no_grad()
+def unit_std(features: Tensor) -> Tensor:
+    """Deviation () of a channel of the unit vectors along features (R, D), mean over D, times √D.
+
+    0 where all point one way, 1 where they point everywhere (Chen and He, SimSiam, CVPR 2021, section 4.1).
+    """
+    rows = F.normalize(features.float(), dim=1)
+    return rows.std(0, correction=0).mean() * math.sqrt(features.shape[1])
+
+
+@torch.no_grad()
 def products(features: Tensor) -> Tensor:
     """Features (R, D) -> Σ (1, x)ᵀ(1, x), (D + 1, D + 1) in float64: what `effective_rank` needs, and it adds up.
 
@@ -122,7 +132,7 @@ class Alarm:
     abort: bool = True
 
     def check(self, means: Mapping[str, float], steps: int) -> None:
-        """Warns of every figure out of its bounds; raises UserError for a fatal one."""
+        """Warns of every figure out of its bounds; raises Diverged for a fatal one."""
         if steps < self.after_steps:
             return
         for name, found in means.items():
@@ -131,5 +141,5 @@ class Alarm:
                 expected = f"at least {low:g}" if high == math.inf else f"at most {high:g}"
                 sentence = f"train/{name}: found {found:.3g} after {steps} steps, expected {expected}"
                 if self.abort and name in FATAL:
-                    raise UserError(f"{sentence}: the features have collapsed; method.collapse.abort=false goes on")
+                    raise Diverged(f"{sentence}: the features have collapsed; method.collapse.abort=false goes on")
                 rank_zero_warn(sentence)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from skelssl.data.batch import Batch
-from skelssl.errors import UserError
+from skelssl.errors import Diverged
 from skelssl.maskers.tokens import TokenMask
 from skelssl.optim import Optim
 from skelssl.parallel import clip_generator, gather, rank, seed_step, share, step_generator, world_size
@@ -34,6 +34,7 @@ class Shown:
     kept_frames: Sequence[int] | None = None  # None: all of them
     clip: Tensor | None = None  # (1, 3, T', V, M) positions that the mask was drawn for; None: as they were given
     tokens: Tensor | None = None  # (M, S, V), True where hidden; or what tokens weigh, at least 0. S divides T'
+    name: str | None = None  # in the keys of metrics; None: nothing that training hides
 
 
 def resized(x: Tensor, frames: int) -> Tensor:
@@ -42,9 +43,9 @@ def resized(x: Tensor, frames: int) -> Tensor:
     return crop_resize(x, torch.zeros_like(length), length, frames)
 
 
-def hidden_tokens(title: str, clip: Tensor, mask: TokenMask) -> Shown:
+def hidden_tokens(title: str, clip: Tensor, mask: TokenMask, name: str | None = None) -> Shown:
     """A mask of the tokens of one clip (1, 3, T', V, M), each person's own, to be shown on it."""
-    return Shown(title, clip=clip, tokens=rearrange(mask.mask, "m (s v) -> m s v", v=clip.shape[3]))
+    return Shown(title, clip=clip, tokens=rearrange(mask.mask, "m (s v) -> m s v", v=clip.shape[3]), name=name)
 
 
 class Method(L.LightningModule):
@@ -155,7 +156,7 @@ class Method(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         means = {f"train/{name}": mean for name, mean in self.epoch_means().items()}
         if not means["train/loss"].isfinite():
-            raise UserError(f"train/loss: found {means['train/loss']}, expected a finite number; try a lower optim.lr")
+            raise Diverged(f"train/loss: found {means['train/loss']}, expected a finite number; try a lower optim.lr")
         self.log_dict(means, prog_bar=True)
         self._sums = {}
 

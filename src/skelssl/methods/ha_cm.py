@@ -90,17 +90,18 @@ class HACM(Method):
         clip, view = resized(x, self.encoder.frames), cast(Any, self.view)
         seen = to_stream(clip, view.stream, view.layout)  # the encoder knows no other
         mask, scores = self.masking(self.encoder, seen, generator), self.masking.scores(self.encoder, seen)
-        stays = torch.zeros(len(mask.visible), self.encoder.length, dtype=torch.bool).scatter_(1, mask.visible, True)
+        stays = mask.visible.new_zeros((len(mask.visible), self.encoder.length), dtype=torch.bool)
+        stays = stays.scatter_(1, mask.visible, True)
         stays = rearrange(stays, "m (s v) -> m s v", v=self.encoder.grid[1])
         left_out = sorted(set(range(clip.shape[3])) - set(self.encoder.joints))
 
-        def shown(title: str, values: Tensor) -> Shown:
+        def shown(title: str, values: Tensor, name: str | None = None) -> Shown:
             whole = values.new_ones if values.dtype == torch.bool else values.new_zeros  # a joint left out is hidden
             tokens = whole((*values.shape[:2], clip.shape[3])).index_copy_(2, self.encoder.kept, values)
-            return Shown(title, clip=clip, tokens=tokens, dropped_joints=left_out)
+            return Shown(title, clip=clip, tokens=tokens, dropped_joints=left_out, name=name)
 
         return [
-            shown("hidden in training", ~stays),
+            shown("hidden in training", ~stays, "tokens"),
             shown("kept by attention: segments 1, 3, ...", ~stays[:, ::2]),
             shown("kept by hierarchy: segments 2, 4, ...", ~stays[:, 1::2]),
             shown("attention score, above the least", above_least(scores.attention)),

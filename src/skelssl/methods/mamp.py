@@ -59,7 +59,7 @@ class MAMP(Method):
     def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
         clip = resized(x, self.encoder.frames)
         mask = self.masking(clip, generator)
-        shown = [hidden_tokens("hidden in training", clip, mask)]
+        shown = [hidden_tokens("hidden in training", clip, mask, "tokens")]
         if isinstance(self.masking, MotionGumbelMask):
             at_random = smallest(torch.rand(mask.mask.shape, generator=generator), mask.visible.shape[1])
             shown += [

@@ -63,7 +63,8 @@ class PSTL(Method):
     def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
         shown = [Shown("anchor: nothing hidden")]
         if self.csm:
-            shown.append(Shown("spatial view: CSM", dropped_joints=self.csm(generator)))
+            shown.append(Shown("spatial view: CSM", dropped_joints=self.csm(generator), name="csm"))
         if self.matm:
-            shown.append(Shown("temporal view: MATM", kept_frames=self.matm.kept(x, generator)[0].tolist()))
+            kept = self.matm.kept(x, generator)[0].tolist()
+            shown.append(Shown("temporal view: MATM", kept_frames=kept, name="matm"))
         return shown

@@ -122,7 +122,7 @@ class Skeleton2vec(Method):
 
     def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
         clip = resized(x, self.encoder.frames)
-        shown = [hidden_tokens("hidden in training", clip, self.masking(clip, generator))]
+        shown = [hidden_tokens("hidden in training", clip, self.masking(clip, generator), "tokens")]
         if isinstance(self.masking, MotionTubeMask):
             motion = tube_motion(clip, self.masking.patch * self.masking.tube)
             plain = tubes(torch.rand(motion.shape, generator=generator), self.masking.visible_joints, self.masking.tube)

@@ -1,0 +1,67 @@
+"""Pictures of a run for Weights & Biases: what the masks hide, and the map of the feature space."""
+
+from __future__ import annotations
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.loggers import WandbLogger
+
+from skelssl.callbacks.masks import shown_clips
+from skelssl.clip_figures import masked
+from skelssl.data.loader import batches
+from skelssl.data.module import SkeletonData
+from skelssl.methods.base import Method
+from skelssl.pictures.embedding import Embedding, embedding_map, principal_plane
+from skelssl.pictures.html import Page
+from skelssl.pictures.player import how_to_read, skeleton_player
+from skelssl.protocols.features import extract
+from skelssl.skeleton import layout
+
+
+class Pictures(L.Callback):
+    """Logs ``pictures/masks`` and ``pictures/embedding`` every n-th epoch and after the last one, as pages of HTML.
+
+    Both are of training clips: one under the method's masks, up to ``max_clips`` on the two main axes of the encoder's
+    features. Only W&B can show them; without its logger nothing is drawn, and the page of ``skelssl report`` has the
+    same of a finished run.
+    """
+
+    def __init__(self, *, every_n_epochs: int = 20, max_clips: int = 500) -> None:
+        self.every_n_epochs, self.max_clips = every_n_epochs, max_clips
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        done = trainer.current_epoch + 1
+        logger = next((logger for logger in trainer.loggers if isinstance(logger, WandbLogger)), None)
+        if not trainer.is_global_zero or (done % self.every_n_epochs and done != trainer.max_epochs) or logger is None:
+            return
+        from wandb import Html
+
+        assert isinstance(module, Method)
+        data: SkeletonData = trainer.datamodule  # type: ignore[attr-defined]
+        pages = {"masks": mask_page(module, data), "embedding": map_page(module, data, self.max_clips)}
+        shown = {f"pictures/{name}": Html(page.render(), inject=False) for name, page in pages.items()}
+        logger.log_metrics(shown, trainer.global_step - 1)  # type: ignore[arg-type]
+
+
+def mask_page(method: Method, data: SkeletonData) -> Page:
+    """A training clip under each mask of the method."""
+    x, shown = next(shown_clips(method, data, 1))
+    page = Page("Masks", subtitle=f"after {method.current_epoch + 1} epochs")
+    clips = masked(shown, x)
+    page.add("A training clip", how_to_read(clips), skeleton_player(clips, layout(data.dataset.store.layout)))
+    return page
+
+
+def map_page(method: Method, data: SkeletonData, max_clips: int) -> Page:
+    """Training clips, spread over the set, on the two main axes of the encoder's features."""
+    store, rows = data.dataset.store, data.dataset.train
+    rows = rows[:: -(-len(rows) // max_clips)]
+    features = extract(method.encoder, method.test_view, batches(store, rows), device=method.device)
+    xy, share = principal_plane(features.x.mean(1).cpu().numpy())
+    of = features.index.cpu().numpy()
+    facts = {key: np.asarray(store.facts[key])[of] for key in ("subject", "camera")}
+    clips = Embedding(xy, features.label.cpu().numpy(), [store.names[i] for i in of], **facts)
+    page = Page("Map of the feature space", subtitle=f"after {method.current_epoch + 1} epochs")
+    caption = f"Training clips; the plane holds {100 * share:.0f} % of the variance."
+    page.add("Features", caption, embedding_map(clips, data.dataset.class_names))
+    return page
