@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 
 from skelssl.entry import config_dir
+from skelssl.study import cells
 from skelssl.train import build_method
 from tests.helpers.config import compose
 
@@ -36,6 +37,18 @@ def test_every_experiment_composes(name):
     config = compose("train", f"experiment={name}")
     build_method(config)
     assert not set(config["then"]) - set(NAMES["protocol"])
+
+
+SWEEPS = {"benchmark": 30, "mask_ratio_demo": 3, "mask_ratio": 15, "ablation_pstl_spatial": 4,
+          "ablation_pstl_temporal": 9, "ablation_pstl_loss": 9, "ablation_skeleton2vec_tube": 7,
+          "ablation_skeleton2vec_teacher": 4, "ablation_skeleton2vec_motion": 5, "ablation_skeleton2vec_targets": 6,
+          "ablation_ha_cm_parts": 4, "skeleton_contrast_augmentation": 8, "skeleton_contrast_intra": 3,
+          "skeleton_contrast_pairs": 3, "skeleton_contrast_published": 6}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES["experiment"])
+def test_every_cell_of_a_sweep_composes_and_is_another_run(name):
+    assert len(cells([f"experiment={name}", "seed=0"])) == SWEEPS.get(name, 1)
 
 
 @pytest.mark.parametrize("name", NAMES["protocol"])

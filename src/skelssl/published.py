@@ -88,8 +88,13 @@ def departures(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> tupl
     return tuple(key for key in odd if not any(key == free or key.startswith(free + ".") for free in FREE))
 
 
+def split_clips(dataset: str) -> tuple[int, ...]:
+    """Training and test clips of a published split; empty for a data set without such counts."""
+    return tuple(_facts()["clips"].get(dataset, ()))
+
+
 def whole(dataset: str, n_train: int | None, n_test: int | None) -> bool:
     """Is this the full split that papers report on, but for TOLERANCE? False for a data set without such counts."""
-    sides = zip((n_train, n_test), _facts()["clips"].get(dataset, ()), strict=False)
+    sides = zip((n_train, n_test), split_clips(dataset), strict=False)
     close = [found is not None and abs(found - full) <= TOLERANCE * full for found, full in sides]
     return bool(close) and all(close)

@@ -18,8 +18,11 @@ from skelssl.errors import UserError
 from skelssl.pictures.html import Page
 from skelssl.pictures.lost_joints import CAPTION, Curve, curves_of, lost_joints_figure
 from skelssl.pictures.results import accuracy_bars, results_table
+from skelssl.pictures.study import CAPTION as STUDY
+from skelssl.pictures.study import study_figure, study_svg
 from skelssl.pictures.text import headline, row_cells, sources
 from skelssl.rows import Row, find_results, gather
+from skelssl.study import of_study, studied
 from skelssl.tables import markdown_table, rich_table
 
 
@@ -29,14 +32,15 @@ class Table:
 
     rows: tuple[Row, ...]
     lost: tuple[Curve, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def rich(self) -> RichTable:
         """For the console."""
-        return rich_table(row_cells(self.rows), sources(self.rows))
+        return rich_table(row_cells(self.rows), [*self.notes, *sources(self.rows)])
 
     def markdown(self) -> str:
         """A pipe table and its sources."""
-        return markdown_table(row_cells(self.rows), sources(self.rows))
+        return markdown_table(row_cells(self.rows), [*self.notes, *sources(self.rows)])
 
     def json(self) -> list[dict[str, Any]]:
         """Plain numbers, accuracies as fractions; published values in per cent, as printed."""
@@ -44,7 +48,9 @@ class Table:
 
     def page(self) -> Page:
         """A self-contained HTML page."""
-        page = Page("Results", subtitle=headline(self.rows))
+        page = Page("Results", subtitle=" ".join([headline(self.rows), *self.notes]))
+        if any(row.swept for row in self.rows):
+            page.add("Study", STUDY, study_figure(self.rows))
         page.add("Trained against random", "Top-1 accuracy of the last epoch.", accuracy_bars(self.rows))
         if self.lost:
             page.add("Lost joints", CAPTION, lost_joints_figure(self.lost))
@@ -57,6 +63,7 @@ def _plain(row: Row) -> dict[str, Any]:
                "random_init_top1": row.random_init}  # fmt: skip
     return (
         row.cell._asdict()
+        | ({"swept": dict(row.swept)} if row.swept else {})
         | {"runs": list(row.runs), "seeds": list(row.seeds), "n_test": row.n_test}
         | {key: value._asdict() if value else None for key, value in spreads.items()}
         | {"difference": row.difference._asdict() if row.difference else None}
@@ -65,10 +72,17 @@ def _plain(row: Row) -> dict[str, Any]:
     )
 
 
-def collect(folders: Sequence[Path]) -> Table:
-    """The table of every result under the folders; raises UserError for a folder without any."""
-    results = find_results(folders)
-    return Table(tuple(gather(results)), tuple(curves_of(results)))
+def collect(folders: Sequence[Path], study: Sequence[str] | None = None) -> Table:
+    """The table of every result under the folders; for a ``study`` with what it swept.
+
+    ``study`` holds the arguments of a sweep, whose cells are chosen; without any, all results belong to it. Raises
+    UserError for a folder without any result, and for a study that has no cell there or swept nothing.
+    """
+    results, notes = find_results(folders), list[str]()
+    if study:
+        results, notes = of_study(results, study)
+    rows = gather(results)
+    return Table(tuple(rows if study is None else studied(rows)), tuple(curves_of(results)), tuple(notes))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -88,12 +102,18 @@ def run(argv: list[str]) -> None:
     parser.add_argument(
         "--compare", action="store_true", help="of two folders: the first minus the second, clip by clip"
     )
+    parser.add_argument(
+        "--study", nargs="*", metavar="OVERRIDE", help="of a sweep (its arguments): columns and charts of what it swept"
+    )
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="with --study: also write the charts as one file")
     args = parser.parse_args(argv)
     console = Console() if Console().is_terminal else Console(width=190)
     if args.compare:
         _compare(args, console)
         return
-    table = collect(args.folders)
+    if args.svg and args.study is None:
+        raise UserError("--svg: found no --study beside it, expected a study, whose charts it writes")
+    table = collect(args.folders, args.study)
     console.print(table.rich())
     run = args.folders[0] if len(args.folders) == 1 and (args.folders[0] / "config.yaml").exists() else None
     if args.floor and run is None:
@@ -105,6 +125,9 @@ def run(argv: list[str]) -> None:
             file.write(table.markdown())
     if args.json:
         write_json(args.json, table.json())
+    if args.svg:
+        with atomic_file(args.svg, "w") as file:
+            file.write(study_svg(table.rows))
     if args.html and run is None:
         table.page().write(args.html)
 

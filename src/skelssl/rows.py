@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,10 +83,14 @@ class Result:
         return self.config.get("seed", own), own
 
     @property
+    def made(self) -> dict[str, Any]:
+        """What decided the run, as dotted keys, but for its seed."""
+        return {k: v for k, v in identity(self.config).items() if k != "seed"}
+
+    @property
     def experiment(self) -> str:
         """Digest of all that made the result but seeds and machine: the run's configuration, the protocol's recipe."""
-        made = {k: v for k, v in identity(self.config).items() if k != "seed"}
-        text = json.dumps([made, self.facts.get("recipe")], sort_keys=True, default=str)
+        text = json.dumps([self.made, self.facts.get("recipe")], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def correct(self, key: str = "logits") -> Correct | None:
@@ -116,6 +120,10 @@ class Row:
     difference: Interval | None  # trained - random init, paired over test clips
     published: tuple[Published, ...]
     departures: tuple[str, ...]  # what differs from the published setting; empty where nothing is published
+    config: Mapping[str, Any]  # dotted keys of its runs, without the seed; empty for an encoder without a run
+    top1s: tuple[float, ...]  # of every seed; empty where one has none, as ``top1``
+    randoms: tuple[float, ...]
+    swept: Mapping[str, Any] = field(default_factory=dict)  # of a study: the keys it sweeps, with this row's values
 
     @property
     def gap(self) -> float | None:
@@ -169,9 +177,12 @@ def _seeds_once(group: list[Result]) -> list[list[Result]]:
 
 
 def _row(cell: Cell, group: list[Result]) -> Row:
+    def each(key: str) -> tuple[float, ...]:
+        values = tuple(r.facts[key] for r in group if r.facts.get(key) is not None)
+        return values if len(values) == len(group) else ()
+
     def over_seeds(key: str) -> Spread | None:
-        values = [r.facts[key] for r in group if r.facts.get(key) is not None]
-        return spread(values) if len(values) == len(group) else None
+        return spread(values) if (values := each(key)) else None
 
     trained, probed = zip(*(r.seeds for r in group), strict=True)
     published = tuple(targets(cell.method, cell.dataset, cell.protocol, cell.stream or "", cell.setting))
@@ -187,6 +198,9 @@ def _row(cell: Cell, group: list[Result]) -> Row:
         difference=_difference(group),
         published=published,
         departures=group[0].departures(published[0]) if published else (),
+        config=group[0].made,
+        top1s=each("top1"),
+        randoms=each("random_init_top1"),
     )
 
 

@@ -67,17 +67,27 @@ def _line(name: str, rows: Sequence[Mapping[str, float]]) -> Line | None:
 
 def panel(title: str, lines: Sequence[Line]) -> str:
     """One chart of lines; accuracies (by the title) are fractions, shown in per cent."""
-    percent = "accuracy" in title or title.endswith("top1")
+    svg, x, y = chart(title, lines)
+    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">{svg}</svg>'
+    names = "".join(f'<span class="key {style(line, i)}">{escape(line.name)}</span>' for i, line in enumerate(lines))
+    heading = f"<h3>{escape(title)}{', log scale' if y.log else ''}</h3>"
+    hover = figure("curves", [_hover(line, x, _percent(title)) for line in lines], title)
+    return f'<div class="panel">{heading}<p class="keys">{names}</p>{svg}{hover}</div>'
+
+
+def chart(title: str, lines: Sequence[Line]) -> tuple[str, Axis, Axis]:
+    """What stands inside of the SVG of a `panel`, WIDTH x HEIGHT pixels, and its axes."""
     x, y = _axes(title, lines)
+    percent = _percent(title)
     grid = "".join(gridline(f"{100 * v:g} %" if percent else f"{v:.4g}", at) for v, at in y.marks())
     marks = "".join(f'<text x="{at:.1f}" y="{HEIGHT - 10}" class="mid">{v:g}</text>' for v, at in x.marks())
     paths = "".join(_path(line, x, y, i) for i, line in enumerate(lines))
     cursor = f'<line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">{grid}{marks}{paths}{cursor}</svg>'
-    names = "".join(f'<span class="key {_style(line, i)}">{escape(line.name)}</span>' for i, line in enumerate(lines))
-    heading = f"<h3>{escape(title)}{', log scale' if y.log else ''}</h3>"
-    hover = figure("curves", [_hover(line, x, percent) for line in lines], title)
-    return f'<div class="panel">{heading}<p class="keys">{names}</p>{svg}{hover}</div>'
+    return f"{grid}{marks}{paths}{cursor}", x, y
+
+
+def _percent(title: str) -> bool:
+    return "accuracy" in title or title.endswith("top1")
 
 
 def _axes(title: str, lines: Sequence[Line]) -> tuple[Axis, Axis]:
@@ -92,7 +102,7 @@ def _hover(line: Line, x: Axis, percent: bool) -> dict[str, object]:
     return {
         "name": line.name,
         "unit": line.unit,
-        "step": line.x.round().astype(int).tolist(),
+        "step": [round(x) if line.unit == "step" or x == round(x) else float(f"{x:.4g}") for x in line.x.tolist()],
         "at": (x(line.x) / WIDTH).round(4).tolist(),
         "text": [f"{100 * v:.1f} %" if percent else f"{v:.4g}" for v in line.mean],
     }
@@ -105,10 +115,11 @@ def _path(line: Line, x: Axis, y: Axis, i: int) -> str:
     band = points(np.append(line.x, line.x[::-1]), np.append(line.high, line.low[::-1]))
     end = f'<circle cx="{x(line.x)[-1]:.1f}" cy="{y(line.mean)[-1]:.1f}" r="3.5"/>'
     shape = f'<polygon points="{band}"/><polyline points="{points(line.x, line.mean)}"/>{end}'
-    return f'<g class="line {_style(line, i)}">{shape}</g>'
+    return f'<g class="line {style(line, i)}">{shape}</g>'
 
 
-def _style(line: Line, i: int) -> str:
+def style(line: Line, i: int) -> str:
+    """Its classes in ``page.css``."""
     return f"c{(i if line.color is None else line.color) % 6}{' dashed' * line.dashed}"
 
 

@@ -30,7 +30,7 @@ class Page:
         scripts = "\n".join(_asset(f"{kind}.js") for kind in kinds)
         head = (
             '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<link rel="icon" href="data:,"><title>{escape(self.title)}</title><style>{_asset("page.css")}</style>'
+            f'<link rel="icon" href="data:,"><title>{escape(self.title)}</title><style>{stylesheet()}</style>'
         )
         header = (
             '<header><button id="theme" title="light or dark" aria-label="light or dark">◐</button>'
@@ -54,6 +54,11 @@ def figure(kind: str, data: object, label: str) -> str:
         f'<div class="figure" data-figure="{kind}" role="group" aria-label="{escape(label)}">'
         f'<script type="application/json">{text}</script></div>'
     )
+
+
+def stylesheet() -> str:
+    """What every page looks like."""
+    return _asset("page.css")
 
 
 def _section(i: int, title: str, caption: str, html: str) -> str:

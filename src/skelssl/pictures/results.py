@@ -35,7 +35,8 @@ def _group(row: Row, floor: float | None) -> str:
         _bar(name, value, ticks if name == "trained" else "") for name, value in bars.items() if value is not None
     )
     gain = _difference(row.difference) if row.difference else ""
-    name = " · ".join(x for x in row.cell if x)
+    swept = [f"{key.removeprefix('method.')} {value}" for key, value in row.swept.items()]
+    name = " · ".join([*(x for x in row.cell if x), *swept])
     return f'<div class="group"><h3>{escape(name)}</h3>{lines}{gain}</div>'
 
 

@@ -27,15 +27,17 @@ def points(value: Interval | None) -> str:
 def row_cells(rows: Sequence[Row]) -> list[dict[str, str]]:
     """Header and text of every cell; setting, run and gap columns only where they say something."""
     repeated = any(n > 1 for n in Counter(row.cell for row in rows).values())
-    cells = [_cells(row) for row in rows]
-    hidden = {"run"} if not repeated else set()
+    columns = list(dict.fromkeys(key for row in rows for key in row.swept))
+    cells = [_cells(row, columns) for row in rows]
+    hidden = {"run"} if columns or not repeated else set()
     hidden |= {name for name in ("setting", "mode", "stream", "gap") if not any(c[name] for c in cells)}
     return [{k: v for k, v in c.items() if k not in hidden} for c in cells]
 
 
-def _cells(row: Row) -> dict[str, str]:
+def _cells(row: Row, columns: Sequence[str]) -> dict[str, str]:
     return {
         **{name: value or "" for name, value in row.cell._asdict().items()},
+        **{key.removeprefix("method."): str(row.swept.get(key, "")) for key in columns},
         "run": ", ".join(row.runs),
         "seeds": ", ".join(map(str, row.seeds)),
         "last epoch": percent(row.top1),

@@ -1,0 +1,83 @@
+"""A study: which runs are its cells, and what it swept, read off their configurations."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from skelssl.entry import composed, config_dir, quote_path
+from skelssl.errors import UserError
+from skelssl.rows import Result, Row
+from skelssl.runs import resolved, run_id
+
+ABSENT = "-"  # the run has no such key
+
+
+def cells(overrides: Sequence[str]) -> dict[str, str]:
+    """Run id -> overrides of every cell that ``python -m skelssl.train -m OVERRIDES`` runs, in its order.
+
+    Raises Hydra's errors for overrides that do not compose.
+    """
+    parser = OverridesParser.create()
+    given = [quote_path(override) for override in overrides]
+    single = [text for text in given if not parser.parse_override(text).is_sweep_override()]
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        swept = hydra.compose("train", single, return_hydra_config=True).hydra.sweeper.params or {}
+    every = parser.parse_overrides([*(f"{key}={values}" for key, values in swept.items()), *given])
+    jobs = [job for batch in BasicSweeper.split_arguments(every, None) for job in batch]
+    return {run_id(resolved(composed("train", job))): " ".join(o for o in job if o not in single) for job in jobs}
+
+
+def of_study(results: Sequence[Result], overrides: Sequence[str]) -> tuple[list[Result], list[str]]:
+    """The results of a study's cells, and a note on the cells without any; raises UserError where all are missing."""
+    expected = cells(overrides)
+    found = [result for result in results if result.run and result.run.name in expected]
+    if not found:
+        raise UserError(f"--study: found none of its {len(expected)} cells, expected runs of {' '.join(overrides)}")
+    there = {result.run.name for result in found if result.run}
+    missing = [cell for name, cell in expected.items() if name not in there]
+    note = f"Missing: {len(missing)} of {len(expected)} cells: {'; '.join(missing)}."
+    return found, [note] if missing else []
+
+
+def studied(rows: Sequence[Row]) -> list[Row]:
+    """The rows with what was swept in each, ordered by it.
+
+    Runs are compared with those of their method, data set and stream, since presets differ between these. Raises
+    UserError where none of them differ in anything but the seed.
+    """
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.cell.method, row.cell.dataset, row.cell.stream].append(row)
+    keys = {group: swept([row.config for row in members]) for group, members in groups.items()}
+    if not any(keys.values()):
+        raise UserError("--study: found no runs of one method and data set that differ in a key, expected a sweep")
+    found = [
+        replace(row, swept={key: row.config.get(key, ABSENT) for key in keys[group]})
+        for group, members in groups.items()
+        for row in members
+    ]
+    return sorted(found, key=lambda row: ([x or "" for x in row.cell], [_order(v) for v in row.swept.values()]))
+
+
+def swept(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Dotted keys in which flat configurations differ; of keys that always hold the same value the first."""
+    names = sorted({key for config in configs for key in config})
+    values = {key: [config.get(key, ABSENT) for config in configs] for key in names}
+    differing = [key for key in names if any(value != values[key][0] for value in values[key])]
+    return [key for i, key in enumerate(differing) if values[key] not in [values[k] for k in differing[:i]]]
+
+
+def is_number(value: Any) -> bool:
+    """Can it stand on an axis?"""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _order(value: Any) -> tuple[bool, float, str]:
+    return (False, value, "") if is_number(value) else (True, 0.0, str(value))
