@@ -255,11 +255,11 @@ def test_the_same_command_twice_from_any_folder(data_root, tmp_path):
         "hydra.run.dir=my run, (x=1)",
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for expected in ("36 clips", "is finished"):
-        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=True)
+    for more, expected in ((), "36 clips"), (("resume=auto",), "is finished"):
+        done = subprocess.run([*command, *more], cwd=place, env=environment, capture_output=True, text=True, check=True)
         assert expected in done.stdout
     assert (place / "my run, (x=1)" / "encoder" / "encoder.safetensors").exists()
-    other = [*command, "seed=5"]
+    other = [*command, "seed=5", "resume=auto"]
     done = subprocess.run(other, cwd=place, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.strip().endswith("(seed: found 0, expected 5)")

@@ -65,6 +65,8 @@ def main() -> None:
 def train_and_evaluate(config: DictConfig) -> None:
     """One job: trains, then evaluates the protocols named by ``then``."""
     plain = grouped(resolved(config), HydraConfig.get().runtime.choices.get("experiment"))
+    if plain["resume"] == "auto":  # another name of the default
+        plain["resume"] = True
     protocols = read_protocols(plain["then"])
     moved = [o for o in HydraConfig.get().overrides.hydra if o.startswith("hydra.run.dir=")]
     folder = run_folder(plain, HydraConfig.get().run.dir if moved else None)
