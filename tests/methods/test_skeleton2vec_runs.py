@@ -94,7 +94,10 @@ def test_a_resumed_run_keeps_the_teacher_and_its_counter(
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
     assert int(whole["teacher.updates"]) == 8
-    assert read_rows(tmp_path / "whole" / "metrics.csv") == read_rows(tmp_path / "killed" / "metrics.csv")
+    rows = [read_rows(tmp_path / run / "metrics.csv") for run in ("whole", "killed")]
+    for row in rows[0] + rows[1]:
+        del row["speed/clips_per_second"]  # the one figure that depends on the machine
+    assert rows[0] == rows[1]
 
 
 def test_one_update_for_each_step_of_the_optimiser(data_root: Path, tmp_path: Path) -> None:
