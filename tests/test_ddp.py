@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from skelssl.callbacks.metrics import read_rows
 from skelssl.errors import UserError
 from skelssl.launch import place, ranks_wanted
 from skelssl.runs import run_folder
@@ -166,8 +167,14 @@ def test_a_stopped_then_killed_run_ends_in_the_weights_of_an_uninterrupted_one(d
     whole, found = checkpoint(tmp_path / "whole"), checkpoint(run)
     assert found["global_step"] == 30 > stopped > 0
     assert all(torch.equal(value, found["state_dict"][key]) for key, value in whole["state_dict"].items())
-    assert found["row"] == whole["row"]
-    assert (run / "metrics.csv").read_text() == (tmp_path / "whole" / "metrics.csv").read_text()
+    assert timeless(found["row"]) == timeless(whole["row"])
+    rows = [[timeless(row) for row in read_rows(folder / "metrics.csv")] for folder in (run, tmp_path / "whole")]
+    assert rows[0] == rows[1]
+
+
+def timeless(row):
+    """A row without the one figure that depends on the machine."""
+    return {key: value for key, value in row.items() if key != "speed/clips_per_second"}
 
 
 @pytest.mark.slow
