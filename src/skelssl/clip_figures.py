@@ -15,13 +15,16 @@ from omegaconf import DictConfig, OmegaConf
 from skelssl.data.clip import RAW, SERVES, EmptyClip, RawClip
 from skelssl.data.recipes import RECIPES, RecipeConfig
 from skelssl.errors import UserError
+from skelssl.pictures.embedding import Embedding, principal_plane
 from skelssl.pictures.player import PlayerClip
 from skelssl.runs import load_config
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from skelssl.data.store import RecipeStore
     from skelssl.methods.base import Method, Shown
+    from skelssl.protocols.features import Features
 
 VISIBLE = 0.01  # metres
 PERSONS = "first person", "second person"
@@ -149,6 +152,14 @@ def masked(shown: Sequence[Shown], x: Tensor) -> list[PlayerClip]:
         )
         for s in shown
     ]
+
+
+def mapped(features: Features, store: RecipeStore) -> tuple[Embedding, float]:
+    """Clips, on the CPU, on the two main axes of their features; and the share of the variance that the plane holds."""
+    rows = features.index.numpy()
+    xy, share = principal_plane(features.x.mean(1).numpy())
+    facts = {key: store.facts[key][rows] for key in ("subject", "camera")}
+    return Embedding(xy, features.label.numpy(), [store.names[i] for i in rows], **facts), share
 
 
 def _player(title: str, x: NDArray[np.floating[Any]], **more: Any) -> PlayerClip:

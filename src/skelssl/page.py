@@ -12,10 +12,10 @@ import torch
 
 from skelssl.callbacks.checkpoint import LAST
 from skelssl.checkpoints import load_encoder, read_state
-from skelssl.clip_figures import masked
+from skelssl.clip_figures import mapped, masked
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.methods.base import Method
-from skelssl.pictures.embedding import Embedding, principal_plane
+from skelssl.pictures.embedding import Embedding
 from skelssl.pictures.lost_joints import curves_of
 from skelssl.pictures.player import PlayerClip
 from skelssl.pictures.run_report import write_run_report
@@ -88,10 +88,7 @@ def embedding(run: Path, data: Dataset) -> Embedding:
     """The test clips on the two main axes of the encoder's features."""
     part = replace(data, test=data.test[:: 1 + len(data.test) // MAP_CLIPS])
     features = Frozen(load_encoder(run), part, device=torch.device("cpu"), precision="fp32").features("test", "test")
-    rows = features.index.numpy()
-    xy, _ = principal_plane(features.x.mean(1).numpy())
-    facts = {key: data.store.facts[key][rows] for key in ("subject", "camera")}
-    return Embedding(xy, features.label.numpy(), [data.store.names[i] for i in rows], **facts)
+    return mapped(features, data.store)[0]
 
 
 def trained(config: Mapping[str, Any], run: Path) -> Method:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import multiprocessing as mp
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 ROOT = str(Path(__file__).parents[2])
 
@@ -31,6 +33,25 @@ def run_ranks(function: Callable[..., Any], world: int, *args: Any) -> list[Any]
         store = str(Path(folder) / "store")  # a file, because two workers of pytest can fight for one port
         jobs = [pool.submit(_rank, store, world, rank, function, args) for rank in range(world)]
         return [torch.load(io.BytesIO(job.result()), weights_only=True) for job in jobs]
+
+
+def step_under_ddp(method: Any, trained: Sequence[nn.Module], batch: Any) -> dict[str, Any]:
+    """Loss and gradients of ``method.training_step`` on this rank's ``batch``, averaged over the ranks if several."""
+
+    class Step(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = nn.ModuleList(trained)
+
+        def forward(self, batch: Any) -> torch.Tensor:
+            loss: torch.Tensor = method.training_step(batch, 0)
+            return loss
+
+    step = Step()
+    model = DistributedDataParallel(step) if dist.is_initialized() else step  # it must live until the backward pass
+    loss = model(batch)
+    loss.backward()
+    return {"loss": loss.item(), "grads": {name: p.grad for name, p in step.named_parameters()}}
 
 
 def _rank(store: str, world: int, rank: int, function: Callable[..., Any], args: tuple[Any, ...]) -> bytes:

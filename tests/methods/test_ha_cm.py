@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from skelssl.data.batch import Batch
 from skelssl.encoders.decoder import Decoder
@@ -26,7 +25,7 @@ from skelssl.methods.ha_cm import HACM, CrossMaskingLoss
 from skelssl.parallel import rank, world_size
 from skelssl.train import build_method
 from tests.helpers.config import compose
-from tests.helpers.ranks import run_ranks
+from tests.helpers.ranks import run_ranks, step_under_ddp
 
 ADAMW = {"name": "adamw", "lr": 1e-3, "epochs": 400, "weight_decay": 0.05, "betas": [0.9, 0.95]}
 OUTER = [2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15, 17, 18, 19, 21, 22, 23, 24]
@@ -251,20 +250,7 @@ def train_step(mask_empty: bool) -> dict[str, Any]:
     draw = method.masking.forward
     method.masking.forward = lambda encoder, x, generator: draw(encoder, x, noise=(own[0], own[1]))  # type: ignore[method-assign]
     mine = Batch(*(getattr(batch, key)[rows] for key in ("x", "frames", "label", "index")))
-
-    class Step(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.parts = nn.ModuleList([method.encoder, method.decoder])
-
-        def forward(self, batch: Batch) -> Tensor:
-            return method.training_step(batch, 0)
-
-    step = Step()
-    model = DistributedDataParallel(step) if world > 1 else step
-    loss = model(mine)
-    loss.backward()
-    return {"loss": loss.item(), "grads": {name: p.grad for name, p in step.named_parameters()}}
+    return step_under_ddp(method, [method.encoder, method.decoder], mine)
 
 
 @pytest.mark.parametrize("mask_empty", [False, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import lightning as L
 import torch
 
+from skelssl.callbacks.due import due
 from skelssl.data.loader import batches
 from skelssl.data.module import SkeletonData
 from skelssl.losses.collapse import effective_rank, products, unit_std
@@ -26,8 +27,7 @@ class KNNProbe(L.Callback):
         self.every_n_epochs, self.max_clips, self.k = every_n_epochs, max_clips, k
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        done = trainer.current_epoch + 1
-        if not trainer.is_global_zero or (done % self.every_n_epochs and done != trainer.max_epochs):
+        if not due(trainer, self.every_n_epochs):
             return
         assert isinstance(module, Method)
         data = trainer.datamodule  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from skelssl.callbacks.due import due
 from skelssl.data.module import SkeletonData
 from skelssl.methods.base import Method, Shown
 from skelssl.parallel import step_generator
@@ -30,8 +31,7 @@ class MaskMonitor(L.Callback):
         self.every_n_epochs = every_n_epochs
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        done = trainer.current_epoch + 1
-        if not trainer.is_global_zero or (done % self.every_n_epochs and done != trainer.max_epochs):
+        if not due(trainer, self.every_n_epochs):
             return
         assert isinstance(module, Method)
         found: dict[str, list[Tensor]] = {}

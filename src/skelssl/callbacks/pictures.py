@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import lightning as L
-import numpy as np
 from lightning.pytorch.loggers import WandbLogger
 
+from skelssl.callbacks.due import due
 from skelssl.callbacks.masks import shown_clips
-from skelssl.clip_figures import masked
+from skelssl.clip_figures import mapped, masked
 from skelssl.data.loader import batches
 from skelssl.data.module import SkeletonData
 from skelssl.methods.base import Method
-from skelssl.pictures.embedding import Embedding, embedding_map, principal_plane
+from skelssl.pictures.embedding import embedding_map
 from skelssl.pictures.html import Page
 from skelssl.pictures.player import how_to_read, skeleton_player
 from skelssl.protocols.features import extract
@@ -30,9 +30,8 @@ class Pictures(L.Callback):
         self.every_n_epochs, self.max_clips = every_n_epochs, max_clips
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        done = trainer.current_epoch + 1
         logger = next((logger for logger in trainer.loggers if isinstance(logger, WandbLogger)), None)
-        if not trainer.is_global_zero or (done % self.every_n_epochs and done != trainer.max_epochs) or logger is None:
+        if logger is None or not due(trainer, self.every_n_epochs):
             return
         from wandb import Html
 
@@ -57,10 +56,7 @@ def map_page(method: Method, data: SkeletonData, max_clips: int) -> Page:
     store, rows = data.dataset.store, data.dataset.train
     rows = rows[:: -(-len(rows) // max_clips)]
     features = extract(method.encoder, method.test_view, batches(store, rows), device=method.device)
-    xy, share = principal_plane(features.x.mean(1).cpu().numpy())
-    of = features.index.cpu().numpy()
-    facts = {key: np.asarray(store.facts[key])[of] for key in ("subject", "camera")}
-    clips = Embedding(xy, features.label.cpu().numpy(), [store.names[i] for i in of], **facts)
+    clips, share = mapped(features.to("cpu"), store)
     page = Page("Map of the feature space", subtitle=f"after {method.current_epoch + 1} epochs")
     caption = f"Training clips; the plane holds {100 * share:.0f} % of the variance."
     page.add("Features", caption, embedding_map(clips, data.dataset.class_names))
