@@ -100,6 +100,16 @@ def as_stored(clip: RawClip) -> NDArray[np.float32] | None:
     return None if clip.form in (RAW, LISTED, LISTED_TWO) else clip.persons(PERSONS)
 
 
+def located(x: NDArray[np.float32], joints: Sequence[int]) -> NDArray[np.float32]:
+    """(..., V, 3) -> (..., 3): where the mean of ``joints`` is; zero where one of several is absent."""
+    if len(joints) == 1:
+        return x[..., joints[0], :]
+    members = x[..., list(joints), :]
+    there = members.any(-1).all(-1)
+    point: NDArray[np.float32] = np.where(there[..., None], members.mean(-2), np.float32(0))
+    return point
+
+
 def in_interval(clip: RawClip, pku_interval: str | None) -> RawClip:
     """The clip without its leading frame where it is of PKU-MMD and its interval is read as ``after_start``."""
     if pku_interval != "after_start" or clip.form != PKU:
