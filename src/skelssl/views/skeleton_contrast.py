@@ -127,8 +127,14 @@ class ContrastView(CropView):
         zero_p: float = 0.5,
         amplitude: float = 1.0,
     ) -> None:
-        window = {"frames": frames, "crop_ratio": crop_ratio, "min_frames": min_frames}
-        super().__init__(layout=layout, coordinates=coordinates, stream=stream, **window)
+        super().__init__(
+            layout=layout,
+            coordinates=coordinates,
+            stream=stream,
+            frames=frames,
+            crop_ratio=crop_ratio,
+            min_frames=min_frames,
+        )
         joints = len(body_layout(layout).joints)
         if unknown := [name for name in spatial if name not in SPATIAL]:
             raise UserError(f"view.spatial: found {unknown[0]!r}, expected a list out of {', '.join(SPATIAL)}")

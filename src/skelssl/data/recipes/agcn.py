@@ -47,7 +47,7 @@ class AGCN:
     options: frozenset[str] = frozenset()
 
     def __init__(self, body: Layout, config: RecipeConfig) -> None:
-        self.faithful, self.pku_interval = config.faithful, config.pku_interval
+        self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat
         self.body, self.spine_mid = body, body.point("spine_mid")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
@@ -79,12 +79,14 @@ class AGCN:
             raise EmptyClip("the first person is absent in every frame")
         if self.faithful:
             x = np.stack([_repeated(x[:, person], frames) for person in range(PERSONS)], axis=1)
-            there, first, centre = x.sum(-1) != 0, 0, located(x[:, 0], self.spine_mid)
+            there, first, centre = x.sum(-1) != 0, 0, located(x[:, 0], self.spine_mid, flat=self.flat)
         else:
             x = x[np.arange(frames) % len(x)]
             first = np.any(x[:, 0] != 0, axis=(1, 2)).argmax()
-            there, centre = np.any(x != 0, axis=-1), _held(located(x[:, 0], self.spine_mid))
+            there, centre = np.any(x != 0, axis=-1), _held(located(x[:, 0], self.spine_mid, flat=self.flat))
         x = np.where(there[..., None], x - centre[:, None, None], np.float32(0))
+        if self.flat:
+            return x
         turn = onto_axes(x[first, 0], self.body).astype(np.float32)
         return (x.reshape(-1, 3) @ turn.T).reshape(x.shape)
 

@@ -43,7 +43,7 @@ class AimCLR:
     options: frozenset[str] = frozenset()
 
     def __init__(self, body: Layout, config: RecipeConfig) -> None:
-        self.faithful, self.pku_interval = config.faithful, config.pku_interval
+        self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat
         self.spine_base, self.spine_shoulder = body.point("spine_base"), body.point("spine_shoulder")
         self.shoulders = body.index("shoulder_left"), body.index("shoulder_right")
 
@@ -65,9 +65,11 @@ class AimCLR:
         if not present.any():
             raise EmptyClip("the first person is absent in every frame")
         x = x[: present.sum()] if self.faithful else x[present]
-        origin = located(x if self.faithful else x[:, :1], self.spine_shoulder)
+        origin = located(x if self.faithful else x[:, :1], self.spine_shoulder, flat=self.flat)
         there = True if self.faithful else x.any(-1, keepdims=True)  # zeros are absent: they do not move
         resized = resize(np.where(there, x - origin[:, :, None], np.float32(0)), FRAMES)
+        if self.flat:
+            return resized
         return face_camera(resized, *self.shoulders, per_clip=self.faithful).astype(np.float32)
 
     def published(self, clip: RawClip) -> NDArray[np.float32]:

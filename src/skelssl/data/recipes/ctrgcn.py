@@ -42,7 +42,7 @@ class CTRGCN:
     options: frozenset[str] = frozenset({"single_person_fill", "center"})
 
     def __init__(self, body: Layout, config: RecipeConfig) -> None:
-        self.faithful, self.pku_interval = config.faithful, config.pku_interval
+        self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat
         self.copy, self.center = config.single_person_fill == "copy", config.center
         self.spine_mid = body.point("spine_mid")
 
@@ -73,7 +73,9 @@ class CTRGCN:
         if not self.center:
             return x
         there = _filled(x.reshape(*x.shape[:2], -1), True)[..., None] if self.faithful else _filled(x, False)
-        return np.where(there[..., None], x - located(x[present.argmax(), 0], self.spine_mid), np.float32(0))
+        return np.where(
+            there[..., None], x - located(x[present.argmax(), 0], self.spine_mid, flat=self.flat), np.float32(0)
+        )
 
     def published(self, clip: RawClip) -> NDArray[np.float32]:
         """(T, 150), a row of the reference's files before they are padded to 300 frames."""

@@ -40,7 +40,7 @@ class PySKL:
     options: frozenset[str] = frozenset({"align_spine"})
 
     def __init__(self, body: Layout, config: RecipeConfig) -> None:
-        self.faithful, self.pku_interval = config.faithful, config.pku_interval
+        self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat
         self.align_spine = config.align_spine
         self.body, self.spine_mid = body, body.point("spine_mid")
 
@@ -65,7 +65,7 @@ class PySKL:
             raise EmptyClip("nobody is there in any frame")
         x = x[present[:, main]]
         x = x[:, ::-1] if main else x
-        x = np.where(x.any(-1, keepdims=True), x - located(x[0, 0], self.spine_mid), np.float32(0))
+        x = np.where(x.any(-1, keepdims=True), x - located(x[0, 0], self.spine_mid, flat=self.flat), np.float32(0))
         turn = onto_axes(x[0, 0], self.body).astype(np.float32) if self.align_spine else np.eye(3, dtype=np.float32)
         return (x.reshape(-1, 3) @ turn.T).reshape(x.shape)
 
