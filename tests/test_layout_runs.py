@@ -18,7 +18,7 @@ from skelssl.data.custom_clips import in_plane, read_array
 from skelssl.data.files import read_json
 from skelssl.data.prepare import prepare
 from skelssl.data.prepare_report import Report
-from skelssl.data.recipes import RecipeConfig
+from skelssl.data.recipes import RECIPES, RecipeConfig
 from skelssl.data.source import BadInput
 from skelssl.data.synthetic import Synthetic
 from skelssl.entry import config_dir
@@ -27,7 +27,7 @@ from skelssl.evaluate import evaluate
 from skelssl.mapping import joint_map
 from skelssl.page import open_run, raw_floors, write_page
 from skelssl.runs import run_id
-from skelssl.skeleton import layout
+from skelssl.skeleton import layout, layouts
 from skelssl.train import train
 from skelssl.views.pstl import PlainView
 from tests.helpers.config import compose, train_config
@@ -224,3 +224,23 @@ def test_a_view_that_knows_no_coordinates_sees_space() -> None:
     config = compose("train", "method=pstl")
     block = {k: v for k, v in config["method"]["view"]["test"].items() if k not in ("coordinates", "_target_")}
     assert PlainView(**block).coordinates == "xyz"
+
+
+# --- the page that explains it ---------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[1] / "docs" / "layouts.md").read_text("utf-8")
+
+
+def test_the_layout_on_the_page_is_one(tmp_path: Path) -> None:
+    (tmp_path / "stick.yaml").write_text(PAGE.partition("```yaml\n")[2].partition("```")[0])
+    body = layout(str(tmp_path / "stick.yaml"))
+    assert (len(body.joints), body.point("spine_mid")) == (13, (0, 1))
+    for recipe in RECIPES:
+        RecipeConfig.parse({"name": recipe}).build(str(tmp_path / "stick.yaml"))
+
+
+def test_the_table_lists_every_layout() -> None:
+    rows = [line.split("|") for line in PAGE.splitlines() if line.startswith("| `") and line.count("|") == 7]
+    found = {row[1].strip(" `"): (int(row[2]), row[4].strip(" `")) for row in rows if row[2].strip().isdigit()}
+    bodies = {name: layout(name) for name in layouts()}
+    assert found == {name: (len(body.joints), body.joints[body.center]) for name, body in bodies.items()}
