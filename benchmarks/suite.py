@@ -150,9 +150,9 @@ def ask(case: Case, form: Form) -> dict[tuple[str, str], Asked]:
 
 
 def in_turn(case: Case, forms: dict[str, Form], rounds: int) -> dict[str, dict[str, Any]]:
-    """Seconds of the whole step and of each part and pass, form after form in each round, the first round left out."""
+    """Seconds of the whole step and of each part and pass, form after form in each round; both have warmed up."""
     taken: dict[str, list[tuple[float, dict[tuple[str, str], float]]]] = {name: [] for name in forms}
-    for _ in range(rounds + 1):
+    for _ in range(rounds):
         for name, form in forms.items():
             own: dict[tuple[str, str], float] = defaultdict(float)
             wait = waiter(case.options.device)
@@ -161,7 +161,7 @@ def in_turn(case: Case, forms: dict[str, Form], rounds: int) -> dict[str, dict[s
             case.step(form, stopwatch(own, wait))
             wait()
             taken[name].append((time.perf_counter() - start, own))
-    return {name: seconds_of(own[1:]) for name, own in taken.items()}
+    return {name: seconds_of(own) for name, own in taken.items()}
 
 
 def seconds_of(steps: Sequence[tuple[float, dict[tuple[str, str], float]]]) -> dict[str, Any]:
