@@ -19,7 +19,7 @@ from skelssl.encoders.tokens import take_tokens
 from skelssl.maskers.hyperbolic import CrossMask
 from skelssl.maskers.tokens import uniform
 
-BATCH = 64
+BATCH = 120  # the most clips for which both forms stay below 16 GiB
 
 
 class Ours(mamp.Ours):
