@@ -31,7 +31,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, help="clips of a step; by default each method's own, see docs/speed.md")
     parser.add_argument("--rounds", type=int, default=3, help="how often a step of each form is timed")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--device", default="cpu", help="cpu or cuda; where there is no such device, nothing is measured")
+    parser.add_argument(
+        "--device", default="cpu", help="cpu or cuda; where there is no such device, nothing is measured"
+    )
     parser.add_argument("--small", action="store_true", help="tiny networks: whether it runs, not how fast")
     parser.add_argument("--compile", action="store_true", help="also under torch.compile; that takes minutes")
     parser.add_argument("--no-memory", action="store_true", help="without the processes that measure peak memory")

@@ -23,6 +23,7 @@ from skelssl.runs import resolved
 from skelssl.skeleton import layout
 from skelssl.train import build_method
 
+BACKEND = "inductor"  # of torch.compile
 RATE = 1e-5  # small, so that many steps on noise stay finite
 FRAMES = {"aimclr": (50, 50)}  # to which a recipe resamples; other recipes leave clips as long as they are
 RAGGED = (60, 140)  # frames of clips of no dataset in particular, evenly spread
@@ -78,7 +79,7 @@ class Form(ABC):
     def loss(self, on: On, rows: Any, generator: torch.Generator) -> Tensor:
         """The loss () of the clips ``rows``, part by part."""
 
-    def follow(self, on: On) -> None:
+    def follow(self, on: On) -> None:  # noqa: B027
         """What comes after the optimiser's step: averages, queues."""
 
     def step(self, on: On, backward: Callable[[Tensor], None], rows: Any, generator: torch.Generator) -> float:
@@ -116,7 +117,7 @@ class Form(ABC):
         def wrapped(name: str, function: Callable[..., T], *arguments: Any) -> T:
             if name in self.compiles:
                 key = f"{name}:{getattr(function, '__qualname__', type(function).__name__)}"
-                function = known.setdefault(key, torch.compile(function, dynamic=False))
+                function = known.setdefault(key, torch.compile(function, dynamic=False, backend=BACKEND))
             return on(name, function, *arguments)
 
         return wrapped

@@ -1,14 +1,15 @@
 """Linear evaluation over its full schedule: features cached against clips encoded in every epoch.
 
 Both forms run PSTL's recipe on PSTL's encoder, in one process, on equal clips in equal order. The straightforward one
-takes minutes an epoch, so it runs a few epochs and an epoch stands for all. Over those few epochs, as a schedule of their
-own, the logits and the best top-1 of both must be the same, bit for bit. Batches divide the clips, since a convolution
+takes minutes, so it runs a few epochs and an epoch stands for all. Over those few epochs, as a schedule of their own,
+ the logits and the best top-1 of both must be the same, bit for bit. Batches divide the clips, since a convolution
 may round its last bits by the size of its batch.
 """
 
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -77,7 +78,7 @@ def measure(options: Options, **sizes: int) -> dict[str, Any]:
     )  # fmt: skip
     times.append(time.perf_counter())
     check_agreement(probe(*cached, batch, few), naive)
-    once, epochs, straightforward = (b - a for a, b in zip(times, times[1:], strict=False))
+    once, epochs, straightforward = (b - a for a, b in pairwise(times))
     return {
         **size, "top1": scores.top1,
         "seconds": {"features": once, "probe": epochs, "ours": once + epochs,

@@ -47,12 +47,14 @@ def _status(key: str) -> int:
 
 
 @contextmanager
-def allocated() -> Iterator[list[int]]:
-    """Appends, at the end, the most bytes that torch's CPU allocator held at once above the beginning."""
+def allocated(device: str = "cpu") -> Iterator[list[int]]:
+    """Appends, at the end, the most bytes that torch's allocator of ``device`` held at once above the beginning."""
     found: list[int] = []
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as account:
         yield found
+    kind = device.split(":")[0].upper()
     events = [e for e in account.profiler.kineto_results.events() if e.name() == "[memory]"]
+    events = [e for e in events if e.device_type().name == kind]
     sizes = [e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]
     found.append(max(accumulate(sizes), default=0))
 

@@ -20,7 +20,7 @@ from benchmarks.forms import Form
 from benchmarks.suite import FORMS, METHODS, Case, Disagreement, Options
 from skelssl.data.loader import TrainLoader
 
-# What a GPU's step would eat, by the specifications' estimates for an H200 (bf16, launch overhead removed); not measured.
+# Estimates of what an H200's step would eat (bfloat16, launch overhead removed); not measured.
 FASTEST = {"mamp": "7,000 to 8,500 (estimated)", "ha_cm": "13,000 to 16,000 (estimated)"}
 CLIPS, BATCH, ROUNDS = 512, 128, 3
 

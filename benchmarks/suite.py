@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +20,7 @@ from torch import nn
 from benchmarks.counts import Asked, counter, stopwatch, waiter
 from benchmarks.forms import Form, configuration, make_store, method_of
 from benchmarks.memory import Peak, allocated, in_child
-from benchmarks.tape import FORWARD, Tape, Watch, every, plain
+from benchmarks.tape import BACKWARD, FORWARD, Tape, Watch, every, plain
 from skelssl.methods.base import Method
 
 METHODS = ("pstl", "skeleton_contrast", "mamp", "skeleton2vec", "ha_cm")
@@ -134,7 +133,11 @@ def apart(case: str, what: str, one: dict[str, torch.Tensor], other: dict[str, t
     for name in one:
         a, b = one[name].double(), other[name].double()
         # A gradient that is zero but for rounding (a bias before a batch norm) is as large as its neighbours' rounding.
-        scale = max(float(a.abs().max()), 1e-3 * largest, 1e-12) if what == "gradients" else max(float(a.abs().max()), 1e-12)
+        scale = (
+            max(float(a.abs().max()), 1e-3 * largest, 1e-12)
+            if what == "gradients"
+            else max(float(a.abs().max()), 1e-12)
+        )
         difference = float((a - b).abs().max()) / scale
         if not difference <= 1e-8:
             raise Disagreement(f"{case}: {what} {name} differ by {difference:.1e} of their size, expected at most 1e-8")
@@ -209,42 +212,30 @@ def peak(name: str, form: str, options: Options) -> dict[str, int]:
         case = Case(name, options, Path(folder))
         warm_up()
         memory = Peak(options.device)
-        own = case.form(form)
-        case.step(own, every())
-        step = memory.above()
-        return {"step": step, "loss": loss_alone(case, own)}
+        watch, loss = around("loss", options.device)
+        case.step(case.form(form), watch)
+        return {"step": memory.above(), "loss": loss[0][0]}
+
+
+def around(part: str, device: str) -> tuple[Watch, list[list[int]]]:
+    """A watch that adds the most bytes held from the beginning of the last ``part`` of a step to its backward pass."""
+    account, found = ExitStack(), list[list[int]]()
+
+    @contextmanager
+    def watch(name: str, way: str) -> Iterator[None]:
+        if (name, way) == (part, FORWARD):
+            found.append(account.enter_context(allocated(device)))
+        yield
+        if (name, way) == (part, BACKWARD):
+            account.close()
+
+    return watch, found
 
 
 def warm_up() -> None:
     """What torch loads and keeps once is no part of a step's memory."""
     x = torch.randn(64, 64, requires_grad=True)
     (x @ x).sum().backward()  # type: ignore[no-untyped-call]
-
-
-def loss_alone(case: Case, form: Form) -> int:
-    """Most bytes that the last part, forward and backward, holds above what the parts before it gave it."""
-    on_gpu = case.options.device.startswith("cuda")
-    whole: dict[str, Any] = {}
-
-    def on(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        if name != "loss":
-            with torch.no_grad():
-                return function(*arguments)
-        leaves = torch.utils._pytree.tree_map(_leaf, arguments)
-        memory = Peak(case.options.device)
-        with allocated() as found:
-            loss = function(*leaves)
-            loss.backward()
-        whole["bytes"] = memory.above() if on_gpu else found[0]
-        return loss
-
-    form.loss(on, case.rows, torch.Generator().manual_seed(0))
-    return int(whole["bytes"])
-
-
-def _leaf(x: Any) -> Any:
-    floats = isinstance(x, torch.Tensor) and x.is_floating_point()
-    return x.detach().requires_grad_() if floats else x
 
 
 def kernels(case: Case, form: Form, longest: int = 15) -> list[dict[str, Any]]:

@@ -23,8 +23,8 @@ def markdown(found: dict[str, Any]) -> str:
     if methods := found.get("methods"):
         parts += ["### Steps", steps(methods), memory(methods), "### Parts of a step", by_part(methods)]
         parts += ["### Where the remaining time goes", remaining(methods, found["about"]["rates"])]
-        parts += [text for title, text in (("### Under `torch.compile`", compiled(methods)), ("### Kernels", kernels(methods)))
-                  if text for text in (title, text)]  # fmt: skip
+        for title, text in (("### Under `torch.compile`", compiled(methods)), ("### Kernels", kernels(methods))):
+            parts += [title, text] if text else []
     if "data" in found:
         parts += ["### Input, one worker on one core", data(found["data"])]
     if "linear" in found:
@@ -47,7 +47,8 @@ def facts(about: dict[str, Any]) -> str:
     return (
         f"{where}, {about['cores']} cores, {about['threads']} threads, torch {about['torch']}, {about['date']}, commit "
         f"{(about['commit'] or 'unknown')[:9]}. A square float32 product reaches {rates['flops'] / 1e9:.0f} GFLOP/s, a "
-        f"copy {rates['bytes'] / 1e9:.1f} GB/s, an operation on one number takes {rates['calls'] * 1e6:.1f} µs.{warning}"
+        f"copy {rates['bytes'] / 1e9:.1f} GB/s, an operation on one number takes {rates['calls'] * 1e6:.1f} µs."
+        + warning
     )
 
 
@@ -120,9 +121,9 @@ def remaining(methods: dict[str, Any], rates: dict[str, float]) -> str:
     for name, m in methods.items():
         whole = m["seconds"]["ours"]["step"]["median"]
         parts = m["parts"]["ours"]
-        every = {"all": {way: {key: sum(p[way][key] for p in parts.values() if way in p)
-                               for key in ("flops", "bytes", "calls", "seconds")} for way in ("forward", "backward")}}  # fmt: skip
-        for part, own in (*parts.items(), ("whole step", every["all"])):
+        keys, passes = ("flops", "bytes", "calls", "seconds"), ("forward", "backward")
+        every = {way: {key: sum(p[way][key] for p in parts.values() if way in p) for key in keys} for way in passes}
+        for part, own in (*parts.items(), ("whole step", every)):
             share = needs(own, rates)
             largest = max(share, key=share.__getitem__)
             bound = largest if share[largest] >= BOUND else "other"
@@ -175,7 +176,7 @@ def linear(found: dict[str, Any]) -> str:
            found["straightforward_epochs"], short(s["straightforward"]), short(s["features"]), short(s["probe"]),
            f"**{s['straightforward'] / s['ours']:.1f}x**"]  # fmt: skip
     head = ["training clips", "test clips", "epochs", "an epoch, straightforward", "epochs timed",
-            "the schedule, straightforward (an epoch times epochs)", "ours: features", "ours: all epochs", "ratio"]  # fmt: skip
+            "straightforward, extrapolated from these", "ours: features", "ours: all epochs", "ratio"]  # fmt: skip
     return table(head, [row], left=0)
 
 

@@ -39,7 +39,7 @@ class Cut(NamedTuple):
 
 
 class Tape:
-    """Runs the parts of one step under ``watch``, each on leaves, and then their backward passes, the last one first."""
+    """Runs the parts of one step under ``watch``, each on leaves, then their backward passes, the last one first."""
 
     def __init__(self, watch: Watch) -> None:
         self.watch, self.parts = watch, list[tuple[str, list[Cut]]]()

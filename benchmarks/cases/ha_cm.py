@@ -53,7 +53,9 @@ class Straightforward(PlainData, Ours):  # type: ignore[misc]
         noise = [uniform(x, (len(masking.attention_tokens),), generator, None) for _ in range(2)]
         first, second = naive.orders(masking, self.method.encoder, x, (noise[0], noise[1]))
         first, second, k = masking.attention_tokens[first], masking.hierarchy_tokens[second], masking.kept
-        visible, hidden = (torch.cat(part, 1) for part in ((first[:, :k], second[:, :k]), (first[:, k:], second[:, k:])))
+        visible, hidden = (
+            torch.cat(part, 1) for part in ((first[:, :k], second[:, :k]), (first[:, k:], second[:, k:]))
+        )
         return CrossMask(visible, visible, hidden, hidden)
 
     def encode(self, x: Tensor, visible: Tensor) -> Tensor:

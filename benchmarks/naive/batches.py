@@ -14,7 +14,7 @@ FRAMES = 300
 
 
 def padded(store: RecipeStore, rows: Iterable[int]) -> Batch:
-    """The clips ``rows`` of the store, all of them as long as the recipe's files have them: 300 frames or the clip's."""
+    """The clips ``rows`` of the store, each 300 frames long, or as long as all of them are where that is one length."""
     rows = np.asarray(rows)
     lengths = np.diff(store.offsets)
     whole = int(lengths[0]) if (lengths == lengths[0]).all() else FRAMES

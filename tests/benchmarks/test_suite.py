@@ -43,7 +43,8 @@ def test_the_machine_is_named(small: Run) -> None:
     assert about["threads"] == 1
     assert about["torch"] == torch.__version__
     assert about["cores"] >= 1
-    assert about["cpu"] and about["date"]
+    assert about["cpu"]
+    assert about["date"]
     assert {"flops", "bytes", "calls"} == set(about["rates"])
     assert all(rate > 0 for rate in about["rates"].values())
 
@@ -94,7 +95,9 @@ def test_a_step_by_parts_is_a_step(method: str, form: str, tmp_path: Path) -> No
         gradients.append({n: p.grad for n, p in own.method.named_parameters() if p.grad is not None})
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-6 + 1e-4 * float(gradient.abs().max()))
+        torch.testing.assert_close(
+            gradients[1][name], gradient, rtol=1e-4, atol=1e-6 + 1e-4 * float(gradient.abs().max())
+        )
 
 
 def broken(value: float) -> type[Form]:
@@ -105,11 +108,13 @@ def broken(value: float) -> type[Form]:
     return Broken
 
 
-def test_forms_that_disagree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_forms_that_disagree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     case = case_of("mamp", tmp_path)
     assert max(check_agreement(case).values()) < 1e-8
     case.makers["ours"] = broken(1e-6)
-    with pytest.raises(Disagreement, match="mamp: loss  differ by 1.0e-06 of their size"):
+    with pytest.raises(Disagreement, match=r"mamp: loss  differ by 1\.0e-06 of their size"):
         check_agreement(case)
     monkeypatch.setattr(mamp, "Ours", broken(1e-3))
     assert main(["--small", "--only", "mamp", "--threads", "1"]) == 1
@@ -131,12 +136,20 @@ def test_a_teacher_left_behind_is_a_disagreement(tmp_path: Path) -> None:
 def test_dropout_is_off_while_forms_are_compared_only(tmp_path: Path) -> None:
     case = case_of("pstl", tmp_path)
     check_agreement(case)
-    assert {m.p for m in case.form("straightforward").method.encoder.modules() if isinstance(m, torch.nn.Dropout)} == {0, 0.5}
+    assert {m.p for m in case.form("straightforward").method.encoder.modules() if isinstance(m, torch.nn.Dropout)} == {
+        0,
+        0.5,
+    }
 
 
 def test_the_products_that_are_counted_are_the_formulas(tmp_path: Path) -> None:
     """A block takes 24·C²·L + 4·L²·C forward (the specification's count), three times that with the backward pass."""
-    widths = ("method.encoder.hidden=64", "method.encoder.depth=1", "method.encoder.frames=40", "method.decoder.hidden=64")
+    widths = (
+        "method.encoder.hidden=64",
+        "method.encoder.depth=1",
+        "method.encoder.frames=40",
+        "method.decoder.hidden=64",
+    )
     case = case_of("mamp", tmp_path, *widths)
     asked: dict[tuple[str, str], Asked] = defaultdict(Asked)
     case.step(case.form("ours"), counter(asked))
@@ -149,7 +162,10 @@ def test_the_products_that_are_counted_are_the_formulas(tmp_path: Path) -> None:
     asked.clear()
     with counter(asked)("one", "forward"):
         x.view(10, 100).add(1.0)
-    assert (asked["one", "forward"].bytes, asked["one", "forward"].calls) == (8000, 1)  # read and written; the view is free
+    assert (asked["one", "forward"].bytes, asked["one", "forward"].calls) == (
+        8000,
+        1,
+    )  # read and written; the view is free
 
 
 def test_peak_memory_of_work() -> None:
@@ -160,7 +176,6 @@ def test_peak_memory_of_work() -> None:
         z = torch.empty(900)
     assert found == [4 * 1500]
     assert len(y) + len(z) == 1400
-    assert 19e6 <= in_child(touches, 5_000_000) <= 40e6
 
 
 def touches(count: int) -> int:
@@ -174,7 +189,7 @@ def fails() -> None:
 
 
 def test_work_in_a_process_of_its_own() -> None:
-    assert in_child(divmod, 7, 2) == (3, 1)
+    assert 19e6 <= in_child(touches, 5_000_000) <= 40e6
     with pytest.raises(RuntimeError, match="ValueError: no"):
         in_child(fails)
 
@@ -189,9 +204,9 @@ def test_memory_of_both_forms() -> None:
     assert min(naive["step"], ours["step"]) > 0
 
 
-@pytest.mark.slow
-def test_under_compile(tmp_path: Path) -> None:
-    """The parts that are compiled compute the same; the first step is told apart."""
+def test_under_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts that are compiled compute the same; the first step is told apart. Traced alone: code takes minutes."""
+    monkeypatch.setattr("benchmarks.forms.BACKEND", "aot_eager")
     case = Case("mamp", Options(small=True, compile=True, rounds=1), tmp_path)
     method = suite.method_of(case.config)
     losses = []
@@ -213,7 +228,9 @@ def test_without_a_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch, caps
     assert capsys.readouterr().out == "--device cuda: there is no such device here, nothing was measured\n"
 
 
-@pytest.mark.parametrize(("given", "said"), [(["--only", "moco"], "--only: found 'moco'"), (["--rounds", "0"], "--rounds: found 0")])
+@pytest.mark.parametrize(
+    ("given", "said"), [(["--only", "moco"], "--only: found 'moco'"), (["--rounds", "0"], "--rounds: found 0")]
+)
 def test_wrong_options(given: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(given)

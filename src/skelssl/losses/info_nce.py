@@ -39,9 +39,7 @@ class _NegativeLogLikelihood(Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, negatives: Tensor, temperature: float
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, query: Tensor, key: Tensor, negatives: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         logits = contrast_logits(query, key, negatives, temperature)
         top1 = (logits.argmax(1) == 0).to(logits.dtype).mean()
         logits -= logits.amax(1, keepdim=True)
