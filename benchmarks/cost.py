@@ -1,8 +1,8 @@
 """What a training step costs over its sizes: ``python -m benchmarks.cost --out cost.json --svg docs/figures/cost.svg``.
 
 Each method at a moderate width, one size varied at a time: frames, joints (by layouts), clips, and the share of tokens
-or joints that no mask hides. The exponent p of seconds ~ size^p is fitted by least squares in logarithms. Beside it stand
-the smallest and largest slope between neighbouring sizes, so that a curve that is no power law is seen to be none.
+or joints that no mask hides. The exponent p of seconds ~ size^p is fitted by least squares in logarithms. Beside it
+stand the smallest and largest slope between neighbouring sizes: a curve that is no power law is seen to be none.
 """
 
 from __future__ import annotations
