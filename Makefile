@@ -5,7 +5,7 @@ PIP_ARGS ?=
 DEVICE ?= cpu
 BIN := .venv/bin
 
-.PHONY: demo test bench lint format clean
+.PHONY: demo test bench docs lint format clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -21,6 +21,9 @@ test: .venv/ready lint
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks --device $(DEVICE) $(BENCH_ARGS)
+
+docs: .venv/ready
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going docs docs/_build/html
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .
