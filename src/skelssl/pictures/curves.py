@@ -51,6 +51,8 @@ def _family(name: str) -> str:
         return "training loss"
     if name.startswith("probe/"):
         return "probe accuracy"
+    if name.startswith("mask/"):
+        return {"share": "share hidden", "motion": "motion of what is hidden, over that of all"}[name.split("/")[-1]]
     return "learning rate" if name.split("/")[-1].startswith("lr") else name
 
 
