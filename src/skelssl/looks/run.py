@@ -25,7 +25,8 @@ from skelssl.skeleton import Layout, layout
 from skelssl.train import build_method
 from skelssl.trust import check_target
 
-MAP_CLIPS, GALLERY_CLIPS = 3000, 6000  # test and training clips at most that are encoded for the page
+# Test and training clips that are encoded for the page, about: as many as a device does in minutes at published sizes.
+CLIPS = {"cpu": (1000, 2000), "cuda": (3000, 6000)}
 
 
 class Missing(Exception):
@@ -84,11 +85,9 @@ class Look:
 
     @cached_property
     def _frozen(self) -> Frozen:
-        train, test = self.data.train, self.data.test
-        part = replace(
-            self.data, train=train[:: 1 + len(train) // GALLERY_CLIPS], test=test[:: 1 + len(test) // MAP_CLIPS]
-        )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        (n_test, n_train), train, test = CLIPS[device.type], self.data.train, self.data.test
+        part = replace(self.data, train=train[:: 1 + len(train) // n_train], test=test[:: 1 + len(test) // n_test])
         return Frozen(self.encoder, part, device=device, precision="fp32")
 
     def features(self, part: str) -> Features:
