@@ -84,7 +84,7 @@ def test_a_set_of_17_joints(tmp_path: Path, coordinates: str, method: str) -> No
     floors = raw_floors(data)
     assert 0 <= floors["knn"] <= 1
     write_page(run, tmp_path / "run.html", floors)
-    (player,) = figures((tmp_path / "run.html").read_text("utf-8"), "player")
+    player = figures((tmp_path / "run.html").read_text("utf-8"), "player")[0]
     depth = np.array(player["clips"][0]["x"]).reshape(-1, 17, 3)[..., 2]
     assert (depth == 0).all() == (coordinates == "xyc")
 
