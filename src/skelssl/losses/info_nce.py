@@ -6,11 +6,13 @@ representations: Thoker et al., ACM MM 2021 (arXiv 2108.03656).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from skelssl.errors import UserError
 
@@ -20,17 +22,47 @@ def unit(z: Tensor) -> Tensor:
     return F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
 
 
-def contrast_logits(query: Tensor, key: Tensor, negatives: Tensor, temperature: float) -> Tensor:
-    """[q·k, q·n_1, …, q·n_K] / temperature for unit rows: (N, D), (N, D), (K, D) -> (N, 1 + K); column 0 is right."""
-    positive = (query * key).sum(1, keepdim=True)
-    return torch.cat([positive, query @ negatives.T], 1) / temperature
-
-
 class Match(NamedTuple):
     """How well queries find their own key."""
 
     loss: Tensor  # (), mean over the batch
     top1: Tensor  # (), share of queries that are closer to their key than to every negative
+
+
+class _Contrast(Function):
+    """-log softmax of the positive among [q·k, q·n_1, …, q·n_K] / temperature, mean over queries; and the top-1.
+
+    Unit rows (N, D), (N, D), (K, D). The positive's column is never joined to the others, and the gradients
+
+        dq = ((p_0 - 1) k + Σ_j p_j n_j) / (N·temperature),  dk = (p_0 - 1) q / (N·temperature)
+
+    are made with the loss, so that one (N, K) matrix is held, only while they are made. ``negatives`` take none.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, negatives: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        right = (query * key).sum(1, keepdim=True) / temperature
+        wrong = (query / temperature) @ negatives.T
+        hardest = wrong.amax(1, keepdim=True)
+        peak = torch.maximum(right, hardest)
+        odds = wrong.sub_(peak).exp_()
+        own = (right - peak).exp()
+        total = own + odds.sum(1, keepdim=True)
+        if any(ctx.needs_input_grad):
+            scale = 1 / (len(query) * temperature)
+            missing = own / total - 1
+            ctx.save_for_backward(
+                (missing * key).addcdiv_(odds @ negatives, total).mul_(scale), (missing * query).mul_(scale)
+            )
+        top1 = (right >= hardest).to(query.dtype).mean()
+        ctx.mark_non_differentiable(top1)
+        return (total.log() + peak - right).mean(), top1
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        query, key = ctx.saved_tensors
+        return grad * query, grad * key, None, None
 
 
 class InfoNCE(nn.Module):
@@ -49,9 +81,6 @@ class InfoNCE(nn.Module):
         self.temperature = temperature
 
     def forward(self, query: Tensor, key: Tensor, negatives: Tensor) -> Match:
-        """Unit rows: queries (N, D) with gradient, their keys (N, D), negatives (K, D)."""
+        """Unit rows: queries (N, D) with gradient, their keys (N, D), negatives (K, D) without."""
         with torch.autocast(query.device.type, enabled=False):  # cosines / 0.07 need more than half precision
-            logits = contrast_logits(query, key, negatives, self.temperature)
-            first = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
-            loss = F.cross_entropy(logits, first)
-        return Match(loss, (logits.detach().argmax(1) == 0).to(loss.dtype).mean())
+            return Match(*_Contrast.apply(query, key, negatives, self.temperature))  # type: ignore[no-untyped-call]
