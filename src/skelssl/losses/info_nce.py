@@ -22,47 +22,48 @@ def unit(z: Tensor) -> Tensor:
     return F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
 
 
+@torch.no_grad()
+def contrast_logits(query: Tensor, key: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """[q·k, q·n_1, …, q·n_K] / temperature for unit rows: (N, D), (N, D), (K, D) -> (N, 1 + K); column 0 is right."""
+    logits = query.new_empty(len(query), 1 + len(negatives))
+    logits[:, 0] = (query * key).sum(1)
+    torch.mm(query, negatives.T, out=logits[:, 1:])
+    return logits.div_(temperature)
+
+
+class _NegativeLogLikelihood(Function):
+    """-log softmax(logits)[0], mean over rows, and the share of rows whose largest entry is the first.
+
+    Nothing of the queue's length but the logits themselves is ever held: they turn into the softmax in place, and the
+    gradient (softmax - 1[0]) · keys / (temperature · N) reaches the queries alone, as keys and negatives have none.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, negatives: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        logits = contrast_logits(query, key, negatives, temperature)
+        top1 = (logits.argmax(1) == 0).to(logits.dtype).mean()
+        logits -= logits.amax(1, keepdim=True)
+        own = logits[:, 0].clone()
+        total = logits.exp_().sum(1, keepdim=True)
+        loss = (total[:, 0].log() - own).mean()
+        ctx.save_for_backward(logits.div_(total), key, negatives)
+        ctx.scale = 1 / (temperature * len(query))
+        ctx.mark_non_differentiable(top1)
+        return loss, top1
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
+        softmax, key, negatives = ctx.saved_tensors
+        pull = torch.addmm((softmax[:, :1] - 1) * key, softmax[:, 1:], negatives)
+        return pull.mul_(grad * ctx.scale), None, None, None
+
+
 class Match(NamedTuple):
     """How well queries find their own key."""
 
     loss: Tensor  # (), mean over the batch
     top1: Tensor  # (), share of queries that are closer to their key than to every negative
-
-
-class _Contrast(Function):
-    """-log softmax of the positive among [q·k, q·n_1, …, q·n_K] / temperature, mean over queries; and the top-1.
-
-    Unit rows (N, D), (N, D), (K, D). The positive's column is never joined to the others, and the gradients
-
-        dq = ((p_0 - 1) k + Σ_j p_j n_j) / (N·temperature),  dk = (p_0 - 1) q / (N·temperature)
-
-    are made with the loss, so that one (N, K) matrix is held, only while they are made. ``negatives`` take none.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, negatives: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        right = (query * key).sum(1, keepdim=True) / temperature
-        wrong = (query / temperature) @ negatives.T
-        hardest = wrong.amax(1, keepdim=True)
-        peak = torch.maximum(right, hardest)
-        odds = wrong.sub_(peak).exp_()
-        own = (right - peak).exp()
-        total = own + odds.sum(1, keepdim=True)
-        if any(ctx.needs_input_grad):
-            scale = 1 / (len(query) * temperature)
-            missing = own / total - 1
-            ctx.save_for_backward(
-                (missing * key).addcdiv_(odds @ negatives, total).mul_(scale), (missing * query).mul_(scale)
-            )
-        top1 = (right >= hardest).to(query.dtype).mean()
-        ctx.mark_non_differentiable(top1)
-        return (total.log() + peak - right).mean(), top1
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        query, key = ctx.saved_tensors
-        return grad * query, grad * key, None, None
 
 
 class InfoNCE(nn.Module):
@@ -81,6 +82,9 @@ class InfoNCE(nn.Module):
         self.temperature = temperature
 
     def forward(self, query: Tensor, key: Tensor, negatives: Tensor) -> Match:
-        """Unit rows: queries (N, D) with gradient, their keys (N, D), negatives (K, D) without."""
+        """Unit rows: queries (N, D) with gradient, their keys (N, D) and negatives (K, D) without, else ValueError."""
+        if key.requires_grad or negatives.requires_grad:
+            raise ValueError("InfoNCE: found keys or negatives that take a gradient, expected them detached")
         with torch.autocast(query.device.type, enabled=False):  # cosines / 0.07 need more than half precision
-            return Match(*_Contrast.apply(query, key, negatives, self.temperature))  # type: ignore[no-untyped-call]
+            found = _NegativeLogLikelihood.apply(query, key, negatives, self.temperature)  # type: ignore[no-untyped-call]
+        return Match(*found)
