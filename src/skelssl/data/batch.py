@@ -19,6 +19,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.index)
 
-    def to(self, device: object, non_blocking: bool = False) -> Batch:
-        """Returns the batch on ``device`` (Lightning's transfer calls this)."""
-        return Batch(*(getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self)))
+    def to(self, device: object, non_blocking: bool | None = None) -> Batch:
+        """Returns the batch on ``device`` (Lightning's transfer calls this); from the host nobody waits for a copy."""
+        late = self.x.device.type == "cpu" if non_blocking is None else non_blocking
+        return Batch(*(getattr(self, f.name).to(device, non_blocking=late) for f in fields(self)))
