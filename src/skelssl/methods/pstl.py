@@ -8,7 +8,7 @@ projector and a Barlow Twins loss tie the anchor to each of the two.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -56,9 +56,15 @@ class PSTL(Method):
         z = self.head(torch.cat(features), views=3).chunk(3)
         loss_temporal, loss_spatial = self.loss(*z)
         loss: Tensor = loss_temporal + loss_spatial
-        least = loss.new_tensor(2 * floor(self.clips(batch), z[0].shape[1], self.loss.lambda_))  # of a batch so small
-        self.log_losses(batch, loss=loss, temporal=loss_temporal, spatial=loss_spatial, floor=least)
+        least = 2 * floor(self.clips(batch), z[0].shape[1], self.loss.lambda_)  # of a batch so small
+        parts = {"temporal": loss_temporal, "spatial": loss_spatial, "floor": torch.full_like(loss, least)}
+        self.log_losses(batch, loss=loss, **parts)
         return loss
+
+    def compiled(self) -> list[tuple[nn.Module, str]]:
+        """The encoder block by block: a block takes the graph as it is, whichever joints have left it."""
+        blocks = cast(Any, self.encoder).st_gcn_networks
+        return [*((block, "forward") for block in blocks), (self.head, "forward")]
 
     def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
         shown = [Shown("anchor: nothing hidden")]

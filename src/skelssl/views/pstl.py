@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from skelssl.data.batch import Batch
+from skelssl.devices import send
 from skelssl.errors import UserError
 from skelssl.skeleton import layout as body_layout
 from skelssl.views import spatial
@@ -76,7 +77,7 @@ class PSTLView(PlainView):
         """Batch -> (N, C, T, V, M)."""
         x = super().forward(batch)
         time, joints, matrix = self._draw(len(x) if self.per_sample else 1, x.shape[2], generator)
-        return _resample(x, time.to(x.device), joints.to(x.device), matrix.to(x))
+        return _resample(x, *(send(draw, x.device) for draw in (time, joints, matrix.to(x.dtype))))
 
     def _draw(self, count: int, frames: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
         """K sets of frames (K, T), joints (K, V) and matrices (K, 3, 3); drawn in the order of the operations."""

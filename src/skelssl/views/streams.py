@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from skelssl.devices import table
 from skelssl.errors import UserError
 from skelssl.skeleton import layout as body_layout
 
@@ -29,6 +29,5 @@ def to_stream(x: Tensor, stream: str, layout: str) -> Tensor:
     if stream == "motion":
         return pad(x.diff(dim=2), (0, 0, 0, 0, 0, 1))
     if stream == "bone":
-        parents = torch.tensor(body_layout(layout).parents, device=x.device)
-        return x - x[:, :, :, parents]
+        return x - x.index_select(3, table(tuple(body_layout(layout).parents), x.device))
     return x

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from skelssl.devices import send
 from skelssl.views.spatial import uniform
 
 
@@ -52,7 +53,7 @@ def random_window(
         (start, length), each (N,) int64 on the device of ``frames``.
     """
     low, high = ratio
-    share, place = uniform((2, len(frames)), generator, clips=1).to(frames.device)
+    share, place = send(uniform((2, len(frames)), generator, clips=1), frames.device)
     length = (frames.double() * (low + (high - low) * share)).floor().long()
     length = torch.minimum(length.clamp(min=minimum), frames)
     return (place * (frames - length + 1)).long(), length
