@@ -73,7 +73,8 @@ class TrainLoader:
         self.sampler = EpochOrder(rows if overfit is None else rows[: overfit * batch], seed)
         self.shuffled, self.prefetch, self.workers = overfit is None, prefetch, workers
         self.device, self.needed = device, size(store, self.sampler.rows)
-        self.keep, self.kept = wanted(resident, self.needed, device), None
+        self.keep = wanted(resident, self.needed, device)
+        self.kept: Resident | None = None  # filled when the first batch is asked for
         self.start = self.position = 0
         full, rest = divmod(len(self.sampler.rows), batch)
         self.length = full + int(not drop_last and rest >= max(min_batch, 1))

@@ -69,5 +69,5 @@ class Resident:
         frames, step = self.frames[chosen], torch.arange(longest, device=self.device)
         there = step < frames[:, None]
         index = torch.where(there, self.start[chosen][:, None] + step, len(self.x) - 1)
-        x = self.x.index_select(0, index.flatten()).unflatten(0, index.shape)  # (N, T, M, V, 3)
+        x = self.x.index_select(0, index.flatten()).view(*index.shape, *self.x.shape[1:])  # (N, T, M, V, 3)
         return Batch(x.permute(0, 4, 1, 3, 2), frames, self.label[chosen], self.index[chosen])

@@ -8,7 +8,7 @@ projector and a Barlow Twins loss tie the anchor to each of the two.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +63,7 @@ class PSTL(Method):
 
     def compiled(self) -> list[tuple[nn.Module, str]]:
         """The encoder block by block: a block takes the graph as it is, whichever joints have left it."""
-        blocks = cast(Any, self.encoder).st_gcn_networks
+        blocks = getattr(self.encoder, "st_gcn_networks", [self.encoder])
         return [*((block, "forward") for block in blocks), (self.head, "forward")]
 
     def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
