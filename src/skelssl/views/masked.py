@@ -19,7 +19,7 @@ from skelssl.views.temporal import centre_window, crop_resize, random_window
 def rotate(x: Tensor, limit: float, generator: torch.Generator | None = None) -> Tensor:
     """Clips (N, 3, T, V, M) turned by R_z R_y R_x, three angles U(-limit, limit) radian for each clip as a whole."""
     angles = (2 * spatial.uniform((len(x), 3), generator) - 1) * limit
-    return torch.einsum("nij,njtvm->nitvm", send(spatial.rotation_matrix(angles).to(x.dtype), x.device), x)
+    return spatial.transform(x, send(spatial.rotation_matrix(angles).to(x.dtype), x.device))
 
 
 class CentreView(nn.Module):
