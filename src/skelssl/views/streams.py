@@ -6,6 +6,7 @@ is how surely a joint was seen there, 0 to 1: nothing adds to it, turns it or ta
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
