@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from skelssl.errors import UserError
 
 _OTHER = {"_left": "_right", "_right": "_left"}
+_KEYS = ("name", "joints", "center", "bones", "parts", "core", "means")
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,27 @@ class Layout:
     center: int
     parts: Mapping[str, tuple[int, ...]]
     core: tuple[int, ...] = ()  # joints that carry the limbs, in ascending order
+    means: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # points, each the mean of joints
 
     def index(self, joint: str) -> int:
         """Index of a joint by its name; raises UserError where the layout has none of that name."""
         if joint not in self.joints:
             raise UserError(f"layout {self.name}: found no joint {joint}, expected one among {', '.join(self.joints)}")
         return self.joints.index(joint)
+
+    def point(self, name: str) -> tuple[int, ...]:
+        """Joints whose mean is the point ``name``: the joint so called, else those that ``means`` gives.
+
+        Raises UserError where the layout has neither.
+        """
+        if name in self.joints:
+            return (self.joints.index(name),)
+        if name not in self.means:
+            raise UserError(
+                f"layout {self.name}: found no {name}, neither as a joint nor under means, expected joints whose mean "
+                "it is"
+            )
+        return self.means[name]
 
     @property
     def trunk(self) -> tuple[int, ...]:
@@ -148,6 +164,8 @@ def _parsed(text: str, where: str) -> Layout:
     """A layout from YAML; raises UserError for a missing key, an unknown name and a body in several pieces."""
     try:
         data = yaml.safe_load(text)
+        if unknown := next((key for key in data if key not in _KEYS), None):
+            raise UserError(f"layout {where}: unknown key {unknown!r}, expected some of {', '.join(_KEYS)}")
         joints, bones = tuple(data["joints"]), dict(data["bones"])
         at = {joint: v for v, joint in enumerate(joints)}
         if len(at) < len(joints):
@@ -156,7 +174,8 @@ def _parsed(text: str, where: str) -> Layout:
         parents[[at[child] for child in bones]] = [at[parent] for parent in bones.values()]
         parts = {part: tuple(at[joint] for joint in members) for part, members in data["parts"].items()}
         core = tuple(sorted({at[joint] for joint in data.get("core", ())}))
-        body = Layout(data["name"], joints, tuple(parents.tolist()), at[data["center"]], parts, core)
+        means = {point: tuple(at[joint] for joint in members) for point, members in data.get("means", {}).items()}
+        body = Layout(data["name"], joints, tuple(parents.tolist()), at[data["center"]], parts, core, means)
     except yaml.YAMLError as error:
         raise UserError(f"layout {where}: found malformed YAML ({' '.join(str(error).split())})") from error
     except KeyError as error:
@@ -179,6 +198,8 @@ def _check(body: Layout, where: str) -> None:
         raise UserError(
             f"layout {where}: found bones from {lost} that do not end in the center, {body.joints[body.center]}"
         )
+    if empty := next((point for point, members in body.means.items() if not members), None):
+        raise UserError(f"layout {where}: found no joint for the mean {empty}, expected at least one")
     for joint in body.joints:
         if (side := _side(joint)) and joint.removesuffix(side) + _OTHER[side] not in body.joints:
             raise UserError(
