@@ -140,18 +140,20 @@ class Entry:
         if body == self.body:
             return clip.x, clip.seen, clip.known
         change = joint_map(body, self.body)
-        _, known = change.apply(clip.x[:1], np.broadcast_to(clip.known, (1, *clip.known.shape)).astype(np.float32))
-        x, seen = change.apply(clip.x, clip.seen)
-        return x * (known > 0)[..., None], seen, known[0] > 0
+        held = (clip.there[..., None] & clip.known).astype(np.float32)
+        x, held = change.apply(clip.x, held)
+        return x, change.apply(clip.x, clip.seen)[1], held.any(0)
 
     def _absent(self, known: NDArray[np.bool_], where: str) -> tuple[int, ...]:
         """Joints that one of the persons lacks; of bones also those that end in such a joint."""
         lost = ~known.all(0)
         if self.bones:
             lost = lost | lost[list(self.body.parents)]
-        names = [self.body.joints[v] for v in np.flatnonzero(lost)]
-        if needed := [joint for joint in TURNS_ABOUT[self.stages.name] if joint in names]:
-            raise UserError(f"{where}: found no {needed[0]}, expected it to be seen, since recipe {self.stages.name} turns clips about it")
+        about = [v for point in TURNS_ABOUT[self.stages.name] for v in self.body.point(point)]
+        if needed := [self.body.joints[v] for v in about if lost[v]]:
+            raise UserError(
+                f"{where}: found no {needed[0]}, expected it to be seen: recipe {self.stages.name} turns clips about it"
+            )
         return tuple(np.flatnonzero(lost).tolist())
 
     def _channels(self, x: NDArray[np.float32], seen: NDArray[np.float32]) -> NDArray[np.float32]:

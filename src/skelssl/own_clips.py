@@ -20,9 +20,6 @@ FPS = 30.0  # of NTU RGB+D, PKU-MMD and NW-UCLA
 TORSO = 0.46  # metres from spine_base to spine_shoulder: the median of 12 recordings of NTU RGB+D
 PERSONS = 2
 UNITS: Mapping[str, float | None] = {"m": 1.0, "cm": 0.01, "mm": 0.001, "px": None, "auto": None, "unknown": None}
-# The ends of the torso: the joint of that name, else the middle of two.
-LOWER = (("spine_base",), ("hip_left", "hip_right"))
-UPPER = (("spine_shoulder",), ("neck",), ("shoulder_left", "shoulder_right"))
 
 
 @dataclass(frozen=True)
@@ -183,18 +180,12 @@ def in_metres(clip: Whole, unit: str, body: Layout, where: str) -> Whole:
 
 
 def _torso(clip: Whole, body: Layout, where: str) -> float:
-    """Median over frames and persons of the length from the base of the spine to the shoulders."""
-    known = clip.known.all(0)
-    ends = []
-    for choices in (LOWER, UPPER):
-        names = next((n for n in choices if all(j in body.joints and known[body.index(j)] for j in n)), None)
-        if names is None:
-            raise UserError(
-                f"{where}: found no torso to scale by, expected {' or '.join(' and '.join(n) for n in choices)} to be "
-                "seen, or unit=m, cm or mm"
-            )
-        ends.append(clip.x[:, :, [body.index(joint) for joint in names]].mean(2))
-    length = float(np.median(np.linalg.norm(ends[1] - ends[0], axis=-1)[clip.there]))
+    """Median length from the base of the spine to the shoulders, over the frames of all persons."""
+    ends = [list(body.point(name)) for name in ("spine_base", "spine_shoulder")]
+    if lost := [body.joints[v] for v in sum(ends, []) if not clip.known[:, v].all()]:
+        raise UserError(f"{where}: found no {lost[0]} to scale the torso by, expected it to be seen, or unit=m, cm or mm")
+    low, high = (clip.x[:, :, joints].mean(2) for joints in ends)
+    length = float(np.median(np.linalg.norm(high - low, axis=-1)[clip.there]))
     if not length > 0:
-        raise UserError(f"{where}: found a torso of length 0, expected another unit than auto")
+        raise UserError(f"{where}: found a torso of length 0, expected a body, or unit=m, cm or mm")
     return length
