@@ -66,12 +66,15 @@ def run_hydra(config_name: str, task: Callable[[DictConfig], None]) -> None:
     _guarded(jobs, config_name)
 
 
-def composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
-    """``conf/<config_name>.yaml`` with ``overrides``, as a command would have it, and not resolved."""
+def composed(config_name: str, overrides: Sequence[str], *, hydra_too: bool = False) -> DictConfig:
+    """``conf/<config_name>.yaml`` with ``overrides``, as a command would have it, and not resolved.
+
+    ``hydra_too`` keeps the key ``hydra``, which says what was chosen and overridden.
+    """
     if GlobalHydra.instance().is_initialized():  # inside of a command, on the same ``conf/``
-        return hydra.compose(config_name, list(overrides))
+        return hydra.compose(config_name, list(overrides), return_hydra_config=hydra_too)
     with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return hydra.compose(config_name, list(overrides))
+        return hydra.compose(config_name, list(overrides), return_hydra_config=hydra_too)
 
 
 def help_text(config_name: str, about: str) -> str:
@@ -117,16 +120,16 @@ def quote_path(argument: str) -> str:
     ("raw='a (1).zip,b=2.zip'", 'method=pstl', "checkpoint=['a b','c=d']")
     """
     key, equals, value = argument.partition("=")
-    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    written = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     is_list = value.startswith("[") and value.endswith("]") and not Path(value).exists()
     plain = value.lower() in ("", "null", "true", "false", "???")
-    if not equals or key.lstrip("+~") not in PATH_KEYS or quoted or plain:
+    if not equals or key.lstrip("+~") not in PATH_KEYS or written or plain:
         return argument
     if not is_list:
-        return f"{key}={_quoted(value)}"
+        return f"{key}={quoted(value)}"
     if re.search(r"""(^|,)\s*['"]""", value[1:-1]):  # written for Hydra's parser already
         return argument
-    return f"{key}=[{','.join(_quoted(path) for path in _elements(value[1:-1]))}]"
+    return f"{key}=[{','.join(quoted(path) for path in _elements(value[1:-1]))}]"
 
 
 def _elements(inside: str) -> list[str]:
@@ -140,14 +143,18 @@ def _elements(inside: str) -> list[str]:
     return paths
 
 
-def _quoted(path: str) -> str:
+def quoted(path: str) -> str:
+    """A text as Hydra's parser takes it, whatever stands in it."""
     # A backslash is an escape only before a quote, the closing one included.
     escaped = re.sub(r"(\\+)('|$)", r"\1\1\2", path).replace("'", "\\'")
     return f"'{escaped}'"
 
 
-def sentence(error: Exception, config_name: str | None) -> str:
-    """One sentence for an error: the key or file, what was found, what was expected."""
+def sentence(error: Exception, config_name: str | None, arguments: Sequence[str] | None = None) -> str:
+    """One sentence for an error: the key or file, what was found, what was expected.
+
+    ``arguments`` are those of the command line unless they are given.
+    """
     cause: BaseException | None = error
     while cause is not None:  # a part's own sentence, wrapped by what tried to build it
         if isinstance(cause, UserError):
@@ -164,7 +171,7 @@ def sentence(error: Exception, config_name: str | None) -> str:
         expected = ", ".join(options.group(1).split()) if options else "a config of that group"
         return f"{group.group(1)}: found {group.group(2)!r}, expected one of {expected}"
     if key := re.search(r"Could not (?:override|append to config[^']*|delete from config[^']*) '([^']+)'", text):
-        return _unknown_key(key.group(1), config_name)
+        return _unknown_key(key.group(1), config_name, sys.argv[1:] if arguments is None else arguments)
     if key := re.search(r"You must specify '([^']+)', e.g", text):
         options = re.search(r"Available options:\n((?:\t.*\n?)+)", text)
         return f"{key.group(1)}: not given, expected one of {', '.join(options.group(1).split()) if options else '...'}"
@@ -173,11 +180,11 @@ def sentence(error: Exception, config_name: str | None) -> str:
     return " ".join(text.split())
 
 
-def _unknown_key(key: str, config_name: str | None) -> str:
+def _unknown_key(key: str, config_name: str | None, arguments: Sequence[str]) -> str:
     """Names the keys that stand beside the wrong one, the likeliest first."""
     parent, _, leaf = key.rpartition(".")
     try:
-        groups = [a for a in sys.argv[1:] if re.fullmatch(r"(method|dataset|protocol)=\w+", a)]
+        groups = [a for a in arguments if re.fullmatch(r"(method|dataset|protocol)=\w+", a)]
         if config_name == "prepare" and not any(a.startswith("dataset=") for a in groups):
             groups.append("dataset=synthetic")
         node: DictConfig = composed(config_name or "", groups)
