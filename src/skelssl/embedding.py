@@ -21,7 +21,7 @@ from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes import RecipeConfig
 from skelssl.errors import UserError
 from skelssl.mapping import joint_map
-from skelssl.own_clips import Clip, Whole, as_clip, at_rate, check_joints, in_metres, two_persons, whole
+from skelssl.own_clips import Whole, as_clip, at_rate, check_joints, in_metres, two_persons, whole
 from skelssl.protocols.features import extract
 from skelssl.skeleton import Layout
 from skelssl.skeleton import layout as body_layout
@@ -133,7 +133,9 @@ class Entry:
         try:
             return Ready(self.stages.apply(RawClip.of_persons(where, -1, x), self.recipe), absent)
         except EmptyClip as error:
-            raise UserError(f"{where}: {error} ({error.code}), expected a clip that recipe {self.stages.name} can use") from error
+            raise UserError(
+                f"{where}: {error} ({error.code}), expected a clip that recipe {self.stages.name} can use"
+            ) from error
 
     def _mapped(self, clip: Whole, body: Layout) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
         """Positions (T, M, V, C), confidence (T, M, V) and what was ever seen (M, V) of the encoder's joints."""
@@ -142,11 +144,12 @@ class Entry:
         change = joint_map(body, self.body)
         held = (clip.there[..., None] & clip.known).astype(np.float32)
         x, held = change.apply(clip.x, held)
-        return x, change.apply(clip.x, clip.seen)[1], held.any(0)
+        known: NDArray[np.bool_] = np.any(held > 0, axis=0)
+        return x, change.apply(clip.x, clip.seen)[1], known
 
     def _absent(self, known: NDArray[np.bool_], where: str) -> tuple[int, ...]:
         """Joints that one of the persons lacks; of bones also those that end in such a joint."""
-        lost = ~known.all(0)
+        lost: NDArray[np.bool_] = np.logical_not(np.all(known, axis=0))
         if self.bones:
             lost = lost | lost[list(self.body.parents)]
         about = [v for point in TURNS_ABOUT[self.stages.name] for v in self.body.point(point)]
@@ -168,9 +171,17 @@ class Entry:
     def warn(self) -> None:
         """One sentence each for flat clips and for persons left out."""
         if self.flat:
-            warnings.warn(f"{self.flat} clips are 2-D and the encoder was trained on 3-D: their bodies lie flat in the image plane, z = 0", UserWarning, stacklevel=3)
+            warnings.warn(
+                f"{self.flat} clips are 2-D and the encoder was trained on 3-D: their bodies lie flat, at z = 0",
+                UserWarning,
+                stacklevel=3,
+            )
         if self.crowded:
-            warnings.warn(f"{self.crowded} clips show more than two persons: the two who move most are kept", UserWarning, stacklevel=3)
+            warnings.warn(
+                f"{self.crowded} clips show more than two persons: the two who move most are kept",
+                UserWarning,
+                stacklevel=3,
+            )
 
 
 def _by_absent(ready: Sequence[Ready]) -> dict[tuple[int, ...], list[int]]:
@@ -200,13 +211,15 @@ def collate(clips: Sequence[NDArray[np.float32]], index: Sequence[int]) -> Batch
 
 @contextmanager
 def moved(encoder: nn.Module, device: str | torch.device | None) -> Iterator[torch.device]:
-    """The encoder on ``device`` inside, where it was afterwards; yields the device. Raises UserError for an unknown one."""
+    """The encoder on ``device`` inside, afterwards where it was; yields the device, or raises UserError for none."""
     home = next((p.device for p in encoder.parameters()), torch.device("cpu"))
     try:
         place = home if device is None else torch.device(device)
         encoder.to(place)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device: found {device!r}, expected one that this machine has ({str(error).splitlines()[0]})") from error
+        raise UserError(
+            f"device: found {device!r}, expected one that this machine has ({str(error).splitlines()[0]})"
+        ) from error
     try:
         yield place
     finally:

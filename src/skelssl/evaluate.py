@@ -1,4 +1,11 @@
-"""``python -m skelssl.evaluate protocol=linear checkpoint=RUN``: one protocol on one frozen encoder."""
+"""Evaluates a trained encoder under one protocol, and its random initialisation beside it.
+
+  skelssl evaluate protocol=linear checkpoint=outputs/pstl/ntu60_xsub/RUN
+  skelssl evaluate protocol=knn checkpoint=RUN 'seeds=[0,1,2]' mode=clean
+
+The result lies in the run folder, under eval/<protocol>/, as result.json. An evaluation that stands there already is
+read, not run again.
+"""
 
 from __future__ import annotations
 

@@ -57,8 +57,9 @@ def export_encoder(
 ) -> Path:
     """Writes an encoder into the folder ``out`` and returns it; the folder appears whole or not at all.
 
-    ``encoder.safetensors`` with ``config.json`` (always; ``load_encoder`` reads the folder), ``encoder.pt2``, a
-    ``torch.export`` program (``torch``), ``encoder.onnx`` (``onnx``, needs the extra ``export``), and ``MODEL_CARD.md``.
+    ``encoder.safetensors`` with ``config.json`` (always; ``load_encoder`` reads the folder), ``encoder.pt2``, which
+    is a ``torch.export`` program (``torch``), ``encoder.onnx`` (``onnx``, needs the extra ``export``), and
+    ``MODEL_CARD.md``.
     The graphs take clips as the encoder's test view gives them, (batch, 3, T', V, 2) with any batch, and give (batch,
     D). Recipe and view stay outside of them. An earlier export in ``out`` is replaced.
 
@@ -95,7 +96,7 @@ def chosen_formats(formats: str | Collection[str]) -> list[str]:
                 importlib.import_module(package)
             except ImportError as error:
                 raise UserError(
-                    f"format: found onnx, and no package {package}, expected it installed: pip install 'skelssl[export]'"
+                    f"format: found onnx, but no package {package}, expected it: pip install 'skelssl[export]'"
                 ) from error
     return chosen
 
@@ -103,7 +104,7 @@ def chosen_formats(formats: str | Collection[str]) -> list[str]:
 def check_out(folder: Path) -> None:
     """Raises UserError for a path that holds anything but an earlier export."""
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / CARD).exists())):
-        raise UserError(f"out: found {folder} with other content, expected a new folder or an earlier export")
+        raise UserError(f"out: found other things in {folder}, expected a new folder or an earlier export")
 
 
 def write_encoder(encoder: nn.Module, folder: Path, formats: Sequence[str]) -> list[Parity]:

@@ -19,9 +19,7 @@ from skelssl.errors import UserError
 from skelssl.runs import resolved
 
 
-def pretrain(
-    method: str = "pstl", dataset: str = "synthetic", overrides: Sequence[str] = (), **keys: Any
-) -> Path:
+def pretrain(method: str = "pstl", dataset: str = "synthetic", overrides: Sequence[str] = (), **keys: Any) -> Path:
     """Pre-trains one encoder, as ``python -m skelssl.train`` does, and returns its run folder.
 
     The folder is ``outputs/<method>/<dataset>/<run id>`` below the working folder, the same as the command's: a

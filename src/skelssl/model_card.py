@@ -62,8 +62,8 @@ def _intro(encoder: nn.Module, about: Mapping[str, Any]) -> str:
     title, paper = _paper(about["method"])
     count = sum(p.numel() for p in encoder.parameters())
     return (
-        f"{title}\n{paper}\n\n`{type(encoder).__name__}` with {count:,} parameters: a clip becomes {encoder.dim} numbers. "
-        "It was trained without labels."
+        f"{title}\n{paper}\n\n`{type(encoder).__name__}` with {count:,} parameters, trained without labels: a clip "
+        f"becomes {encoder.dim} numbers."
     )
 
 
@@ -123,25 +123,22 @@ def _percent(value: float | None) -> str:
 
 def _input(about: Mapping[str, Any], encoder: nn.Module, shape: Sequence[int]) -> str:
     c, t, v, m = shape
+    coordinates = "x, y, confidence" if about.get("coordinates") == "xyc" else "x, y, z in metres, y up"
     joints = ", ".join(f"{i} {name}" for i, name in enumerate(cast(Any, encoder).layout.joints))
-    return "\n".join([
-        f"Input `clips` (batch, {c}, {t}, {v}, {m}) float32: {'x, y, confidence' if about.get('coordinates') == 'xyc' else 'x, y, z in metres, y up'}; "
-        f"{t} frames; {v} joints of layout `{about['layout']}`; {m} persons, an absent one is zeros. "
-        f"Output `features` (batch, {cast(Any, encoder).dim}) float32, not normalised.",
-        "",
+    blocks = {"recipe": about["recipe"], "view": about["view"]["test"]}
+    return "\n\n".join([
+        f"Input `clips` (batch, {c}, {t}, {v}, {m}) float32: {coordinates}; {t} frames; {v} joints of layout "
+        f"`{about['layout']}`; {m} persons, an absent one is zeros. Output `features` (batch, "
+        f"{cast(Any, encoder).dim}) float32, not normalised.",
         f"Joints: {joints}.",
-        "",
-        "The graphs begin after the preprocessing, which `skelssl.embed` does and others must do themselves: the recipe "
-        "once per clip, then the test view.",
-        "",
-        "```json",
-        json.dumps({"recipe": about["recipe"], "view": about["view"]["test"]}, indent=2),
-        "```",
+        "The graphs begin after the preprocessing, which `skelssl.embed` does and others must do themselves: the "
+        "recipe once per clip, then the test view.",
+        f"```json\n{json.dumps(blocks, indent=2)}\n```",
     ])  # fmt: skip
 
 
 def _files(parities: Sequence[Mapping[str, Any]]) -> str:
-    lines = ["`encoder.safetensors` with `config.json`: `skelssl.load_encoder(FOLDER)`, then `skelssl.embed(clips, encoder)`."]
+    lines = ["`encoder.safetensors` with `config.json`: for `skelssl.load_encoder(FOLDER)`."]
     names = {"torch": "`encoder.pt2`: `torch.export.load(FILE).module()`.", "onnx": "`encoder.onnx`: for onnxruntime."}
     for parity in parities:
         lines.append(

@@ -103,9 +103,14 @@ class Index:
         gallery = F.normalize(torch.from_numpy(self.features), dim=1)
         hits: list[list[Hit]] = []
         with full_float32(gallery.device):
-            for q in F.normalize(torch.from_numpy(self._features(queries, options)), dim=1).split(CHUNK):
+            for q in torch.split(F.normalize(torch.from_numpy(self._features(queries, options)), dim=1), CHUNK):
                 for similarity, rows in zip(*(t.tolist() for t in nearest_rows(q @ gallery.T, k)), strict=True):
-                    hits.append([Hit(self.names[r], s) for s, r in sorted(zip(similarity, rows), key=lambda p: -p[0])])
+                    hits.append(
+                        [
+                            Hit(self.names[r], s)
+                            for s, r in sorted(zip(similarity, rows, strict=True), key=lambda p: -p[0])
+                        ]
+                    )
         return hits
 
     def _features(self, queries: Any, options: Mapping[str, Any]) -> NDArray[np.float32]:
@@ -144,6 +149,14 @@ class Index:
             raise UserError(f"{path}: found format {about.get('format')}, expected {FORMAT}")
         encoder = load_encoder(encoder) if isinstance(encoder, str | Path) else encoder
         return cls(names, features, about["encoder"], encoder)
+
+
+def is_index(path: Path) -> bool:
+    """Whether a file is one that `Index.save` wrote, by what it holds."""
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as file:
+        return {"names.npy", "features.npy", "about.npy"} <= set(file.namelist())
 
 
 def digest_of(encoder: nn.Module) -> str:

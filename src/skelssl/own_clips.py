@@ -62,7 +62,7 @@ def as_clip(clip: Any, where: str, body: str, fps: float | None, unit: str | Non
         seen = np.isfinite(x).all(-1).astype(np.float32)
         unit = unit or ("m" if x.shape[-1] == 3 else "auto")
         if unit == "px":
-            x = x * np.array([1, -1, 1], np.float32)[: x.shape[-1]]  # pixels count downwards
+            x = _upright(x)  # pixels count downwards
     if unit not in UNITS:
         raise UserError(f"unit: found {unit!r}, expected one of {', '.join(UNITS)}")
     if fps is not None:
@@ -79,6 +79,12 @@ def _array(clip: Any, where: str) -> NDArray[np.float32]:
     if 0 in x.shape:
         raise UserError(f"{where}: found shape {x.shape}, expected at least one frame and one person")
     return x.astype(np.float32)
+
+
+def _upright(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    turned = x.copy()
+    turned[..., 1] *= -1
+    return turned
 
 
 def check_joints(clip: Clip, body: Layout) -> None:
@@ -99,7 +105,7 @@ def whole(clip: Clip) -> Whole:
     none is left.
     """
     x, seen = clip.x, np.where(np.isfinite(clip.x).all(-1), clip.seen, 0)
-    left_out = ~np.where(np.isfinite(x), x, 1).any((2, 3))  # (T, M) all zero
+    left_out: NDArray[np.bool_] = np.logical_not(np.where(np.isfinite(x), x, 1).any((2, 3)))  # (T, M) all zero
     seen = np.where(left_out[..., None], 0, seen)
     persons = seen.any((0, 2))
     if not persons.any():
@@ -108,11 +114,11 @@ def whole(clip: Clip) -> Whole:
     anybody = np.flatnonzero(seen.any((1, 2)) | left_out.any(1))
     span = slice(anybody[0], anybody[-1] + 1)
     x, seen, left_out = x[span], seen[span], left_out[span]
-    there = _between(seen.any(2)) & ~left_out
+    there: NDArray[np.bool_] = np.logical_and(_between(np.any(seen > 0, axis=2)), ~left_out)
     return Whole(_filled(x, seen > 0, there), seen.astype(np.float32), there, seen.any(0))
 
 
-def _between(yes: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _between(yes: Any) -> NDArray[np.bool_]:
     """(T, M) -> everything from the first true frame of each column to its last."""
     started, going = np.maximum.accumulate(yes), np.maximum.accumulate(yes[::-1])[::-1]
     both: NDArray[np.bool_] = started & going
@@ -131,9 +137,9 @@ def _filled(x: NDArray[np.float32], seen: NDArray[np.bool_], there: NDArray[np.b
 
 
 def two_persons(clip: Whole) -> tuple[Whole, int]:
-    """The two who move farthest over the frames in which they are there, the first one first; and how many were left out.
+    """The two who move farthest over the frames in which they are there, and how many were left out.
 
-    Up to two persons stay as they are.
+    Who moves most comes first; up to two persons stay as they are.
     """
     count = clip.there.shape[1]
     if count <= PERSONS:
@@ -182,8 +188,10 @@ def in_metres(clip: Whole, unit: str, body: Layout, where: str) -> Whole:
 def _torso(clip: Whole, body: Layout, where: str) -> float:
     """Median length from the base of the spine to the shoulders, over the frames of all persons."""
     ends = [list(body.point(name)) for name in ("spine_base", "spine_shoulder")]
-    if lost := [body.joints[v] for v in sum(ends, []) if not clip.known[:, v].all()]:
-        raise UserError(f"{where}: found no {lost[0]} to scale the torso by, expected it to be seen, or unit=m, cm or mm")
+    if lost := [body.joints[v] for end in ends for v in end if not clip.known[:, v].all()]:
+        raise UserError(
+            f"{where}: found no {lost[0]} to scale the torso by, expected it to be seen, or unit=m, cm or mm"
+        )
     low, high = (clip.x[:, :, joints].mean(2) for joints in ends)
     length = float(np.median(np.linalg.norm(high - low, axis=-1)[clip.there]))
     if not length > 0:

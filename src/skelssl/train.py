@@ -1,4 +1,12 @@
-"""``python -m skelssl.train method=pstl dataset=ntu60_xsub``: pre-trains one encoder into its run folder."""
+"""Pre-trains one encoder without labels, into a run folder of its own.
+
+  skelssl train method=pstl dataset=ntu60_xsub
+  skelssl train method=mamp dataset=ntu60_xsub seed=1 'then=[linear,knn]'
+
+The folder is outputs/<method>/<dataset>/<run id>. The same command finds it again: a finished run says so, an
+unfinished one goes on. debug=smoke tries everything out in seconds; without any key a small PSTL trains on synthetic
+motion.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +81,7 @@ def train_and_evaluate(config: DictConfig) -> Path:
     ``config`` is as the command line composed it; in a call of `skelssl.pretrain` it brings its ``hydra`` along.
     """
     hydra = config.hydra if "hydra" in config else HydraConfig.get()
-    own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     plain = grouped(resolved(own), hydra.runtime.choices.get("experiment"))
     if plain["resume"] == "auto":  # another name of the default
         plain["resume"] = True

@@ -42,7 +42,8 @@ def knn(
     gallery, queries = (F.normalize(f.x.mean(1), dim=1) for f in (train, test))
     with full_float32(gallery.device), torch.no_grad():
         votes = [
-            _votes(*nearest_rows(q @ gallery.T, k), train.label, temperature, classes) for q in torch.split(queries, chunk)
+            _votes(*nearest_rows(q @ gallery.T, k), train.label, temperature, classes)
+            for q in torch.split(queries, chunk)
         ]
     return Scores(torch.cat(votes), test.label, test.index, votes=True)
 
