@@ -1,5 +1,11 @@
-"""Files of pose tools -> ``Poses``; one reader a file, and the content decides which one reads."""
+"""Files of pose tools -> ``Poses``; one reader a file, and the content decides which one reads.
+
+>>> from skelssl.poses import FORMATS
+>>> FORMATS
+('coco', 'mediapipe', 'openpose', 'alphapose', 'pyskl', 'bvh')
+"""
 
 from skelssl.poses.poses import UNITS, Poses
+from skelssl.poses.read import FORMATS, read_poses
 
-__all__ = ["UNITS", "Poses"]
+__all__ = ["FORMATS", "UNITS", "Poses", "read_poses"]
