@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from skelssl.data.custom_clips import READERS
 from skelssl.data.source import BadInput
 from skelssl.errors import UserError
+from skelssl.poses import read_poses
+from skelssl.poses.read import find
 
 ARRAYS = (".npy", ".npz")
 
 
-class Named(NamedTuple):
-    """A clip and what it is called."""
+def read_clips(path: str | Path, format: str | None = None) -> dict[str, Any]:
+    """Name -> clip, sorted by name, of a file or of all files below a folder.
 
-    name: str
-    clip: Any  # array (T, V, C) or (T, M, V, C), or Poses
-
-
-def read_clips(path: str | Path, format: str | None = None) -> list[Named]:
-    """All clips of a file, or below a folder, sorted by name.
-
-    ``.npy`` and ``.npz`` hold an array (of several the one called ``x``), everything else is for
-    ``skelssl.poses.read_poses``, which ``format`` goes to. A name is the path of the file within the folder, without
-    its suffix. Raises UserError where there is none, and for a file that cannot be read.
+    A clip is an array or a `Poses`. ``.npy`` and ``.npz`` hold an array (of several the one called ``x``), all else is
+    for ``skelssl.poses.read_poses``, which ``format`` goes to. A name is the path of the file within the folder,
+    without its suffix. Raises UserError where there is none, and for a file that cannot be read.
     """
-    from skelssl.poses import read_poses
-    from skelssl.poses.read import find
-
     root = Path(path).expanduser()
     if root.suffix in ARRAYS and root.is_file():
-        return [Named(root.stem, read_array(root))]
-    files = sorted(p for p in root.rglob("*") if p.suffix in ARRAYS and p.is_file()) if root.is_dir() else []
-    found = [Named(file.relative_to(root).with_suffix("").as_posix(), read_array(file)) for file in files]
+        return {root.stem: read_array(root)}
+    files = [p for p in root.rglob("*") if p.suffix in ARRAYS and p.is_file()] if root.is_dir() else []
+    found = [(file.relative_to(root).with_suffix("").as_posix(), read_array(file)) for file in files]
     if not files or any(find(root)):
-        found += [Named(poses.name, poses) for poses in read_poses(root, format)]
-    return sorted(found, key=lambda named: named.name)
+        found += [(poses.name, poses) for poses in read_poses(root, format)]
+    clips = dict(sorted(found, key=lambda pair: pair[0]))
+    if len(clips) < len(found):
+        twice = next(name for i, (name, _) in enumerate(found) if name in dict(found[:i]))
+        raise UserError(f"{root}: found two clips called {twice}, expected names that differ without their suffix")
+    return clips
 
 
 def read_array(path: Path) -> Any:

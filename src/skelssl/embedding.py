@@ -22,6 +22,7 @@ from skelssl.data.recipes import RecipeConfig
 from skelssl.errors import UserError
 from skelssl.mapping import joint_map
 from skelssl.own_clips import Whole, as_clip, at_rate, check_joints, in_metres, two_persons, whole
+from skelssl.poses import Poses
 from skelssl.protocols.features import extract
 from skelssl.skeleton import Layout
 from skelssl.skeleton import layout as body_layout
@@ -55,7 +56,7 @@ def embed(
     stay who move most.
 
     Args:
-        clips: one clip, or a list of them.
+        clips: one clip, a list of them, or a mapping from names, which errors then use, to clips.
         encoder: of ``load_encoder``, or a path for it.
         layout: of the clips, a name (``mediapipe33``) or a ``.yaml`` file; the encoder's own by default.
         fps: frames a second of the clips, which are resampled to 30, the rate of the data sets; none: they have it.
@@ -78,11 +79,8 @@ def embed(
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise UserError(f"batch: found {batch!r}, expected a whole number of at least 1")
     encoder = encoder if isinstance(encoder, nn.Module) else load_encoder(encoder)
-    given = [clips] if isinstance(clips, np.ndarray | torch.Tensor) or hasattr(clips, "seen") else list(clips)
-    if not given:
-        raise UserError("clips: found none, expected at least one")
     entry = Entry(encoder)
-    ready = [entry.ready(clip, f"clips[{i}]", layout, fps, unit) for i, clip in enumerate(given)]
+    ready = [entry.ready(clip, where, layout, fps, unit) for where, clip in _named(clips)]
     entry.warn()
     out: NDArray[np.float32] | None = None
     with moved(encoder, device) as place:
@@ -95,6 +93,21 @@ def embed(
             out[found.index.cpu().numpy()] = features
     assert out is not None
     return out
+
+
+def _named(clips: Any) -> list[tuple[str, Any]]:
+    """What an error calls each clip, and the clips; raises UserError where there is none."""
+    if isinstance(clips, Mapping):
+        named = [(str(name), clip) for name, clip in clips.items()]
+    else:
+        alone = isinstance(clips, np.ndarray | torch.Tensor | Poses)
+        named = [
+            (clip.name if isinstance(clip, Poses) else f"clips[{i}]", clip)
+            for i, clip in enumerate([clips] if alone else clips)
+        ]
+    if not named:
+        raise UserError("clips: found none, expected at least one")
+    return named
 
 
 @dataclass(frozen=True)
@@ -121,7 +134,7 @@ class Entry:
 
     def ready(self, clip: Any, where: str, layout: str | None, fps: float | None, unit: str | None) -> Ready:
         """One clip through everything that comes before the view; raises UserError for one that cannot be used."""
-        named = layout or getattr(clip, "layout", None) or self.layout
+        named = layout or (clip.layout if isinstance(clip, Poses) else self.layout)
         own, body = as_clip(clip, where, named, fps, unit), body_layout(named)
         check_joints(own, body)
         filled, more = two_persons(whole(own))

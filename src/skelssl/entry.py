@@ -110,7 +110,9 @@ def help_text(config_name: str, about: str) -> str:
 def _choice(group: str, taken: str, comment: str) -> str:
     """A line of the help: a group, what it is for, and its choices."""
     said = f"  {group}={'...' if taken == '???' else taken}" + (f"  # {comment}" if comment else "")
-    return f"{said}\n{textwrap.fill(' '.join(_options(group)), 116, initial_indent='      ', subsequent_indent='      ')}"
+    return (
+        f"{said}\n{textwrap.fill(' '.join(_options(group)), 116, initial_indent='      ', subsequent_indent='      ')}"
+    )
 
 
 def _options(group: str) -> list[str]:

@@ -158,9 +158,8 @@ class OnnxEncoder(nn.Module):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        import onnxruntime
-
-        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        runtime: Any = importlib.import_module("onnxruntime")
+        self.session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.from_numpy(self.session.run(None, {"clips": x.numpy()})[0])

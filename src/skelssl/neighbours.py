@@ -21,6 +21,7 @@ from skelssl.clip_files import read_clips
 from skelssl.data.files import atomic_file
 from skelssl.embedding import embed
 from skelssl.errors import UserError
+from skelssl.poses import Poses
 from skelssl.protocols.features import full_float32
 from skelssl.protocols.knn import nearest_rows
 
@@ -75,12 +76,11 @@ class Index:
         """
         encoder = encoder if isinstance(encoder, nn.Module) else load_encoder(encoder)
         if isinstance(clips, str | Path):
-            found = read_clips(clips)
-            own, clips = [named.name for named in found], [named.clip for named in found]
-        elif isinstance(clips, Mapping):
-            own, clips = list(map(str, clips)), list(clips.values())
+            clips = read_clips(clips)
+        if isinstance(clips, Mapping):
+            own = list(map(str, clips))
         else:
-            own = [str(getattr(clip, "name", i)) for i, clip in enumerate(clips)]
+            own = [clip.name if isinstance(clip, Poses) else str(i) for i, clip in enumerate(clips)]
         return cls(own if names is None else names, embed(clips, encoder, **options), digest_of(encoder), encoder)
 
     def search(self, query: Any, k: int = 5, **options: Any) -> list[Hit]:
@@ -93,11 +93,11 @@ class Index:
             found = read_clips(query)
             if len(found) != 1:
                 raise UserError(f"query={query}: found {len(found)} clips, expected one; search_all takes several")
-            query = found[0].clip
+            query = next(iter(found.values()))
         return self.search_all([query], k, **options)[0]
 
     def search_all(self, queries: Any, k: int = 5, **options: Any) -> list[list[Hit]]:
-        """As `search`, for a list of clips or features (N, D)."""
+        """As `search`, for a list of clips, a mapping from names to clips, or features (N, D)."""
         if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= len(self):
             raise UserError(f"k: found {k!r}, expected a whole number of 1 to {len(self)}, the clips of the index")
         gallery = F.normalize(torch.from_numpy(self.features), dim=1)
@@ -115,8 +115,8 @@ class Index:
 
     def _features(self, queries: Any, options: Mapping[str, Any]) -> NDArray[np.float32]:
         """(N, D) of clips, or as they are."""
-        given = queries if isinstance(queries, np.ndarray) else list(queries)
-        if all(np.ndim(q) == 1 for q in given if not hasattr(q, "seen")) and not any(hasattr(q, "seen") for q in given):
+        given = list(queries.values()) if isinstance(queries, Mapping) else list(queries)
+        if all(not isinstance(q, Poses) and np.ndim(q) == 1 for q in given):
             features = np.asarray(given, np.float32)
             if features.shape[1:] != self.features.shape[1:]:
                 raise UserError(
@@ -125,7 +125,7 @@ class Index:
             return features
         if self.encoder is None:
             raise UserError("query: found a clip, and an index without an encoder, expected Index.load(PATH, encoder)")
-        return embed(given, self.encoder, **options)
+        return embed(queries if isinstance(queries, Mapping) else given, self.encoder, **options)
 
     def save(self, path: str | Path) -> None:
         """Writes names and features into one ``.npz`` file, whole or not at all."""

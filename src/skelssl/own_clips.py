@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.errors import UserError, check_number
+from skelssl.poses import Poses
 from skelssl.skeleton import Layout
 
 FPS = 30.0  # of NTU RGB+D, PKU-MMD and NW-UCLA
@@ -52,14 +53,14 @@ def as_clip(clip: Any, where: str, body: str, fps: float | None, unit: str | Non
 
     Raises UserError, which calls the clip ``where``, for another shape, for no frame and for an unknown unit.
     """
-    if hasattr(clip, "seen"):  # Poses
+    if isinstance(clip, Poses):
         seen = np.asarray(clip.seen, np.float32)
-        x = np.where(seen[..., None] > 0, np.asarray(clip.x, np.float32), np.float32(np.nan))
+        x = np.array(clip.x, np.float32)
+        x[seen <= 0] = np.nan
         fps, unit = fps or clip.fps, unit or clip.unit
     else:
         x = _array(clip, where)
-        x = x[:, None] if x.ndim == 3 else x
-        seen = np.isfinite(x).all(-1).astype(np.float32)
+        seen = np.asarray(np.isfinite(x).all(-1), np.float32)
         unit = unit or ("m" if x.shape[-1] == 3 else "auto")
         if unit == "px":
             x = _upright(x)  # pixels count downwards
@@ -78,7 +79,7 @@ def _array(clip: Any, where: str) -> NDArray[np.float32]:
         raise UserError(f"{where}: found shape {x.shape}, expected (T, V, C) or (T, M, V, C) with C = 2 or 3")
     if 0 in x.shape:
         raise UserError(f"{where}: found shape {x.shape}, expected at least one frame and one person")
-    return x.astype(np.float32)
+    return (x[:, None] if x.ndim == 3 else x).astype(np.float32)
 
 
 def _upright(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -115,7 +116,8 @@ def whole(clip: Clip) -> Whole:
     span = slice(anybody[0], anybody[-1] + 1)
     x, seen, left_out = x[span], seen[span], left_out[span]
     there: NDArray[np.bool_] = np.logical_and(_between(np.any(seen > 0, axis=2)), ~left_out)
-    return Whole(_filled(x, seen > 0, there), seen.astype(np.float32), there, seen.any(0))
+    known: NDArray[np.bool_] = np.any(seen > 0, axis=0)
+    return Whole(_filled(x, seen > 0, there), seen.astype(np.float32), there, known)
 
 
 def _between(yes: Any) -> NDArray[np.bool_]:

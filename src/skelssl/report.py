@@ -1,7 +1,7 @@
 """Makes one table of all results under some folders, with the published figures beside them.
 
-  skelssl report outputs
-  skelssl report RUN --html report.html
+skelssl report outputs
+skelssl report RUN --html report.html
 """
 
 from __future__ import annotations
@@ -96,7 +96,12 @@ class _Parser(argparse.ArgumentParser):
 
 def run(argv: list[str]) -> None:
     """Prints the table of the folders in ``argv``; writes files only where asked to."""
-    parser = _Parser(prog="skelssl report", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(
+        prog="skelssl report",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "folders", nargs="+", type=Path, metavar="FOLDER", help="a run, several runs, or a tree of them"
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from omegaconf import DictConfig
 from torch import nn
 
@@ -24,7 +25,6 @@ from skelssl.data.files import atomic_file
 from skelssl.embedding import embed
 from skelssl.entry import run_hydra
 from skelssl.errors import UserError
-from skelssl.evaluate import device
 from skelssl.neighbours import digest_of
 
 
@@ -40,12 +40,10 @@ def run(config: DictConfig) -> None:
         raise UserError(f"out: found {out}, expected the name of a file that ends in .npz")
     encoder = opened(config)
     clips = read_clips(config.raw, config.format)
-    features = embed([named.clip for named in clips], encoder, **options(config))
+    features = embed(clips, encoder, **options(config))
     about = {"encoder": digest_of(encoder), "checkpoint": str(config.checkpoint)}
     with atomic_file(out) as file:
-        np.savez(
-            file, names=np.array([named.name for named in clips]), features=features, about=np.array(json.dumps(about))
-        )
+        np.savez(file, names=np.array(list(clips)), features=features, about=np.array(json.dumps(about)))
     print(f"{len(features)} clips, {features.shape[1]} features each -> {out}")
 
 
@@ -59,7 +57,7 @@ def opened(config: DictConfig) -> nn.Module:
 
 def options(config: DictConfig) -> dict[str, Any]:
     """What ``skelssl.embed`` is told by the keys of the same names."""
-    place = device({"trainer": {"accelerator": "auto"}}) if config.device is None else str(config.device)
+    place = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
     return {"layout": config.layout, "fps": config.fps, "unit": config.unit, "batch": config.batch, "device": place}
 
 

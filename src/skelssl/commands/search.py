@@ -34,14 +34,12 @@ def run(config: DictConfig) -> None:
             raise UserError(f"save: found {config.save} for {place}, which is an index already, expected null")
         index = Index.load(place, encoder)
     else:
-        clips = read_clips(place, config.format)
-        index = Index.build([c.clip for c in clips], encoder, [c.name for c in clips], **told)
+        index = Index.build(read_clips(place, config.format), encoder, **told)
         if config.save is not None:
             index.save(Path(str(config.save)).expanduser())
     queries = read_clips(config.query, config.format)
-    found = index.search_all([named.clip for named in queries], config.k, **told)
-    for named, hits in zip(queries, found, strict=True):
-        print(named.name)
+    for name, hits in zip(queries, index.search_all(queries, config.k, **told), strict=True):
+        print(name)
         for hit in hits:
             print(f"  {hit.similarity:6.3f}  {hit.name}")
 
