@@ -177,7 +177,8 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path, about: Any) ->
     symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for value in (*graph.input, *graph.output, *graph.value_info):
         for axis in value.type.tensor_type.shape.dim:
-            axis.dim_param = axis.dim_param.replace(symbol, "batch")
+            if axis.dim_param:  # to set it would clear the size of any other axis
+                axis.dim_param = axis.dim_param.replace(symbol, "batch")
     onnx.helper.set_model_props(model, {key: str(about[key]) for key in ("method", "layout", "stream")})
     onnx.checker.check_model(model)
     with atomic_file(path) as file:

@@ -6,12 +6,12 @@ Same names, same folders, same identity: what one of them has done the other fin
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
-from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from skelssl.entry import composed, quote_path, quoted, sentence
@@ -41,7 +41,8 @@ def pretrain(method: str = "pstl", dataset: str = "synthetic", overrides: Sequen
     from skelssl.train import train_and_evaluate
 
     arguments = _arguments([f"method={method}", f"dataset={dataset}", *overrides], keys)
-    return train_and_evaluate(_composed("train", arguments, hydra_too=True))
+    with _in_one_sentence("train", arguments):
+        return train_and_evaluate(composed("train", arguments, hydra_too=True))
 
 
 def run_protocol(
@@ -80,7 +81,8 @@ def run_protocols(
     several = not isinstance(checkpoint, str | Path)
     paths: Any = list(map(str, checkpoint)) if several else str(checkpoint)  # type: ignore[arg-type]
     arguments = _arguments([f"protocol={protocol}", f"checkpoint={_value(paths)}", *overrides], keys)
-    return [done.result for done in evaluate_one(resolved(_composed("evaluate", arguments)))]
+    with _in_one_sentence("evaluate", arguments):
+        return [done.result for done in evaluate_one(resolved(composed("evaluate", arguments)))]
 
 
 def _arguments(first: Sequence[str], keys: Mapping[str, Any]) -> list[str]:
@@ -107,8 +109,12 @@ def _value(value: Any) -> str:
     return text if plain else quoted(text)
 
 
-def _composed(command: str, arguments: Sequence[str], *, hydra_too: bool = False) -> DictConfig:
+@contextmanager
+def _in_one_sentence(command: str, arguments: Sequence[str]) -> Iterator[None]:
+    """What the command would say of a mistake, as a UserError."""
     try:
-        return composed(command, arguments, hydra_too=hydra_too)
+        yield
+    except UserError:
+        raise
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(sentence(error, command, arguments)) from error
