@@ -73,8 +73,7 @@ def test_mistakes_are_the_sentences_of_the_command(here, call, message):
 
 @pytest.mark.parametrize(
     "value", ["a b", "a,b", "it's", "x=1", "{x}", "true", "null", "1", "", "a/b-c", [1, "b c"], {"k": [None, 0.5]},
-              None,
-              True, 1e-5, "ü", "[a]", "a\\"]
+              None, True, 1e-5, "ü", "[a]", "a\\"]
 )  # fmt: skip
 def test_any_value_survives_the_parser_of_hydra(value):
     from hydra.core.override_parser.overrides_parser import OverridesParser
