@@ -21,7 +21,7 @@ from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes import RecipeConfig
 from skelssl.errors import UserError
 from skelssl.mapping import joint_map
-from skelssl.own_clips import Whole, as_clip, at_rate, check_joints, in_metres, two_persons, whole
+from skelssl.own_clips import Whole, as_clip, at_rate, check_joints, in_metres, in_the_plane, two_persons, whole
 from skelssl.poses import Poses
 from skelssl.protocols.features import extract
 from skelssl.skeleton import Layout
@@ -137,9 +137,13 @@ class Entry:
         named = layout or (clip.layout if isinstance(clip, Poses) else self.layout)
         own, body = as_clip(clip, where, named, fps, unit), body_layout(named)
         check_joints(own, body)
+        if self.confident:
+            own = in_the_plane(own, confidence=own.x.shape[-1] == 3 and not isinstance(clip, Poses))
         filled, more = two_persons(whole(own))
         self.crowded += more > 0
-        filled = in_metres(at_rate(filled, own.fps), own.unit, body, where)
+        filled = at_rate(filled, own.fps)
+        if not self.confident:  # the recipe scales such clips itself
+            filled = in_metres(filled, own.unit, body, where)
         x, seen, known = self._mapped(filled, body)
         absent = self._absent(known, where)
         x = self._channels(x, seen)
@@ -174,7 +178,7 @@ class Entry:
 
     def _channels(self, x: NDArray[np.float32], seen: NDArray[np.float32]) -> NDArray[np.float32]:
         """(T, M, V, 3): as it is, with confidence, or flat in the plane of the image."""
-        if self.confident and x.shape[-1] == 2:
+        if self.confident:
             return np.concatenate([x, seen[..., None]], -1)
         if x.shape[-1] == 3:
             return x

@@ -133,7 +133,9 @@ def write_encoder(encoder: nn.Module, folder: Path, formats: Sequence[str]) -> l
 def input_shape(encoder: nn.Module) -> tuple[int, ...]:
     """(C, T', V, M) of what the encoder's test view gives, tried out with a clip of two seconds."""
     entry = Entry(encoder)
-    pose = np.random.default_rng(0).normal(size=(1, 1, len(entry.body.joints), 3))
+    pose = np.abs(
+        np.random.default_rng(0).normal(size=(1, 1, len(entry.body.joints), 3))
+    )  # a confidence is not negative
     ready = entry.ready(np.repeat(pose, 64, 0) + np.linspace(0, 1, 64)[:, None, None, None], "clip", None, None, "m")
     x = cast(Any, encoder).view["test"](collate([ready.x], [0]), None)
     return tuple(x.shape[1:])

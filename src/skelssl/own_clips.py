@@ -88,6 +88,17 @@ def _upright(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return turned
 
 
+def in_the_plane(clip: Clip, *, confidence: bool) -> Clip:
+    """x and y of a clip for an encoder of x, y and confidence; ``confidence``: the third number of the array is it.
+
+    As in training, a person stays absent in frames in which no joint of his is seen.
+    """
+    seen = np.where(np.isfinite(clip.x[..., 2]), clip.x[..., 2], 0) if confidence else clip.seen
+    x = np.where(seen[..., None] > 0, clip.x[..., :2], np.float32(np.nan))
+    x[~np.any(seen > 0, axis=2)] = 0
+    return replace(clip, x=x.astype(np.float32), seen=seen.astype(np.float32))
+
+
 def check_joints(clip: Clip, body: Layout) -> None:
     """Raises UserError where the clip has another number of joints than ``body``, its layout."""
     if clip.x.shape[2] != len(body.joints):
