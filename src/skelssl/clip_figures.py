@@ -105,7 +105,7 @@ class Drawer:
 
     def build(self) -> Method:
         """The module; weights that a run did not keep are those that its seed draws."""
-        from skelssl.page import trained
+        from skelssl.looks.run import trained
         from skelssl.train import build_method
         from skelssl.trust import check_target
 
@@ -140,12 +140,13 @@ def drawn(clip: RawClip, layout: str, drawer: Drawer, draws: int, seed: int) -> 
     return views, masked(drawer.build().show(whole, dice), whole)
 
 
-def masked(shown: Sequence[Shown], x: Tensor) -> list[PlayerClip]:
-    """A figure of each mask that a method showed on joint positions (1, 3, T, V, M)."""
+def masked(shown: Sequence[Shown], x: Tensor, *, flat: bool = False) -> list[PlayerClip]:
+    """A figure of each mask that a method showed on joint positions (1, 3, T, V, M); ``flat`` as in `positioned`."""
     return [
-        PlayerClip(
+        positioned(
             s.title,
-            (x if s.clip is None else s.clip)[0].permute(1, 2, 0, 3).cpu().numpy(),  # (T, V, 3, M)
+            x if s.clip is None else s.clip,
+            flat=flat,
             dropped_joints=s.dropped_joints,
             kept_frames=s.kept_frames,
             tokens=None if s.tokens is None else s.tokens.cpu().numpy(),
@@ -154,11 +155,24 @@ def masked(shown: Sequence[Shown], x: Tensor) -> list[PlayerClip]:
     ]
 
 
+def positioned(title: str, x: Tensor, *, flat: bool = False, **more: Any) -> PlayerClip:
+    """A figure of positions (1, 3, T, V, M); where they are ``flat`` the third number says how sure a joint is."""
+    seen = x[0, 2].cpu().numpy() > 0 if flat else None  # (T, V, M)
+    points = (flattened(x) if flat else x)[0].permute(1, 2, 0, 3).cpu().numpy()  # (T, V, 3, M)
+    return PlayerClip(title, points, seen=seen, **more)
+
+
+def flattened(x: Tensor) -> Tensor:
+    """Clips (N, 3, T, V, M) of x, y and confidence in the plane of x and y."""
+    return x * x.new_tensor([1, 1, 0]).view(1, 3, 1, 1, 1)
+
+
 def mapped(features: Features, store: RecipeStore) -> tuple[Embedding, float]:
     """Clips, on the CPU, on the two main axes of their features; and the share of the variance that the plane holds."""
     rows = features.index.numpy()
     xy, share = principal_plane(features.x.mean(1).numpy())
     facts = {key: store.facts[key][rows] for key in ("subject", "camera")}
+    facts = {key: values for key, values in facts.items() if (values >= 0).any()}  # some sets tell nothing
     return Embedding(xy, features.label.numpy(), [store.names[i] for i in rows], **facts), share
 
 
