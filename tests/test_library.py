@@ -79,3 +79,10 @@ def test_any_value_survives_the_parser_of_hydra(value):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     assert OverridesParser.create().parse_override(f"key={_value(value)}").value() == value
+
+
+def test_importing_the_package_does_not_load_torch():
+    code = "import sys, skelssl.data.prepare, skelssl.entry as e; e.overview(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+    assert {name for name in skelssl.__all__ if getattr(skelssl, name)} == set(skelssl.__all__)

@@ -167,13 +167,13 @@ class Entry:
     def _absent(self, known: NDArray[np.bool_], where: str) -> tuple[int, ...]:
         """Joints that one of the persons lacks; of bones also those that end in such a joint."""
         lost: NDArray[np.bool_] = np.logical_not(np.all(known, axis=0))
-        if self.bones:
-            lost = lost | lost[list(self.body.parents)]
         about = [v for point in TURNS_ABOUT[self.stages.name] for v in self.body.point(point)]
         if needed := [self.body.joints[v] for v in about if lost[v]]:
             raise UserError(
                 f"{where}: found no {needed[0]}, expected it to be seen: recipe {self.stages.name} turns clips about it"
             )
+        if self.bones:
+            lost = lost | lost[list(self.body.parents)]
         return tuple(np.flatnonzero(lost).tolist())
 
     def _channels(self, x: NDArray[np.float32], seen: NDArray[np.float32]) -> NDArray[np.float32]:

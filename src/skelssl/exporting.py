@@ -20,10 +20,11 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from skelssl.checkpoints import CONFIG, WEIGHTS, load_encoder
+from skelssl.checkpoints import CONFIG, WEIGHTS, load_encoder, weights_files
 from skelssl.data.files import atomic_file, atomic_folder, write_json
 from skelssl.embedding import Entry, collate
 from skelssl.errors import UserError
+from skelssl.evaluate import run_of, weights_digest
 from skelssl.model_card import CARD, model_card
 
 FORMATS = ("safetensors", "torch", "onnx")
@@ -76,11 +77,12 @@ def export_encoder(
     chosen = chosen_formats(formats)
     folder = Path(out)
     check_out(folder)
-    encoder = load_encoder(checkpoint, source, representation, trust=trust)
+    encoder, run = load_encoder(checkpoint, source, representation, trust=trust), run_of(Path(checkpoint))
+    digest = weights_digest(weights_files(run, representation))
     with atomic_folder(folder) as temporary:
         parities = write_encoder(encoder, temporary, chosen)
         with atomic_file(temporary / CARD, "w") as file:
-            file.write(model_card(encoder, Path(checkpoint), input_shape(encoder), [vars(p) for p in parities]))
+            file.write(model_card(encoder, run, digest, input_shape(encoder), [vars(p) for p in parities]))
     return folder
 
 

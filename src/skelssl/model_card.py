@@ -12,9 +12,8 @@ from typing import Any, cast
 from torch import nn
 
 from skelssl.data.files import read_json
-from skelssl.evaluate import run_of
 from skelssl.results import KEYS
-from skelssl.runs import load_config, sha256
+from skelssl.runs import load_config
 
 CARD = "MODEL_CARD.md"
 # Whose recordings a data set is; what is made of them stays under their terms.
@@ -29,20 +28,19 @@ UNKNOWN = "not known: the encoder came without a run"
 
 
 def model_card(
-    encoder: nn.Module, checkpoint: Path, shape: Sequence[int], parities: Sequence[Mapping[str, Any]]
+    encoder: nn.Module, run: Path, digest: str, shape: Sequence[int], parities: Sequence[Mapping[str, Any]]
 ) -> str:
     """The card as Markdown.
 
-    ``checkpoint`` is what the encoder was loaded from, ``shape`` (C, T', V, M) of its clips, ``parities`` hold format,
-    difference and largest for each graph.
+    ``run`` is where the encoder came from, ``digest`` the one of its weights, by which results are known, ``shape``
+    (C, T', V, M) of its clips; ``parities`` hold format, difference and largest for each graph.
     """
     about: Mapping[str, Any] = cast(Any, encoder).about
-    run = run_of(checkpoint)
     sections = [
         f"# {about['method']}: an encoder of human skeleton motion",
         _intro(encoder, about),
         _section("Training", _table(_training(about, run))),
-        _section("Results", _results(run, _digest(checkpoint, encoder))),
+        _section("Results", _results(run, digest)),
         _section("Input and output", _input(about, encoder, shape)),
         _section("Files", _files(parities)),
         _section("Licence", _licence(about["dataset"])),
@@ -93,16 +91,7 @@ def _training(about: Mapping[str, Any], run: Path) -> dict[str, Any]:
     return {**shared, **(known if facts else {"run": UNKNOWN})}
 
 
-def _digest(checkpoint: Path, encoder: nn.Module) -> str | None:
-    """Of the weights as the run has them, by which its results are known."""
-    from skelssl.checkpoints import WEIGHTS
-
-    places = (checkpoint / "encoder" / WEIGHTS, checkpoint / WEIGHTS, checkpoint)
-    file = next((place for place in places if place.is_file()), None)
-    return sha256(file) if file else None
-
-
-def _results(run: Path, digest: str | None) -> str:
+def _results(run: Path, digest: str) -> str:
     found = [read_json(path) for path in sorted(run.glob("eval/*/*/result.json"))]
     rows = [r for r in found if r["checkpoint_sha256"] == digest and set(KEYS) <= r.keys()]
     if not rows:
