@@ -101,7 +101,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "keys.npz": (lambda p: np.savez(p, a=points(), b=1), "D24", "found the keys a, b, expected the array under x"),
     "bare.npz": (lambda p: np.savez(p, subject=1), "D24", "found the keys subject, expected .* or alone"),
     "odd.json": (lambda p: p.write_text('{"skeletons": [[1, 2], [3]]}'), "D24", 'found no "skeletons"'),
-    "cut.json": (lambda p: p.write_text('{"skeletons": [[[1'), "D24", 'found no "skeletons"'),
+    "cut.json": (lambda p: p.write_text('{"skeletons": [[[1'), "D02", "found malformed JSON"),
     "zero.npy": (lambda p: save(p, np.zeros((9, 25, 3))), "D13", "at the origin"),
     "nan.npy": (lambda p: save(p, np.full((9, 25, 3), np.nan)), "D12", "NaN"),
 }  # fmt: skip
@@ -217,7 +217,7 @@ def test_a_line_that_is_wrong_is_a_sentence(tmp_path: Path, line: Any, sentence:
 
 def test_roots_that_are_none(tmp_path: Path) -> None:
     save(tmp_path / "a.npy", points())
-    with pytest.raises(UserError, match=r"a.npy: found a file that is no index, expected a folder of clips or INDEX"):
+    with pytest.raises(UserError, match=r"a.npy: found a file that is no index, expected a folder of clips, a file"):
         built(tmp_path, tmp_path / "a.npy")
     (tmp_path / "latin.jsonl").write_bytes('{"file": "ä"}'.encode("latin1"))
     with pytest.raises(UserError, match=r"latin.jsonl: cannot be read .* expected UTF-8"):
