@@ -26,6 +26,7 @@ from skelssl.runs import load_config
 from skelssl.skeleton import layout
 from skelssl.train import build_method
 from skelssl.trust import check_target
+from skelssl.views.streams import positions
 
 RIDGE_CLIPS = 5000  # the classifier solves a system of as many equations as there are training clips
 MAP_CLIPS = 3000
@@ -43,7 +44,10 @@ def raw_floors(data: Dataset) -> dict[str, float]:
     sides = []
     for rows in (data.train, data.test):
         batch = data.store.gather(rows)
-        sides += [raw_features(batch.x, batch.frames, body=data.store.layout), batch.label]
+        sides += [
+            raw_features(batch.x, batch.frames, body=data.store.layout, coordinates=data.store.coordinates),
+            batch.label,
+        ]
     floors = {"knn": raw_one_nn(*sides)}
     return floors | ({"linear": raw_ridge(*sides)} if len(data.train) <= RIDGE_CLIPS else {})
 
@@ -105,6 +109,6 @@ def trained(config: Mapping[str, Any], run: Path) -> Method:
 def players(method: Method, data: Dataset, seed: int) -> list[PlayerClip]:
     """The liveliest of some test clips under the masks of the method."""
     batch = data.store.gather(data.test[:: 1 + len(data.test) // 64])
-    lively = int(batch.x.diff(dim=2).square().sum((1, 2, 3, 4)).argmax())
+    lively = int(positions(batch.x, data.store.coordinates).diff(dim=2).square().sum((1, 2, 3, 4)).argmax())
     x = batch.x[lively : lively + 1, :, : int(batch.frames[lively])]
-    return masked(method.show(x, torch.Generator().manual_seed(seed)), x)
+    return masked(method.show(x, torch.Generator().manual_seed(seed)), x, data.store.coordinates)

@@ -266,5 +266,5 @@ def test_arrays_stay_what_they_were(tmp_path: Path) -> None:
     x = points(joints=17)
     save(tmp_path / "raw" / "sit" / "a.npz", x, fps=60)
     save(tmp_path / "raw" / "sit" / "b.npy", x + 1)
-    store, _ = built(tmp_path, tmp_path / "raw", Custom(**FLAT))
+    store, _ = built(tmp_path, tmp_path / "raw", Custom(layout="coco17"))
     np.testing.assert_array_equal(clip(store, "sit/a")[:, :1], x)

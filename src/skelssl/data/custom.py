@@ -43,8 +43,9 @@ class Custom:
 
     Files of pose tools are clips, too (``skelssl.poses``), those in the plane of an image with ``coordinates`` xyc.
     Arrays are (T, V, 3) or (T, M, V, 3) in metres, y up, all zero where somebody is absent, in ``.npy``, in ``.npz``
-    under ``x`` or alone, or as NW-UCLA's ``.json``. Classes are the sorted names among the labels, or 0 to the largest
-    number.
+    under ``x`` or alone, or as NW-UCLA's ``.json``. With ``coordinates: xyc`` they lie in the plane of an image, y up,
+    in any unit, and the third number, if there is one, is how surely a joint was seen (`custom_arrays.in_plane`).
+    Classes are the sorted names among the labels, or 0 to the largest number.
 
     ``test`` says who tests: ``{subject: [...]}``, ``{camera: [...]}``, ``{setup: [...]}``, ``{names: FILE}`` with a
     clip's name a line, ``{list: NAME}`` for a list inside annotated poses, or ``{share: 0.2, seed: 0}``, which draws
@@ -53,7 +54,6 @@ class Custom:
     """
 
     form = PERSONS
-    arguments = AS_RECORDED
     generated = False
     splits = ("custom",)
 
@@ -73,11 +73,16 @@ class Custom:
         if coordinates not in COORDINATES:
             raise UserError(f"dataset.coordinates: found {coordinates!r}, expected one of {', '.join(COORDINATES)}")
         self.dataset, self.test, self.body = dataset, _checked(test), skeleton.layout(layout)
-        self.coordinates = coordinates
+        self.flat = coordinates == "xyc"
         # The store outlives the working folder.
         self.layout = layout if layout in skeleton.layouts() else str(Path(layout).expanduser().absolute())
         self.class_names: list[str] = []  # known once ``entries`` has seen the labels
         self._named: frozenset[str] | None = None  # the clips to test on, where a list names them
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """That clips are 2-D, where they are."""
+        return {"coordinates": "xyc"} if self.flat else AS_RECORDED
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
         """The clips below the roots; raises UserError where labels, names or the test rule contradict each other."""
@@ -102,7 +107,7 @@ class Custom:
 
     def _entry(self, clip: Found) -> ClipEntry:
         label = clip.label if isinstance(clip.label, int) else self.class_names.index(clip.label)
-        said = [stamp(clip.path), label, self.class_names, sorted(clip.facts.items()), self.coordinates]
+        said = [stamp(clip.path), label, self.class_names, sorted(clip.facts.items())]
         key = int.from_bytes(hashlib.sha256(json.dumps(said).encode()).digest()[:8])
         return ClipEntry(clip.name, str(clip.path), clip.own.part or None, clip.own.size, key, label, clip.facts)
 
@@ -129,7 +134,7 @@ class Custom:
     def read(self, entry: Entry) -> list[RawClip]:
         """The one clip of a file; raises BadInput."""
         assert isinstance(entry, ClipEntry)
-        clip = read_clip(Path(entry.location), entry.member or "", self.body, self.coordinates)
+        clip = read_clip(Path(entry.location), entry.member or "", self.body, self.flat)
         return [RawClip.of_persons(entry.name, entry.label, clip.x, facts=entry.facts, codes=clip.codes)]
 
     def split(self, name: str, clips: ClipTable) -> Split:

@@ -170,13 +170,13 @@ def inside(path: Path) -> list[Inside]:
     return [Inside({key: value for key, value in named.items() if key not in beside}, size, poses=bool(beside))]
 
 
-def read_clip(path: Path, part: str, body: Layout, coordinates: str) -> Pose:
-    """One clip of a file as (T, M, V, 3), M = 1 or 2; raises BadInput."""
+def read_clip(path: Path, part: str, body: Layout, flat: bool) -> Pose:
+    """One clip of a file as (T, M, V, 3), M = 1 or 2; ``flat``: x, y and confidence. Raises BadInput."""
     if is_poses(path):
-        return ready(clips_of(path)[part], body, coordinates)
+        return ready(clips_of(path)[part], body, flat)
     if is_seen(path):
-        return ready(read_seen(path, body), body, coordinates)
-    return Pose(read_array(path, body), ())
+        return ready(read_seen(path, body), body, flat)
+    return Pose(read_array(path, body, flat=flat), ())
 
 
 def _found(where: str, path: Path, said: Mapping[str, Any], own: Inside, layout: str) -> Found:

@@ -35,7 +35,7 @@ _THIRD = "D06"  # more persons than two
 class Pose:
     """A clip that is ready for a recipe."""
 
-    x: NDArray[np.float32]  # (T, M, V, 3), M = 1 or 2; x, y and confidence where coordinates are xyc
+    x: NDArray[np.float32]  # (T, M, V, 3), M = 1 or 2; x, y and confidence of flat ones
     codes: tuple[str, ...]  # of the bad-input catalogue
 
 
@@ -78,18 +78,18 @@ def stamp(path: Path) -> int:
     return int.from_bytes(hashlib.sha256(json.dumps(said).encode()).digest()[:8])
 
 
-def ready(clip: Poses, body: Layout, coordinates: str) -> Pose:
+def ready(clip: Poses, body: Layout, flat: bool) -> Pose:
     """The clip in metres, at 30 frames a second, with the joints of ``body``; raises BadInput.
 
-    Nothing is made up: a clip in the plane of an image needs ``coordinates`` xyc, one in space xyz and every joint of
-    ``body``, and one of another layout is mapped only where that has them all.
+    Nothing is made up: a clip in the plane of an image has to be asked for (``flat``), one in space needs every joint
+    of ``body``, and one of another layout is mapped only where that has them all.
     """
-    wanted = {"xyz": 3, "xyc": 2}[coordinates]
+    wanted = 2 if flat else 3
     if clip.x.shape[-1] != wanted:
         raise BadInput(
             "D24",
             f"found {clip.x.shape[-1]}-D poses, expected {wanted}-D ones, or dataset.coordinates="
-            f"{'xyc' if wanted == 3 else 'xyz'}",
+            f"{'xyz' if flat else 'xyc'}",
         )
     own = skeleton.layout(clip.layout)
     try:
@@ -101,7 +101,7 @@ def ready(clip: Poses, body: Layout, coordinates: str) -> Pose:
     except UserError as error:
         raise BadInput("D24", str(error)) from error
     x, held = change.apply(kept.x, (kept.there[..., None] & kept.known).astype(np.float32))
-    if wanted == 3:
+    if not flat:
         lacking = [joint for joint, seen in zip(body.joints, held.max(0).min(0), strict=True) if not seen]
     if lacking:
         raise BadInput(
@@ -109,6 +109,6 @@ def ready(clip: Poses, body: Layout, coordinates: str) -> Pose:
             f"found no {', '.join(lacking)} in poses of {own.name}, expected every joint of {body.name}, or a "
             "dataset.layout without them",
         )
-    if wanted == 2:
+    if flat:
         x = np.concatenate([x, change.apply(kept.x, kept.seen)[1][..., None]], -1)
     return Pose(x, (_THIRD,) if more else ())

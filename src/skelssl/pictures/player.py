@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.pictures.html import figure
-from skelssl.pictures.pose import stand
+from skelssl.pictures.pose import stand, upright
 from skelssl.pictures.token_map import Tokens, hides, token_cells, token_note, token_rows
 from skelssl.skeleton import Layout
 
@@ -19,7 +19,9 @@ class PlayerClip:
     """One clip to play; absent persons and frames are zeros."""
 
     title: str
-    x: NDArray[np.floating]  # (T, V, 3, M) joint positions (no motion or bone stream), any unit
+    x: NDArray[
+        np.floating
+    ]  # (T, V, 3, M) joint positions (no motion or bone stream), any unit; (T, V, 2, M) in a plane
     dropped_joints: Sequence[int] = ()  # drawn hollow, their bones dashed; with tokens, those that have none
     kept_frames: Sequence[int] | None = None  # T' frames that survive a mask; None: all of them
     tokens: Tokens | None = None  # (M, S, V), a map of segments; hidden ones are hollow, weights are drawn as heat
@@ -60,9 +62,9 @@ def how_to_read(clips: Sequence[PlayerClip]) -> str:
 
 
 def _clip(clip: PlayerClip, layout: Layout) -> dict[str, object]:
-    x = np.moveaxis(np.asarray(clip.x, dtype=np.float64), 3, 1)  # (T, M, V, 3)
+    x = np.moveaxis(np.asarray(clip.x, dtype=np.float64), 3, 1)  # (T, M, V, C)
     present = np.any(x, axis=(2, 3))  # (T, M)
-    posed = stand(x, present, layout)
+    posed = stand(x, present, layout) if x.shape[3] == 3 else upright(x, present, layout)
     frames = len(x)
     kept = range(frames) if clip.kept_frames is None else sorted(int(t) for t in clip.kept_frames)
     return {
