@@ -133,7 +133,7 @@ def test_gaps_are_bridged_and_a_third_person_is_said_to_be_left_out(tmp_path: Pa
     dump(tmp_path / "raw" / "sit" / "three.json", coco_results(people(x, seen), "track_id"))
     results(tmp_path / "raw" / "sit" / "b.json", 1)
     store, report = built(tmp_path, tmp_path / "raw", Custom(**FLAT))
-    assert [(code, names) for code, names in report.warned.items() if code == "D06"] == [("D06", ["sit/three"])]
+    assert [(code, names) for code, names in report.warned.items() if code == "D36"] == [("D36", ["sit/three"])]
     got = clip(store, "sit/three")
     place = np.flatnonzero((got[:, :, 9, 2] == 0).any(0))
     np.testing.assert_allclose(got[4, place, 9, :2], got[[3, 5]][:, place, 9, :2].mean(0), rtol=1e-5)

@@ -28,7 +28,7 @@ from skelssl.poses.openpose import is_folder_of_frames
 from skelssl.poses.read import SUFFIXES, read_place
 from skelssl.skeleton import Layout
 
-_THIRD = "D06"  # more persons than two
+_THIRD = "D36"  # more persons than two
 
 
 @dataclass(frozen=True, slots=True)
