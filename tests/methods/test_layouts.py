@@ -84,6 +84,50 @@ def test_two_steps(name: str, body: str) -> None:
         assert not torch.allclose(encoder(seen, ignore=(layout(body).index("wrist_left"),)), features)
 
 
+def in_pixels(body: str, seed: int) -> np.ndarray:
+    """(T, 2, V, 3) of x, y in pixels and confidence, with gaps."""
+    x = posed(body, seed)
+    dice = np.random.default_rng(seed)
+    there = x.any(-1)
+    x[..., :2] *= 300
+    x[..., 2] = dice.uniform(0.2, 1, there.shape) * (dice.random(there.shape) > 0.1) * there
+    x[x[..., 2] == 0] = 0
+    return x
+
+
+@pytest.mark.parametrize("stream", ["joint", "motion", "bone"])
+@pytest.mark.parametrize("name", METHODS)
+def test_two_steps_in_the_plane_of_an_image(name: str, stream: str) -> None:
+    body, pair = "coco17", "image,graph" if stream == "motion" else "seq,graph"
+    more = [f"method.pair=[{pair}]"] if name == "skeleton_contrast" else []
+    settings = ("dataset=custom", f"dataset.layout={body}", "dataset.coordinates=xyc", f"stream={stream}", *more)
+    config = compose("train", f"method={name}", *settings, "debug=smoke")
+    batch = through_recipe(config, [in_pixels(body, seed) for seed in range(CLIPS)])
+    method = build_method(config)
+    assert np.isfinite(two_steps(method, batch)).all()
+    method.eval()
+    for part in ("pretrain", "probe", "test"):
+        assert config["method"]["view"][part]["coordinates"] == "xyc"
+    seen = method.test_view(batch)
+    for encoder in method.encoders().values():
+        features, unsure = encoder(seen), encoder(seen * torch.tensor([1, 1, 0.5])[:, None, None, None])
+        assert features.isfinite().all()
+        assert not torch.allclose(features, unsure)  # confidence is seen
+    shown = method.show(batch.x[:1], torch.Generator().manual_seed(0))
+    assert shown
+
+
+def test_what_is_predicted_is_x_and_y() -> None:
+    for name in ("mamp", "ha_cm"):
+        flat, deep = (
+            build_method(compose("train", f"method={name}", f"dataset.coordinates={c}", "debug=smoke"))
+            for c in ("xyc", "xyz")
+        )
+        patch = flat.encoder.patch
+        assert (flat.decoder.head.out_features, deep.decoder.head.out_features) == (2 * patch, 3 * patch)
+        assert flat.encoder.patch_embed.in_features == 3 * patch
+
+
 STICK = """
 name: stick
 joints: [hips, chest, face, shoulder_left, shoulder_right, hand_left, hand_right, hip_left, hip_right,
