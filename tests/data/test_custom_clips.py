@@ -101,7 +101,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "keys.npz": (lambda p: np.savez(p, a=points(), b=1), "D24", "found the keys a, b, expected the array under x"),
     "bare.npz": (lambda p: np.savez(p, subject=1), "D24", "found the keys subject, expected .* or alone"),
     "odd.json": (lambda p: p.write_text('{"skeletons": [[1, 2], [3]]}'), "D24", 'found no "skeletons"'),
-    "cut.json": (lambda p: p.write_text('{"skeletons": [[[1'), "D02", "found malformed JSON"),
+    "cut.json": (lambda p: p.write_text('{"skeletons": [[[1'), "D24", 'found no "skeletons"'),
     "zero.npy": (lambda p: save(p, np.zeros((9, 25, 3))), "D13", "at the origin"),
     "nan.npy": (lambda p: save(p, np.full((9, 25, 3), np.nan)), "D12", "NaN"),
 }  # fmt: skip

@@ -209,7 +209,12 @@ def test_damaged_poses_are_left_out_and_named(tmp_path: Path) -> None:
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     results(tmp_path / "raw" / "sit" / "a.json", 0)
     (tmp_path / "raw" / "sit" / "a.bvh").write_text(BVH(tree(MIXAMO), ["XYZ"]).text())
+    save(tmp_path / "raw" / "sit" / "b.npy", points(joints=17))
+    (tmp_path / "raw" / "sit" / "b.bvh").write_text(BVH(tree(MIXAMO), ["XYZ"]).text())
     with pytest.raises(UserError, match=r"a\.json: found sit/a there and in .*a\.bvh \(D18\), expected unique names"):
+        built(tmp_path, tmp_path / "raw", Custom(**FLAT))
+    (tmp_path / "raw" / "sit" / "a.json").unlink()
+    with pytest.raises(UserError, match=r"b\.npy: found sit/b there and in .*b\.bvh \(D18\)"):
         built(tmp_path, tmp_path / "raw", Custom(**FLAT))
 
 

@@ -99,7 +99,7 @@ class Custom:
                     f"{clip.where}: found another clip called {clip.name} (D18), first in {first.where}, "
                     "expected unique names"
                 )
-            if first is not clip and clip.own.poses:
+            if first is not clip and (clip.own.poses or first.own.poses):
                 raise UserError(
                     f"{clip.where}: found {clip.name} there and in {first.where} (D18), expected unique names"
                 )

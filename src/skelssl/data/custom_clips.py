@@ -94,12 +94,16 @@ def _in_folder(root: Path, report: Report) -> Iterator[Described]:
         for path in (clip / file for file in sorted(files) if not file.startswith(".")):
             if frames and path.suffix == ".json":
                 continue
-            if path.suffix in READERS or path.suffix.lower() in SUFFIXES:
+            if _known(path):
                 yield _placed(path, root)
             else:
                 others += 1
     if others:
         report.notes.append(f"{root}: {others} files left out that are none of {', '.join(KINDS)}")
+
+
+def _known(path: Path) -> bool:
+    return path.suffix in READERS or path.suffix.lower() in SUFFIXES
 
 
 def _placed(path: Path, root: Path) -> Described:
@@ -123,7 +127,7 @@ def _in_index(index: Path) -> Iterator[Described]:
             line = _line(text, where)
             file = Path(line["file"])
             path = index.parent / file
-            if path.suffix not in KINDS and not path.is_dir():
+            if not _known(path) and not path.is_dir():
                 raise UserError(f"{where}: found file {file}, expected one of {', '.join(KINDS)}")
             name = name_of(Path(file.name) if file.is_absolute() else file, path)
             yield where, path, {"name": name}, line

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,11 +24,12 @@ from skelssl.errors import UserError
 from skelssl.mapping import joint_map
 from skelssl.own_clips import as_clip, at_rate, in_metres, two_persons, whole
 from skelssl.poses import Poses
-from skelssl.poses.keypoints import load_json
 from skelssl.poses.openpose import is_folder_of_frames
 from skelssl.poses.read import SUFFIXES, read_place
 from skelssl.skeleton import Layout
 
+_NW_UCLA = re.compile(rb'\s*\{[^\[{]*"skeletons"\s*:')  # the array of an object that has no other before it
+_HEAD = 4096  # bytes
 _THIRD = "D36"  # more persons than two
 
 
@@ -40,16 +42,16 @@ class Pose:
 
 
 def is_poses(path: Path) -> bool:
-    """Whether a pose tool wrote it: a folder of frames, or a file of such a kind but NW-UCLA's."""
+    """Whether a pose tool wrote it: a folder of frames, or a file of such a kind but NW-UCLA's. Raises BadInput."""
     if path.is_dir():
         return is_folder_of_frames(path)
-    if path.suffix.lower() not in SUFFIXES:
-        return False
+    if path.suffix != ".json":
+        return path.suffix.lower() in SUFFIXES
     try:
-        content = load_json(path) if path.suffix.lower() == ".json" else None
-    except Refused:  # whatever it was to be, its reader says what is wrong
-        return True
-    return not (isinstance(content, Mapping) and "skeletons" in content)
+        with open(path, "rb") as file:
+            return not _NW_UCLA.match(file.read(_HEAD))
+    except OSError as error:
+        raise BadInput("D33", f"cannot be read ({error.strerror or error})") from error
 
 
 def clips_of(path: Path) -> Mapping[str, Poses]:
