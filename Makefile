@@ -4,7 +4,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo test docs lint format clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -17,6 +17,9 @@ demo: .venv/ready
 
 test: .venv/ready lint
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+docs: .venv/ready
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going docs docs/_build/html
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

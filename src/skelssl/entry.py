@@ -14,6 +14,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -34,6 +35,14 @@ def config_dir() -> Path:
     package = Path(__file__).resolve().parent
     checkout = package.parent.parent / "conf"
     return checkout if package.parent.name == "src" and checkout.is_dir() else package / "conf"
+
+
+def config_files(group: str) -> dict[str, Path]:
+    """Name -> file of each choice of a group: ours, and inside of a command those that ``hydra.searchpath`` adds."""
+    added = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else ()
+    folders = [config_dir(), *(Path(source.path) for source in added if source.schema == "file")]
+    files = [file for folder in reversed(folders) for file in (folder / group).glob("*.yaml")]
+    return {file.stem: file for file in sorted(files, key=lambda file: file.stem)}  # of one name ours, as for Hydra
 
 
 def run_hydra(config_name: str, task: Callable[[DictConfig], None]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from skelssl.entry import config_dir
+from skelssl.entry import config_files
 from skelssl.errors import UserError
 from skelssl.protocols.subsets import SMALLEST
 from skelssl.published import departures
@@ -33,14 +33,13 @@ def read_protocols(names: Any, key: str = "then") -> list[Block]:
 
     An entry may also be a mapping that changes keys of the protocol it names: ``{name: semi, ratio: [0.01, 0.1]}``.
     """
-    folder = config_dir() / "protocol"
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    known = config_files("protocol")
     protocols: list[Block] = []
     for entry in names if isinstance(names, list) else [names] if names else []:
         changed = entry if isinstance(entry, Mapping) else {"name": entry}
         if (name := changed.get("name")) not in known:
             raise UserError(f"{key}: found {name!r}, expected protocols out of {', '.join(known)}")
-        block = {**resolved(OmegaConf.load(folder / f"{name}.yaml")), **changed}  # type: ignore[arg-type]
+        block = {**resolved(OmegaConf.load(known[name])), **changed}  # type: ignore[arg-type]
         if (key in ("then", "suite") and name in ALONE) or (key in ("suite", "protocol.of") and "run" not in block):
             raise UserError(f"{key}: found {name}, expected protocols of one run on its own data")
         protocols.append(block)

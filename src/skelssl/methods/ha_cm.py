@@ -88,7 +88,7 @@ class HACM(Method):
 
     def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
         clip, view = resized(x, self.encoder.frames), cast(Any, self.view)
-        seen = to_stream(clip, view.stream, view.layout, view.coordinates)  # the encoder knows no other
+        seen = to_stream(clip, view.stream, view.layout, self.loss.prediction.coordinates)  # the encoder knows no other
         mask, scores = self.masking(self.encoder, seen, generator), self.masking.scores(self.encoder, seen)
         stays = mask.visible.new_zeros((len(mask.visible), self.encoder.length), dtype=torch.bool)
         stays = stays.scatter_(1, mask.visible, True)

@@ -1,0 +1,91 @@
+"""What the site makes of the package itself: the configuration and API pages, and tables of published numbers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import api_pages
+import config_pages
+import published_tables
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+
+class PublishedNumbers(SphinxDirective):
+    """```{published} METHOD``` becomes the table of that method's published accuracies."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        lines = published_tables.table(self.arguments[0]).splitlines()
+        node = nodes.container()
+        self.state.nested_parse(StringList(lines, source=self.get_source_info()[0]), self.content_offset, node)
+        return [node]
+
+
+def write_pages(app: Sphinx) -> None:
+    """Writes ``generated/``, afresh: the pages of modules and configurations that are gone go with it."""
+    folder = Path(app.srcdir) / "generated"
+    pages = {"configuration.md": config_pages.page(), **api_pages.pages()}
+    for old in folder.glob("*.md"):
+        if old.name not in pages:
+            old.unlink()
+    folder.mkdir(exist_ok=True)
+    for name, text in pages.items():
+        path = folder / name
+        if not path.exists() or path.read_text("utf-8") != text:  # an equal page need not be read again
+            path.write_text(text, "utf-8")
+
+
+def as_rest(lines: list[str]) -> list[str]:
+    """Our docstrings are prose with ``code``; this makes reST of them that says what they say.
+
+    ``Args:`` becomes a list, a table a literal block, and signs that reST would take for its own are escaped.
+    """
+    found: list[str] = []
+    for line in lines:
+        if line == "Args:":
+            found += ["**Arguments**", ""]
+        elif found and "**Arguments**" in found and line.startswith("    ") and line.strip():
+            found.append(f"  {line.strip()}" if line.startswith("     ") else f"* {_escaped(line.strip())}")
+        elif line.lstrip().startswith("|"):
+            found += ([] if found and found[-1].startswith("    |") else ["", "::", ""]) + [f"    {line.strip()}"]
+        else:
+            found.append(line if line.lstrip().startswith(">>>") else _escaped(line))
+    return found
+
+
+def _escaped(line: str) -> str:
+    """``*`` and ``|`` outside of code, a bullet's own aside."""
+    bullet = re.match(r"\s*\* ", line)
+    start = bullet.end() if bullet else 0
+    parts = re.split(r"(``.*?``|:\w+:`.*?`)", line[start:])
+    return line[:start] + "".join(p if i % 2 else re.sub(r"([*|])", r"\\\1", p) for i, p in enumerate(parts))
+
+
+def plain_docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Autodoc's hook."""
+    lines[:] = as_rest(lines)
+
+
+def awaited_pages(app: Sphinx, docname: str, source: list[str]) -> None:
+    """``name?`` in a table of contents is a page that may not be there yet; one without a place is an error."""
+
+    def entry(match: re.Match[str]) -> str:
+        there = (Path(app.srcdir) / f"{match[1]}.md").exists()
+        return f"{match[1]}\n" if there else ""
+
+    if docname == "index":
+        source[0] = re.sub(r"^(\w+)\?\n", entry, source[0], flags=re.MULTILINE)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Registers everything with Sphinx."""
+    app.connect("builder-inited", write_pages)
+    app.connect("source-read", awaited_pages)
+    app.connect("autodoc-process-docstring", plain_docstring)
+    app.add_directive("published", PublishedNumbers)
+    return {"parallel_read_safe": True}
