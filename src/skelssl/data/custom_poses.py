@@ -1,7 +1,7 @@
 """Files of pose tools among a user's own clips: what they say of themselves, and their clips as a recipe takes them.
 
 They pass what ``skelssl.embed`` puts its clips through, so that a clip that was trained on and one that is embedded are
-alike: gaps are interpolated, two persons stay, the rate becomes 30 frames a second, the unit metres.
+alike: gaps are interpolated, two persons stay, the rate becomes 30 frames a second, in space the unit metres.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from skelssl.data.imports.rows import Refused
 from skelssl.data.source import BadInput
 from skelssl.errors import UserError
 from skelssl.mapping import joint_map
-from skelssl.own_clips import as_clip, at_rate, in_metres, two_persons, whole
+from skelssl.own_clips import as_clip, at_rate, in_metres, in_the_plane, two_persons, whole
 from skelssl.poses import Poses
 from skelssl.poses.openpose import is_folder_of_frames
 from skelssl.poses.read import SUFFIXES, read_place
@@ -81,7 +81,7 @@ def stamp(path: Path) -> int:
 
 
 def ready(clip: Poses, body: Layout, flat: bool) -> Pose:
-    """The clip in metres, at 30 frames a second, with the joints of ``body``; raises BadInput.
+    """The clip at 30 frames a second, with the joints of ``body``, in space in metres; raises BadInput.
 
     Nothing is made up: a clip in the plane of an image has to be asked for (``flat``), one in space needs every joint
     of ``body``, and one of another layout is mapped only where that has them all.
@@ -98,8 +98,10 @@ def ready(clip: Poses, body: Layout, flat: bool) -> Pose:
         change = joint_map(own, body)
         lacking = [body.joints[v] for v in change.absent]
         given = as_clip(clip, "the clip", clip.layout, None, None)
+        given = in_the_plane(given, confidence=False) if flat else given
         kept, more = two_persons(whole(given))
-        kept = in_metres(at_rate(kept, given.fps), given.unit, own, "the clip")
+        kept = at_rate(kept, given.fps)
+        kept = kept if flat else in_metres(kept, given.unit, own, "the clip")  # recipes scale flat ones themselves
     except UserError as error:
         raise BadInput("D24", str(error)) from error
     x, held = change.apply(kept.x, (kept.there[..., None] & kept.known).astype(np.float32))
