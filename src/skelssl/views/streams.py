@@ -55,7 +55,7 @@ def to_stream(x: Tensor, stream: str, layout: str, coordinates: str = "xyz") -> 
     """Clips (N, 3, T, V, M) of joint positions -> the same shape in ``stream``, same unit.
 
     joint: as it is. motion: x[t+1] - x[t], zero in the last frame. bone: joint minus its parent in the layout, zero at
-    the centre. With ``xyc`` both are `difference`s.
+    the centre. With ``xyc`` both are taken by `difference`.
     """
     check_stream(stream)
     if stream == "motion":
