@@ -2,9 +2,10 @@
 # CPU-only machines outside a pip set up for CPU wheels: make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 PYTHON ?= python3
 PIP_ARGS ?=
+DEVICE ?= cpu
 BIN := .venv/bin
 
-.PHONY: demo test docs lint format clean
+.PHONY: demo test bench docs lint format clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -17,6 +18,9 @@ demo: .venv/ready
 
 test: .venv/ready lint
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+bench: .venv/ready
+	$(BIN)/python -m benchmarks --device $(DEVICE) $(BENCH_ARGS)
 
 docs: .venv/ready
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going docs docs/_build/html

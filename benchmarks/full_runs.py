@@ -19,7 +19,7 @@ import torch
 from numpy.polynomial import Polynomial
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.parts import ON_CPU
+from benchmarks.counts import ON_CPU
 from skelssl.data.batch import Batch
 from skelssl.entry import composed
 from skelssl.optim import Optim

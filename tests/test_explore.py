@@ -25,8 +25,8 @@ from skelssl.data.parsed import Index, pack, write_store
 from skelssl.data.prepare import build_parsed, parsed_folder
 from skelssl.entry import config_dir
 from skelssl.errors import UserError
+from skelssl.looks.run import trained
 from skelssl.methods.base import resized
-from skelssl.page import trained
 from skelssl.pictures.pose import stand
 from skelssl.skeleton import layout
 from skelssl.train import build_method

@@ -8,11 +8,18 @@ import torch
 
 from skelssl.callbacks.checkpoint import LAST
 from skelssl.checkpoints import save_encoders
-from skelssl.data.module import open_dataset
-from skelssl.page import players, trained
+from skelssl.data.module import Dataset, open_dataset
+from skelssl.looks.masks import lively, under_masks
+from skelssl.looks.run import trained
+from skelssl.methods.base import Method
 from skelssl.pictures.player import PlayerClip
 from skelssl.train import build_method
 from tests.helpers.config import TINY, train_config
+
+
+def players(method: Method, data: Dataset, seed: int) -> list[PlayerClip]:
+    batch = data.store.gather(np.array(lively(data, 1)))
+    return under_masks(method, batch.x, seed)
 
 
 def drawn(data_root: Path, name: str) -> list[PlayerClip]:

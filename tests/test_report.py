@@ -8,7 +8,9 @@ import pytest
 
 from skelssl import report
 from skelssl.errors import UserError
+from tests.helpers.config import train_config
 from tests.helpers.results import as_published, write_evaluation
+from tests.helpers.runs import untrained_run
 
 
 @pytest.fixture
@@ -81,3 +83,15 @@ def test_bad_arguments_are_one_sentence(argv: list[str]) -> None:
 def test_a_folder_without_results_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"found no result.json"):
         report.run([str(tmp_path)])
+
+
+def test_a_run_without_results_has_a_page_and_no_table(
+    data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = untrained_run(tmp_path / "run", train_config(data_root, "method=pstl"), evaluated=False)
+    report.run([str(run), "--html", str(tmp_path / "page.html")])
+    assert "has no evaluation yet" in capsys.readouterr().out
+    assert f"skelssl.evaluate protocol=linear checkpoint={run}" in (tmp_path / "page.html").read_text("utf-8")
+    for more in ([], ["--html", str(tmp_path / "page.html"), "--json", str(tmp_path / "rows.json")]):
+        with pytest.raises(UserError, match=r"found no result.json below it"):
+            report.run([str(run), *more])

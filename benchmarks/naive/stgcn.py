@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from einops import rearrange, reduce
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from skelssl.skeleton import layout
 
-WIDTHS = (3, 16, 16, 16, 16, 32, 32, 32, 64, 64, 256)
+PSTL = (3, 16, 16, 16, 16, 32, 32, 32, 64, 64, 256)
 
 
 class GraphConv(nn.Module):
@@ -55,12 +55,12 @@ class NaiveSTGCN(nn.Module):
 
     A: Tensor
 
-    def __init__(self, dropout: float = 0.5) -> None:
+    def __init__(self, dropout: float = 0.5, widths: Sequence[int] = PSTL, body: str = "ntu25") -> None:
         super().__init__()
-        self.register_buffer("A", torch.from_numpy(layout("ntu25").adjacency()).float())
-        self.data_bn = nn.BatchNorm1d(75)
+        self.register_buffer("A", torch.from_numpy(layout(body).adjacency()).float())
+        self.data_bn = nn.BatchNorm1d(3 * self.A.shape[1])
         self.st_gcn_networks = nn.ModuleList(
-            Block(*WIDTHS[i : i + 2], stride=2 if i in (4, 7) else 1, dropout=dropout if i else 0.0, residual=i > 0)
+            Block(*widths[i : i + 2], stride=2 if i in (4, 7) else 1, dropout=dropout if i else 0.0, residual=i > 0)
             for i in range(10)
         )
         self.edge_importance = nn.ParameterList(torch.ones_like(self.A) for _ in range(10))
@@ -69,7 +69,7 @@ class NaiveSTGCN(nn.Module):
         n = len(x)
         x = self.data_bn(rearrange(x, "n c t v m -> (n m) (v c) t"))
         x = rearrange(x, "b (v c) t -> b c t v", c=3)
-        kept = [joint for joint in range(25) if joint not in ignore]
+        kept = [joint for joint in range(self.A.shape[1]) if joint not in ignore]
         x = x[..., kept]
         for block, importance in zip(self.st_gcn_networks, self.edge_importance, strict=True):
             x = block(x, (self.A * importance)[:, kept][:, :, kept])

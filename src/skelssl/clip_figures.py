@@ -30,7 +30,7 @@ VISIBLE = 0.01  # metres
 PERSONS = "first person", "second person"
 
 
-def recorded(clip: RawClip, coordinates: str = "xyz") -> PlayerClip:
+def recorded(clip: RawClip, *, flat: bool = False) -> PlayerClip:
     """All bodies in the order in which the file first names them, each with its id."""
     ids, first, body = np.unique(clip.body_id, return_index=True, return_inverse=True)
     order = np.argsort(first)
@@ -38,7 +38,7 @@ def recorded(clip: RawClip, coordinates: str = "xyz") -> PlayerClip:
     x[np.repeat(np.arange(clip.n_frames), np.diff(clip.frame_ptr)), np.argsort(order)[body]] = clip.bodies
     listed = clip.form in SERVES  # by place alone
     names = [str(i) if clip.form == RAW else f"place {i + 1}" if listed else PERSONS[i] for i in ids[order]]
-    return _player("recorded", x, coordinates, bodies=names, note=f"{clip.n_frames} frames")
+    return _player("recorded", x, flat=flat, bodies=names, note=f"{clip.n_frames} frames")
 
 
 def under_recipes(clip: RawClip, layout: str, dataset: Mapping[str, Any]) -> tuple[list[PlayerClip], dict[str, str]]:
@@ -59,10 +59,8 @@ def under_recipes(clip: RawClip, layout: str, dataset: Mapping[str, Any]) -> tup
                 reasons[faithful] = str(error)
         if len(made) == 2 and not differ(made[True], made[False]):
             del made[False]
-        shown += [
-            _player(_title(name, f), x, dataset.get("coordinates", "xyz"), bodies=PERSONS, note=f"{len(x)} frames")
-            for f, x in made.items()
-        ]
+        look: dict[str, Any] = {"flat": dataset.get("coordinates") == "xyc", "bodies": PERSONS}
+        shown += [_player(_title(name, f), x, note=f"{len(x)} frames", **look) for f, x in made.items()]
         same = len(set(reasons.values())) < len(reasons)
         refused |= {name if same else _title(name, f): why for f, why in reasons.items()}
     return shown, refused
@@ -111,7 +109,7 @@ class Drawer:
 
     def build(self) -> Method:
         """The module; weights that a run did not keep are those that its seed draws."""
-        from skelssl.page import trained
+        from skelssl.looks.run import trained
         from skelssl.train import build_method
         from skelssl.trust import check_target
 
@@ -138,22 +136,22 @@ def drawn(clip: RawClip, layout: str, drawer: Drawer, draws: int, seed: int) -> 
     view, dice = instantiate(block, _convert_="all"), torch.Generator().manual_seed(seed)
     shown = torch.cat([view(batch, dice) for _ in range(draws)])[:draws]
     views = [
-        _player(f"draw {i + 1}", draw.permute(1, 3, 2, 0).numpy(), recipe.coordinates, note=f"{draw.shape[1]} frames")
+        positioned(f"draw {i + 1}", draw[None], flat=recipe.flat, note=f"{draw.shape[1]} frames")
         for i, draw in enumerate(shown)
     ]
     target: Any = get_class(method["_target_"])
     if target.show is Method.show:  # it has no masks to show
         return views, []
-    return views, masked(drawer.build().show(whole, dice), whole, recipe.coordinates)
+    return views, masked(drawer.build().show(whole, dice), whole, flat=recipe.flat)
 
 
-def masked(shown: Sequence[Shown], x: Tensor, coordinates: str = "xyz") -> list[PlayerClip]:
-    """A figure of each mask that a method showed on joint positions (1, 3, T, V, M)."""
-    channels = 2 if coordinates == "xyc" else 3
+def masked(shown: Sequence[Shown], x: Tensor, *, flat: bool = False) -> list[PlayerClip]:
+    """A figure of each mask that a method showed on joint positions (1, 3, T, V, M); ``flat`` as in `positioned`."""
     return [
-        PlayerClip(
+        positioned(
             s.title,
-            (x if s.clip is None else s.clip)[0, :channels].permute(1, 2, 0, 3).cpu().numpy(),  # (T, V, C, M)
+            x if s.clip is None else s.clip,
+            flat=flat,
             dropped_joints=s.dropped_joints,
             kept_frames=s.kept_frames,
             tokens=None if s.tokens is None else s.tokens.cpu().numpy(),
@@ -162,14 +160,29 @@ def masked(shown: Sequence[Shown], x: Tensor, coordinates: str = "xyz") -> list[
     ]
 
 
+def positioned(title: str, x: Tensor, *, flat: bool = False, **more: Any) -> PlayerClip:
+    """A figure of positions (1, 3, T, V, M); where they are ``flat`` the third number says how sure a joint is."""
+    seen = x[0, 2].cpu().numpy() > 0 if flat else None  # (T, V, M)
+    points = (flattened(x) if flat else x)[0].permute(1, 2, 0, 3).cpu().numpy()  # (T, V, 3, M)
+    return PlayerClip(title, points, seen=seen, **more)
+
+
+def flattened(x: Tensor) -> Tensor:
+    """Clips (N, 3, T, V, M) of x, y and confidence in the plane of x and y."""
+    return x * x.new_tensor([1, 1, 0]).view(1, 3, 1, 1, 1)
+
+
 def mapped(features: Features, store: RecipeStore) -> tuple[Embedding, float]:
     """Clips, on the CPU, on the two main axes of their features; and the share of the variance that the plane holds."""
     rows = features.index.numpy()
     xy, share = principal_plane(features.x.mean(1).numpy())
     facts = {key: store.facts[key][rows] for key in ("subject", "camera")}
+    facts = {key: values for key, values in facts.items() if (values >= 0).any()}  # some sets tell nothing
     return Embedding(xy, features.label.numpy(), [store.names[i] for i in rows], **facts), share
 
 
-def _player(title: str, x: NDArray[np.floating[Any]], coordinates: str, **more: Any) -> PlayerClip:
-    """Positions (T, M, V, 3), of which the third is confidence in ``xyc``."""
-    return PlayerClip(title, np.moveaxis(x[..., :2] if coordinates == "xyc" else x, 1, 3), **more)
+def _player(title: str, x: NDArray[np.float32], *, flat: bool, **more: Any) -> PlayerClip:
+    """A figure of positions (T, M, V, 3); ``flat`` as in `positioned`."""
+    import torch
+
+    return positioned(title, torch.from_numpy(np.ascontiguousarray(x))[None].permute(0, 4, 1, 3, 2), flat=flat, **more)

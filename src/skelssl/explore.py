@@ -195,7 +195,7 @@ def show_clip(found: Found, path: Path, config: DictConfig, dataset: str) -> Non
         subtitle=f"{dict(found.facts)['class']}, {found.clip.n_frames} frames, {dataset}",
         layout=layout(found.layout),
         facts=found.facts,
-        recorded=recorded(found.clip, found.coordinates),
+        recorded=recorded(found.clip, flat=found.coordinates == "xyc"),
         recipes=recipes,
         views=views,
         masks=masks,

@@ -113,9 +113,14 @@ def run(argv: list[str]) -> None:
         return
     if args.svg and args.study is None:
         raise UserError("--svg: found no --study beside it, expected a study, whose charts it writes")
+    run = args.folders[0] if len(args.folders) == 1 and (args.folders[0] / "config.yaml").exists() else None
+    tables = [args.markdown, args.json, args.svg, args.study]
+    if run and args.html and not any(tables) and not any(run.rglob("result.json")):
+        print(f"{run} has no evaluation yet; its page has what there is")
+        _run_page(run, args.html, args.floor)
+        return
     table = collect(args.folders, args.study)
     console.print(table.rich())
-    run = args.folders[0] if len(args.folders) == 1 and (args.folders[0] / "config.yaml").exists() else None
     if args.floor and run is None:
         raise UserError(f"--floor: found {len(args.folders)} folders that are no single run, expected one run folder")
     if run and (args.floor or args.html):

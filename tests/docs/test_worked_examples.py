@@ -61,7 +61,13 @@ def test_the_tutorial(tmp_path: Path) -> None:
     (tmp_path / "take_away.py").write_text(python)
     printed = run([*session, ["python", "take_away.py"]], tmp_path)
     done = results(tmp_path / "outputs")
-    assert {("pstl", "linear"), ("pstl", "knn"), ("pstl", "retrieval"), ("mamp", "linear"), ("mamp", "knn")} <= done.keys()
+    assert {
+        ("pstl", "linear"),
+        ("pstl", "knn"),
+        ("pstl", "retrieval"),
+        ("mamp", "linear"),
+        ("mamp", "knn"),
+    } <= done.keys()
     assert len(done["pstl", "linear"]) == 4  # in then, and three seeds
     assert {result["seed"] for result in done["mamp", "linear"]} == {0, 1, 2}
     assert "of 48 in the complete set" in printed

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.memory import allocated
 from skelssl.errors import UserError
 from skelssl.losses.info_nce import InfoNCE, contrast_logits, unit
 from skelssl.parallel import rank
@@ -52,6 +53,21 @@ def test_value_and_gradient_equal_the_formula() -> None:
     assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-12)
     gradients = [torch.autograd.grad(value, raw)[0] for value in (found, expected)]
     torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_keys_take_no_gradient() -> None:
+    own = Q.clone().requires_grad_()
+    for key, negatives in ((own, S1), (Q, own)):
+        with pytest.raises(ValueError, match="expected them detached"):
+            InfoNCE()(Q, key, negatives)
+
+
+def test_the_queue_s_logits_are_held_once() -> None:
+    """What a step allocates of the queue's length, forward and backward, is one row of logits a query."""
+    query, key, negatives = unit(torch.randn(8, 16)).requires_grad_(), unit(torch.randn(8, 16)), torch.randn(5000, 16)
+    with allocated() as found:
+        InfoNCE()(query, key, negatives).loss.backward()
+    assert 8 * 5000 * 4 <= found[0] <= 1.2 * 8 * 5000 * 4
 
 
 def test_top1_counts_queries_that_find_their_key() -> None:

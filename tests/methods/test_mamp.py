@@ -2,7 +2,7 @@
 
 Where its points of parity with the reference are tested: 2 (patches), 3 (blocks, explicit attention, bfloat16)
 tests/encoders/{test_transformer,test_decoder}.py; 4 (masks) tests/maskers/test_tokens.py and test_mamp_golden_step.py;
-5 (loss and gradients) test_mamp_golden_step.py, tests/benchmarks/test_mamp_step.py; 11 and 12 (rates, weight decay)
+5 (loss and gradients) test_mamp_golden_step.py, tests/benchmarks/test_suite.py; 11 and 12 (rates, weight decay)
 here and in tests/protocols/test_finetune.py; 13 (heads) tests/protocols/{test_linear,test_finetune}.py; 14 (labelled
 subsets) tests/protocols/test_subsets.py.
 """

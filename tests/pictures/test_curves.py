@@ -62,3 +62,9 @@ def test_ticks_enclose_and_are_few(low: float, high: float) -> None:
 def test_log_axis() -> None:
     axis = Axis(log_ticks(1.0, 100.0), 0, 100, log=True)
     assert axis(np.array([1.0, 10.0, 100.0])).tolist() == pytest.approx([0, 50, 100])
+
+
+def test_masks_of_a_method_share_a_chart() -> None:
+    html = loss_curve([{"step": 0, "mask/csm/share": 0.3, "mask/matm/share": 0.4, "mask/csm/motion": 0.9}])
+    assert headings(html) == ["motion of what is hidden, over that of all", "share hidden"]
+    assert [line["name"] for line in figures(html, "curves")[1]] == ["mask/csm/share", "mask/matm/share"]

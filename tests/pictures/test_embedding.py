@@ -38,3 +38,9 @@ def test_dots_lie_in_the_unit_square_and_groups_are_named() -> None:
         "class": {"of": [0, 1, 1], "names": ["sit", "wave"]},
         "subject": {"of": [1, 0, 1], "names": ["subject 3", "subject 7"]},
     }
+
+
+def test_who_is_unknown_is_called_so() -> None:
+    clips = Embedding(np.eye(3)[:, :2], np.array([0, 1, 1]), subject=np.array([-1, 4, 4]))
+    (data,) = figures(embedding_map(clips, ["a", "b"]), "embedding")
+    assert data["groups"]["subject"] == {"of": [0, 1, 1], "names": ["subject unknown", "subject 4"]}

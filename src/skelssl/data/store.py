@@ -44,7 +44,7 @@ class RecipeStore:
         self.labels = np.array(about["labels"], np.int64)
         self.facts = {key: np.array(values, np.int64) for key, values in about["facts"].items()}
         self.layout: str = about["layout"]
-        self.coordinates = recipe.coordinates
+        self.coordinates, self.flat = recipe.coordinates, recipe.flat
         self.skipped: dict[str, str] = about["skipped"]
         self.fingerprint: str = about["fingerprint"]
         self.parsed: str = about["parsed"]

@@ -6,11 +6,13 @@ representations: Thoker et al., ACM MM 2021 (arXiv 2108.03656).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from skelssl.errors import UserError
 
@@ -20,10 +22,41 @@ def unit(z: Tensor) -> Tensor:
     return F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
 
 
+@torch.no_grad()
 def contrast_logits(query: Tensor, key: Tensor, negatives: Tensor, temperature: float) -> Tensor:
     """[q·k, q·n_1, …, q·n_K] / temperature for unit rows: (N, D), (N, D), (K, D) -> (N, 1 + K); column 0 is right."""
-    positive = (query * key).sum(1, keepdim=True)
-    return torch.cat([positive, query @ negatives.T], 1) / temperature
+    logits = query.new_empty(len(query), 1 + len(negatives))
+    logits[:, 0] = (query * key).sum(1)
+    torch.mm(query, negatives.T, out=logits[:, 1:])
+    return logits.div_(temperature)
+
+
+class _NegativeLogLikelihood(Function):
+    """-log softmax(logits)[0], mean over rows, and the share of rows whose largest entry is the first.
+
+    Nothing of the queue's length but the logits themselves is ever held: they turn into the softmax in place, and the
+    gradient (softmax - 1[0]) · keys / (temperature · N) reaches the queries alone, as keys and negatives have none.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, negatives: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        logits = contrast_logits(query, key, negatives, temperature)
+        top1 = (logits.argmax(1) == 0).to(logits.dtype).mean()
+        logits -= logits.amax(1, keepdim=True)
+        own = logits[:, 0].clone()
+        total = logits.exp_().sum(1, keepdim=True)
+        loss = (total[:, 0].log() - own).mean()
+        ctx.save_for_backward(logits.div_(total), key, negatives)
+        ctx.scale = 1 / (temperature * len(query))
+        ctx.mark_non_differentiable(top1)
+        return loss, top1
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
+        softmax, key, negatives = ctx.saved_tensors
+        pull = torch.addmm((softmax[:, :1] - 1) * key, softmax[:, 1:], negatives)
+        return pull.mul_(grad * ctx.scale), None, None, None
 
 
 class Match(NamedTuple):
@@ -49,9 +82,9 @@ class InfoNCE(nn.Module):
         self.temperature = temperature
 
     def forward(self, query: Tensor, key: Tensor, negatives: Tensor) -> Match:
-        """Unit rows: queries (N, D) with gradient, their keys (N, D), negatives (K, D)."""
+        """Unit rows: queries (N, D) with gradient, their keys (N, D) and negatives (K, D) without, else ValueError."""
+        if key.requires_grad or negatives.requires_grad:
+            raise ValueError("InfoNCE: found keys or negatives that take a gradient, expected them detached")
         with torch.autocast(query.device.type, enabled=False):  # cosines / 0.07 need more than half precision
-            logits = contrast_logits(query, key, negatives, self.temperature)
-            first = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
-            loss = F.cross_entropy(logits, first)
-        return Match(loss, (logits.detach().argmax(1) == 0).to(loss.dtype).mean())
+            found = _NegativeLogLikelihood.apply(query, key, negatives, self.temperature)  # type: ignore[no-untyped-call]
+        return Match(*found)

@@ -15,6 +15,7 @@ from skelssl.pictures.html import figure
 
 WIDTH, HEIGHT = 440, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 10, 30
+MASKS = {"share": "share hidden", "motion": "motion of what is hidden, over that of all"}
 POINTS = 300  # more than a screen can show of one line
 
 
@@ -51,6 +52,8 @@ def _family(name: str) -> str:
         return "training loss"
     if name.startswith("probe/"):
         return "probe accuracy"
+    if name.startswith("mask/"):
+        return MASKS.get(name.split("/")[-1], name)
     return "learning rate" if name.split("/")[-1].startswith("lr") else name
 
 

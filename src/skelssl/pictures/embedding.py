@@ -43,6 +43,6 @@ def embedding_map(embedding: Embedding, class_names: Sequence[str]) -> str:
     for key, values in (("subject", embedding.subject), ("camera", embedding.camera)):
         if values is not None:
             known, of = np.unique(values, return_inverse=True)
-            groups[key] = {"of": of.tolist(), "names": [f"{key} {v}" for v in known]}
+            groups[key] = {"of": of.tolist(), "names": [f"{key} {v}" if v >= 0 else f"{key} unknown" for v in known]}
     data = {"xy": ((xy - low) / span).round(4).tolist(), "names": list(embedding.names or []), "groups": groups}
     return figure("embedding", data, "map of the feature space")

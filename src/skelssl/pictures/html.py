@@ -22,6 +22,11 @@ class Page:
         """Adds a section; title and caption are plain text, ``html`` comes from a function of this package."""
         self.sections.append((title, caption, html))
 
+    def absent(self, title: str, why: str, command: str = "") -> None:
+        """Adds a section that has nothing to show: one sentence, and the command that would give it something."""
+        line = f"<p>{escape(why)}</p>" + (f"<pre><code>{escape(command)}</code></pre>" if command else "")
+        self.add(title, "", f'<div class="absent">{line}</div>')
+
     def render(self) -> str:
         """The whole page."""
         body = "\n".join(_section(i, *section) for i, section in enumerate(self.sections))

@@ -25,15 +25,6 @@ def stand(x: Points, present: NDArray[np.bool_], layout: Layout) -> Points:
     return _fit(_apart(x @ turn.T, present, layout.center), present)
 
 
-def upright(x: Points, present: NDArray[np.bool_], layout: Layout) -> Points:
-    """Scales (T, M, V, 2) in the plane of an image, y up, into (T, M, V, 3) in [-1, 1]; nothing is turned.
-
-    The player looks along +z, where x points to the left, so x changes its sign.
-    """
-    flat = np.concatenate([-x[..., :1], x[..., 1:], np.zeros_like(x[..., :1])], -1)
-    return _fit(_apart(flat, present, layout.center), present) if present.any() else flat
-
-
 def _upright(body: Points, layout: Layout) -> Points:
     """(3, 3) rotation that brings the axis nearest to "legs to centre" to +y."""
     legs = [v for part, members in layout.parts.items() if "leg" in part for v in members]

@@ -42,7 +42,8 @@ def knn(
     gallery, queries = (F.normalize(f.x.mean(1), dim=1) for f in (train, test))
     with full_float32(gallery.device), torch.no_grad():
         votes = [
-            _votes(*_nearest(q @ gallery.T, k), train.label, temperature, classes) for q in torch.split(queries, chunk)
+            _votes(*nearest_rows(q @ gallery.T, k), train.label, temperature, classes)
+            for q in torch.split(queries, chunk)
         ]
     return Scores(torch.cat(votes), test.label, test.index, votes=True)
 
@@ -55,7 +56,7 @@ def _check(k: int, temperature: float | None, size: int) -> None:
         raise UserError(f"probe.knn.temperature: found {temperature!r}, expected a number above 0 or null")
 
 
-def _nearest(s: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def nearest_rows(s: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """(Q, G) similarities -> cosines and gallery rows (Q, k) of the nearest, ties to the lowest row."""
     best, row = s.topk(min(k + 1, s.shape[1]), 1)
     row = row[:, :k]

@@ -1,5 +1,21 @@
-figures.confusion = (place, { names, counts }) => {
-  const size = names.length, totals = counts.map((row) => row.reduce((a, b) => a + b, 0));
+figures.confusion = (place, given) => {
+  const wrong = given.counts.map((row, t) => 1 - row[t] / Math.max(1, row.reduce((a, b) => a + b, 0)));
+  const sorts = { "by class": () => given.names.map((_, i) => i), "worst first": () => given.names.map((_, i) => i).sort((a, b) => wrong[b] - wrong[a]) };
+  let { names, counts } = given;
+  const tools = element("div", place, { className: "tools" });
+  const buttons = Object.keys(sorts).map((key) => element("button", tools, { textContent: key, onclick: () => sort(key) }));
+  function sort(key) {
+    const order = sorts[key]();
+    names = order.map((i) => given.names[i]);
+    counts = order.map((t) => order.map((p) => given.counts[t][p]));
+    totals = order.map((t) => sums[t]);
+    buttons.forEach((button) => button.setAttribute("aria-pressed", button.textContent === key));
+    place.dataset.first = names[0];
+    redraw();
+  }
+  const sums = counts.map((row) => row.reduce((a, b) => a + b, 0));
+  const size = names.length;
+  let totals = sums;
   let geometry = { left: 0, cell: 1 }, hover = null;
   const share = (t, p) => (totals[t] ? counts[t][p] / totals[t] : 0);
   const { canvas, redraw } = sketch(place, "heat", (width) => {
@@ -37,4 +53,5 @@ figures.confusion = (place, { names, counts }) => {
     const many = `${counts[t][p]} of ${totals[t]} clips (${(100 * share(t, p)).toFixed(1)} %)`;
     tip(t === p ? `${names[t]}\nright: ${many}` : `${names[t]}\ntaken for ${names[p]}: ${many}`, event);
   }, () => { hover = null; redraw(); });
+  sort("by class");
 };

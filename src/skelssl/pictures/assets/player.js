@@ -1,4 +1,4 @@
-figures.player = (place, { bones, side, head, together, joints: names, rows, clips }) => {
+figures.player = (place, { bones, side, head, together, small, joints: names, rows, groups, clips }) => {
   const frames = Math.max(...clips.map((clip) => clip.x.length));
   const view = { yaw: 0.45, pitch: 0.16 }, speeds = [1, 0.5, 0.25];
   const gutter = 52, title = 16, thin = 4; // pixels of a token map: its left margin, a person's heading, a row
@@ -10,22 +10,34 @@ figures.player = (place, { bones, side, head, together, joints: names, rows, cli
   const slower = element("button", tools, { textContent: "1×", title: "speed" });
   const scrub = element("input", tools, { type: "range", min: 0, max: frames - 1, ariaLabel: "frame" });
   const clock = element("output", tools);
-  const stage = element("div", place, { className: "stage" });
-  const sketches = clips.flatMap((clip) => {
-    const card = element("div", stage);
-    element("h3", card, { textContent: clip.title });
+  const visible = new IntersectionObserver((found) => found.forEach(({ target, isIntersecting }) => {
+    target.shown = isIntersecting;
+    if (isIntersecting) target.sketches.forEach((each) => each.redraw());
+  }), { rootMargin: "80px" });
+  const homes = groups.flatMap(([name, count]) => {
+    if (name) element("h3", place, { className: "row", textContent: name });
+    return Array(count).fill(element("div", place, { className: small ? "stage small" : "stage" }));
+  });
+  const cards = clips.map((clip, i) => {
+    const card = element("div", homes[i]);
+    element("h3", card, { textContent: clip.title, className: clip.mark });
     const kept = new Set(clip.kept), gone = new Set(clip.dropped);
     const pace = together ? clip.x.length / frames : 1, at = (t) => Math.min(Math.floor(t * pace + 1e-6), clip.x.length - 1);
     const body = sketch(element("div", card), "view", (w) => w * 1.1, (pen, w, h) => drawClip(pen, w, h, clip, at(time), kept, gone));
-    const strip = clip.tokens
-      ? tokenMap(card, clip, () => at(time))
-      : sketch(element("div", card), "strip", () => Math.max(18, 14 * clip.bodies.length + 4), (pen, w, h) => drawStrip(pen, w, h, clip, at(time), kept));
+    turn(body.canvas);
+    card.sketches = [body];
+    if (!small) {
+      const strip = clip.tokens
+        ? tokenMap(card, clip, () => at(time))
+        : sketch(element("div", card), "strip", () => Math.max(18, 14 * clip.bodies.length + 4), (pen, w, h) => drawStrip(pen, w, h, clip, at(time), kept));
+      seek(strip.canvas, clip.x.length, pace, clip.tokens ? gutter : 0);
+      card.sketches.push(strip);
+    }
     const people = clip.bodies.length ? element("div", card, { className: "legend names" }) : null;
     clip.bodies.forEach((name, m) => swatch(people, bodyColor(m), `${m + 1} · ${name}`));
     element("p", card, { textContent: clip.note });
-    turn(body.canvas);
-    seek(strip.canvas, clip.x.length, pace, clip.tokens ? gutter : 0);
-    return [body, strip];
+    visible.observe(card);
+    return card;
   });
   const legend = element("div", place, { className: "legend" });
   [["left", "left side"], ["right", "right side"], ["trunk", "trunk"]].forEach(([name, text]) => swatch(legend, name, text));
@@ -59,8 +71,9 @@ figures.player = (place, { bones, side, head, together, joints: names, rows, cli
       const joints = side.map((_, v) => project([0, 1, 2].map((c) => flat[3 * v + c] / 1000), w, h));
       pen.globalAlpha = kept.has(t) ? 1 : 0.18;
       const now = tokensAt(clip, m, t), hides = clip.tokens?.kind === "hidden";
-      if (hides) drawBody(pen, w, joints, new Set([...joints.keys()].filter((v) => now[v] || gone.has(v))), 1.3);
-      else drawBody(pen, w, joints, gone);
+      const unseen = new Set(clip.unseen?.[t][m]);
+      if (hides) drawBody(pen, w, joints, unseen, new Set([...joints.keys()].filter((v) => now[v] || gone.has(v))), 1.3);
+      else drawBody(pen, w, joints, unseen, gone);
       if (now && !hides) drawWeights(pen, w, joints, now.map((level) => level / clip.tokens.most));
       if (clip.bodies.length > 1 || clip.tokens?.cells.length > 1) drawNumber(pen, w, joints, m);
     });
@@ -82,11 +95,12 @@ figures.player = (place, { bones, side, head, together, joints: names, rows, cli
     pen.stroke();
   }
 
-  function drawBody(pen, w, joints, gone, plain = 0.62) {
+  function drawBody(pen, w, joints, unseen, gone, plain = 0.62) {
     const hue = (v) => color(["trunk", "left", "right"][side[v]]), thick = w / 62;
     pen.lineCap = "round";
     const order = [...bones].sort((a, b) => joints[b[0]][2] + joints[b[1]][2] - joints[a[0]][2] - joints[a[1]][2]);
     for (const [child, parent] of order) {
+      if (unseen.has(child) || unseen.has(parent)) continue;
       const cut = gone.has(child) || gone.has(parent);
       pen.strokeStyle = cut ? color("gone") : hue(side[child] ? child : parent);
       pen.lineWidth = cut ? 1.4 : thick;
@@ -98,6 +112,7 @@ figures.player = (place, { bones, side, head, together, joints: names, rows, cli
     }
     pen.setLineDash([]);
     joints.forEach(([x, y], v) => {
+      if (unseen.has(v)) return;
       const ring = gone.has(v);
       pen.beginPath();
       pen.arc(x, y, v === head ? thick * 1.9 : ring ? thick * 0.95 : thick * plain, 0, 7);
@@ -226,7 +241,7 @@ figures.player = (place, { bones, side, head, together, joints: names, rows, cli
     scrub.value = frame;
     clock.value = `frame ${frame + 1} / ${frames}`;
     place.dataset.frame = frame;
-    sketches.forEach((each) => each.redraw());
+    cards.filter((card) => card.shown).forEach((card) => card.sketches.forEach((each) => each.redraw()));
   }
   function tick(now) {
     if (playing) time = (time + Math.min(now - last, 100) * 0.02 * speeds[speed]) % frames; // 20 frames a second

@@ -1,0 +1,29 @@
+"""Batches as public loaders make them: each clip copied into 300 zero frames, turned to (C, T, V, M), then stacked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+from skelssl.data.batch import Batch
+from skelssl.data.store import RecipeStore
+
+FRAMES = 300
+
+
+def padded(store: RecipeStore, rows: Iterable[int]) -> Batch:
+    """The clips ``rows`` of the store, each 300 frames long, or as long as all of them are where that is one length."""
+    rows = np.asarray(rows)
+    lengths = np.diff(store.offsets)
+    whole = int(lengths[0]) if (lengths == lengths[0]).all() else FRAMES
+    clips, frames = [], []
+    for row in rows:
+        clip = np.array(store.x[store.offsets[row] : store.offsets[row + 1]])
+        x = np.zeros((whole, *clip.shape[1:]), np.float32)
+        x[: len(clip)] = clip
+        clips.append(torch.from_numpy(np.ascontiguousarray(x.transpose(3, 0, 2, 1))))
+        frames.append(len(clip))
+    labels = torch.tensor([int(store.labels[row]) for row in rows])
+    return Batch(torch.stack(clips), torch.tensor(frames), labels, torch.from_numpy(rows))

@@ -1,0 +1,250 @@
+"""Measures one method: that both forms agree, then their seconds in turn, what they ask for, and their memory."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.counts import Asked, counter, stopwatch, waiter
+from benchmarks.forms import Form, configuration, make_store, method_of
+from benchmarks.memory import Peak, allocated, in_child
+from benchmarks.tape import BACKWARD, FORWARD, Tape, Watch, every, plain
+from skelssl.methods.base import Method
+
+METHODS = ("pstl", "skeleton_contrast", "mamp", "skeleton2vec", "ha_cm")
+FORMS = ("straightforward", "ours")
+SMALL_BATCH = 4
+CHECKED = 2  # clips on which both forms are compared, in float64
+Spread = dict[str, float]  # min, quartiles, max, of so many
+
+
+class Disagreement(Exception):
+    """Both forms of a method do not compute the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to measure."""
+
+    batch: int | None = None  # None: the case's own
+    rounds: int = 3
+    threads: int = 1
+    device: str = "cpu"
+    small: bool = False
+    compile: bool = False
+    memory: bool = True
+    overrides: tuple[str, ...] = ()
+
+
+class Case:
+    """A method with its clips and both of its forms, which start from equal weights."""
+
+    def __init__(self, name: str, options: Options, folder: Path) -> None:
+        module: Any = import_module(f"benchmarks.cases.{name}")
+        self.name, self.options = name, options
+        self.makers: dict[str, type[Form]] = {form.name: form for form in (module.Straightforward, module.Ours)}
+        self.config = configuration(name, options.overrides, small=options.small)
+        self.batch: int = options.batch or (SMALL_BATCH if options.small else module.BATCH)
+        self.store = make_store(self.config, folder, max(self.batch, CHECKED))
+        self.rows = np.random.default_rng(1).permutation(len(self.store))[: self.batch]
+
+    def form(self, name: str, method: Method | None = None) -> Form:
+        """The form called ``name`` on its own copy of ``method``, by default a new one, on the device."""
+        own = method_of(self.config) if method is None else copy.deepcopy(method)
+        return self.makers[name](own.to(self.options.device).train(), self.store, device=self.options.device)
+
+    def step(self, form: Form, watch: Watch) -> float:
+        """A training step under ``watch``; every step has the same draws."""
+        tape = Tape(watch)
+
+        def backward(loss: torch.Tensor) -> None:
+            tape.backward()
+
+        return form.step(tape, backward, self.rows, torch.Generator().manual_seed(0))
+
+
+def measure(name: str, options: Options) -> dict[str, Any]:
+    """Everything about one method, ready for JSON."""
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        case = Case(name, options, Path(folder))
+        found: dict[str, Any] = {"method": name, "batch": case.batch, "agreement": check_agreement(case)}
+        method = method_of(case.config)
+        forms = {form: case.form(form, method) for form in FORMS}
+        asked = {form: ask(case, forms[form]) for form in FORMS}
+        found["seconds"] = in_turn(case, forms, options.rounds)
+        found["parts"] = parts(asked, found["seconds"])
+        if options.compile:
+            found["compiled"] = under_compile(case, method, options.rounds)
+        if options.device.startswith("cuda"):
+            found["kernels"] = kernels(case, forms["ours"])
+    if options.memory:
+        found["memory"] = {form: in_child(peak, name, form, options) for form in FORMS}
+    return found
+
+
+def check_agreement(case: Case) -> dict[str, float]:
+    """Loss, gradients and what a step leaves behind (averages, queues, statistics), on a few clips in float64.
+
+    Dropout is off, since the two forms draw its masks in different orders, and the averages have other weights than
+    what they average. Raises Disagreement.
+    """
+    start = method_of(case.config).double()
+    draw = torch.Generator().manual_seed(1)
+    for module in start.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    with torch.no_grad():
+        for parameter in (p for p in start.parameters() if p.requires_grad):
+            parameter.add_(0.01 * torch.randn(parameter.shape, generator=draw, dtype=parameter.dtype).to(parameter))
+    results = {}
+    for name in FORMS:
+        form = case.form(name, start)
+        loss = form.loss(plain, case.rows[:CHECKED], torch.Generator().manual_seed(0))
+        loss.backward()  # type: ignore[no-untyped-call]
+        form.follow(plain)
+        named = form.method.named_parameters()
+        gradients = {n: p.grad for n, p in named if p.requires_grad and p.grad is not None}
+        state = {n: t for n, t in form.method.state_dict().items() if n not in gradients}
+        state = {n: t for n, t in state.items() if not n.startswith(form.may_differ)}
+        results[name] = {"loss": {"": loss.detach()}, "gradients": gradients, "state": state}
+    return {what: apart(case.name, what, *(results[name][what] for name in FORMS)) for what in results["ours"]}
+
+
+def apart(case: str, what: str, one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    """Largest difference over the largest entry of its tensor; raises Disagreement above 1e-8."""
+    if one.keys() != other.keys():
+        raise Disagreement(f"{case}: {what} of {sorted(one.keys() ^ other.keys())} in one form alone")
+    largest = max((float(one[n].double().abs().max()) for n in one), default=0.0)
+    worst = 0.0
+    for name in one:
+        a, b = one[name].double(), other[name].double()
+        # A gradient that is zero but for rounding (a bias before a batch norm) is as large as its neighbours' rounding.
+        scale = (
+            max(float(a.abs().max()), 1e-3 * largest, 1e-12)
+            if what == "gradients"
+            else max(float(a.abs().max()), 1e-12)
+        )
+        difference = float((a - b).abs().max()) / scale
+        if not difference <= 1e-8:
+            raise Disagreement(f"{case}: {what} {name} differ by {difference:.1e} of their size, expected at most 1e-8")
+        worst = max(worst, difference)
+    return worst
+
+
+def ask(case: Case, form: Form) -> dict[tuple[str, str], Asked]:
+    """What each part asks, in a step that warms up as well."""
+    asked: dict[tuple[str, str], Asked] = defaultdict(Asked)
+    case.step(form, counter(asked))
+    return asked
+
+
+def in_turn(case: Case, forms: dict[str, Form], rounds: int) -> dict[str, dict[str, Any]]:
+    """Seconds of the whole step and of each part and pass, form after form in each round; both have warmed up."""
+    taken: dict[str, list[tuple[float, dict[tuple[str, str], float]]]] = {name: [] for name in forms}
+    for _ in range(rounds):
+        for name, form in forms.items():
+            own: dict[tuple[str, str], float] = defaultdict(float)
+            wait = waiter(case.options.device)
+            wait()
+            start = time.perf_counter()
+            case.step(form, stopwatch(own, wait))
+            wait()
+            taken[name].append((time.perf_counter() - start, own))
+    return {name: seconds_of(own) for name, own in taken.items()}
+
+
+def seconds_of(steps: Sequence[tuple[float, dict[tuple[str, str], float]]]) -> dict[str, Any]:
+    parts: dict[str, dict[str, Spread]] = {}
+    for name, way in steps[0][1]:
+        parts.setdefault(name, {})[way] = spread([own[name, way] for _, own in steps])
+    return {"step": spread([whole for whole, _ in steps]), "parts": parts}
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Smallest, quartiles and largest of ``values``."""
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return {"min": min(values), "q1": float(low), "median": float(middle), "q3": float(high), "max": max(values),
+            "rounds": len(values)}  # fmt: skip
+
+
+def parts(asked: dict[str, dict[tuple[str, str], Asked]], seconds: dict[str, Any]) -> dict[str, Any]:
+    """Form -> part -> pass -> what it asks and its median seconds."""
+    return {
+        form: {
+            part: {way: {**asdict(asked[form][part, way]), "seconds": own[way]["median"]} for way in own}
+            for part, own in seconds[form]["parts"].items()
+        }
+        for form in seconds
+    }
+
+
+def under_compile(case: Case, method: Method, rounds: int) -> dict[str, Any]:
+    """Both forms with the parts that torch.compile takes compiled; the first step, which compiles, apart."""
+    forms = {name: case.form(name, method) for name in FORMS}
+    first = {}
+    for name, form in forms.items():
+        form.compiled = {}
+        start = time.perf_counter()
+        case.step(form, every())
+        first[name] = time.perf_counter() - start
+    return {"first_step": first, "parts": list(forms["ours"].compiles), "seconds": in_turn(case, forms, rounds)}
+
+
+def peak(name: str, form: str, options: Options) -> dict[str, int]:
+    """Run in a process of its own: most bytes of a step, weights and optimiser included, and of its loss alone."""
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        case = Case(name, options, Path(folder))
+        warm_up()
+        memory = Peak(options.device)
+        watch, loss = around("loss", options.device)
+        case.step(case.form(form), watch)
+        return {"step": memory.above(), "loss": loss[0][0]}
+
+
+def around(part: str, device: str) -> tuple[Watch, list[list[int]]]:
+    """A watch that adds the most bytes held from the beginning of the last ``part`` of a step to its backward pass."""
+    account, found = ExitStack(), list[list[int]]()
+
+    @contextmanager
+    def watch(name: str, way: str) -> Iterator[None]:
+        if (name, way) == (part, FORWARD):
+            found.append(account.enter_context(allocated(device)))
+        yield
+        if (name, way) == (part, BACKWARD):
+            account.close()
+
+    return watch, found
+
+
+def warm_up() -> None:
+    """What torch loads and keeps once is no part of a step's memory."""
+    x = torch.randn(64, 64, requires_grad=True)
+    (x @ x).sum().backward()  # type: ignore[no-untyped-call]
+
+
+def kernels(case: Case, form: Form, longest: int = 15) -> list[dict[str, Any]]:
+    """The kernels of a step that take longest on a GPU: their microseconds and how often they ran."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as account:
+        case.step(form, every())
+        waiter(case.options.device)()
+    found = [e for e in account.key_averages() if e.self_device_time_total > 0 and not e.key.startswith("aten::")]
+    found.sort(key=lambda e: -e.self_device_time_total)
+    return [{"kernel": e.key, "us": e.self_device_time_total, "calls": e.count} for e in found[:longest]]

@@ -1,0 +1,217 @@
+"""Markdown of a result of the suite: ``python -m benchmarks.tables benchmarks/results/FILE.json``.
+
+With ``--into DOC.md`` the tables replace what stands there between the two marks, so that no figure is typed by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+FORMS = ("straightforward", "ours")
+BEGIN, END = "<!-- tables: {} -->", "<!-- end of tables -->"
+BOUND = 0.25  # less than this share of a part's time explained by any of the three: something else
+GIB, MIB = 2**30, 2**20
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """All tables of a result."""
+    parts = [facts(found["about"])]
+    if methods := found.get("methods"):
+        parts += ["### Steps", steps(methods), memory(methods), "### Parts of a step", by_part(methods)]
+        parts += ["### Where the remaining time goes", remaining(methods, found["about"]["rates"])]
+        for title, text in (("### Under `torch.compile`", compiled(methods)), ("### Kernels", kernels(methods))):
+            parts += [title, text] if text else []
+    if "data" in found:
+        parts += ["### Input, one worker on one core", data(found["data"])]
+    if "linear" in found:
+        parts += ["### Linear evaluation", linear(found["linear"])]
+    if "cost" in found:
+        parts += ["### Cost over size", cost(found["cost"])]
+    return "\n\n".join(part for part in parts if part)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]], left: int = 1) -> str:
+    """A pipe table, its first ``left`` columns left-aligned."""
+    rule = ["---"] * left + ["--:"] * (len(head) - left)
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in (head, rule, *rows))
+
+
+def facts(about: dict[str, Any]) -> str:
+    """A sentence about the machine."""
+    rates, where = about["rates"], about.get("gpu", about["cpu"])
+    warning = " Tiny networks: these figures say nothing about speed." if about["small"] else ""
+    return (
+        f"{where}, {about['cores']} cores, {about['threads']} threads, torch {about['torch']}, {about['date']}, commit "
+        f"{(about['commit'] or 'unknown')[:9]}. A square float32 product reaches {rates['flops'] / 1e9:.0f} GFLOP/s, a "
+        f"copy {rates['bytes'] / 1e9:.1f} GB/s, an operation on one number takes {rates['calls'] * 1e6:.1f} µs."
+        + warning
+    )
+
+
+def span(s: dict[str, float]) -> str:
+    """Median and quartiles."""
+    return f"{short(s['median'])} ({short(s['q1'])} to {short(s['q3'])})"
+
+
+def short(seconds: float) -> str:
+    """Seconds with three digits, small ones in ms."""
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
+
+
+def steps(methods: dict[str, Any]) -> str:
+    """Whole steps of both forms."""
+    rows = []
+    for name, m in methods.items():
+        naive, ours = (m["seconds"][form]["step"] for form in FORMS)
+        rows.append([f"`{name}`", m["batch"], span(naive), span(ours), f"**{naive['median'] / ours['median']:.2f}x**",
+                     f"{m['batch'] / naive['median']:.3g}", f"{m['batch'] / ours['median']:.3g}"])  # fmt: skip
+    head = ["step", "clips", "straightforward", "ours", "ratio", "clips/s straightforward", "clips/s ours"]
+    return table(head, rows)
+
+
+def memory(methods: dict[str, Any]) -> str:
+    """Peak memory of steps and of losses alone."""
+    rows = []
+    for name, m in methods.items():
+        if "memory" in m:
+            naive, ours = (m["memory"][form] for form in FORMS)
+            rows.append([f"`{name}`", m["batch"], *(f"{x['step'] / GIB:.2f} GiB" for x in (naive, ours)),
+                         f"{ours['step'] / naive['step']:.2f}", *(f"{x['loss'] / MIB:.1f} MiB" for x in (naive, ours)),
+                         f"{ours['loss'] / naive['loss']:.2f}"])  # fmt: skip
+    head = ["peak memory", "clips", "step, straightforward", "step, ours", "share", "loss alone, straightforward",
+            "loss alone, ours", "share"]  # fmt: skip
+    return table(head, rows) if rows else ""
+
+
+def both_passes(part: dict[str, dict[str, float]], key: str) -> float:
+    return sum(way[key] for way in part.values())
+
+
+def by_part(methods: dict[str, Any]) -> str:
+    """Forward and backward seconds of each part, both forms."""
+    rows = []
+    for name, m in methods.items():
+        naive, ours = (m["parts"][form] for form in FORMS)
+        for part in ours:
+            cells = [short(own[part][way]["seconds"]) if way in own.get(part, {}) else ""
+                     for way in ("forward", "backward") for own in (naive, ours)]  # fmt: skip
+            before, after = (both_passes(own.get(part, {}), "seconds") for own in (naive, ours))
+            rows.append([f"`{name}`", part, *cells, f"{before / after:.2f}x" if before > 0 and after > 0 else ""])
+    head = ["method", "part", "forward, straightforward", "ours", "backward, straightforward", "ours", "ratio"]
+    return table(head, rows, left=2)
+
+
+def needs(part: dict[str, dict[str, float]], rates: dict[str, float]) -> dict[str, float]:
+    """Share of a part's time that each of three bounds would take by itself."""
+    seconds = both_passes(part, "seconds") or 1e-12
+    return {
+        "products": both_passes(part, "flops") / rates["flops"] / seconds,
+        "memory traffic": both_passes(part, "bytes") / rates["bytes"] / seconds,
+        "calls": both_passes(part, "calls") * rates["calls"] / seconds,
+    }
+
+
+def remaining(methods: dict[str, Any], rates: dict[str, float]) -> str:
+    """Where our steps spend their time."""
+    rows = []
+    for name, m in methods.items():
+        whole = m["seconds"]["ours"]["step"]["median"]
+        parts = m["parts"]["ours"]
+        keys, passes = ("flops", "bytes", "calls", "seconds"), ("forward", "backward")
+        every = {way: {key: sum(p[way][key] for p in parts.values() if way in p) for key in keys} for way in passes}
+        for part, own in (*parts.items(), ("whole step", every)):
+            share = needs(own, rates)
+            largest = max(share, key=share.__getitem__)
+            bound = largest if share[largest] >= BOUND else "other"
+            if (of_step := both_passes(own, "seconds") / whole) >= 0.005:
+                rows.append([f"`{name}`", part, f"{of_step:.1%}", f"{both_passes(own, 'flops') / 1e9:.4g}",
+                             *(f"{v:.0%}" for v in share.values()), bound])  # fmt: skip
+    head = ["method", "part of ours", "of the step", "GFLOP", "products", "memory traffic", "calls", "bound by"]
+    return table(head, rows, left=2)
+
+
+def compiled(methods: dict[str, Any]) -> str:
+    """Steps with and without torch.compile."""
+    rows = []
+    for name, m in methods.items():
+        if "compiled" in m:
+            plain = [m["seconds"][form]["step"]["median"] for form in FORMS]
+            fast = [m["compiled"]["seconds"][form]["step"]["median"] for form in FORMS]
+            first = [m["compiled"]["first_step"][form] for form in FORMS]
+            rows.append([f"`{name}`", m["batch"], ", ".join(m["compiled"]["parts"]), *map(short, (*plain, *fast)),
+                         f"{fast[0] / fast[1]:.2f}x", *map(short, first)])  # fmt: skip
+    head = ["step", "clips", "compiled parts", "straightforward, plain", "ours, plain", "straightforward, compiled",
+            "ours, compiled", "ratio of compiled", "first step, straightforward", "first step, ours"]  # fmt: skip
+    return table(head, rows) if rows else ""
+
+
+def kernels(methods: dict[str, Any]) -> str:
+    """The longest kernels of our steps on a GPU."""
+    rows = [[f"`{name}`", f"`{k['kernel'][:60]}`", k["calls"], short(k["us"] / 1e6)]
+            for name, m in methods.items() for k in m.get("kernels", ())]  # fmt: skip
+    return table(["method", "kernel", "calls", "time"], rows, left=2) if rows else ""
+
+
+def data(found: dict[str, Any]) -> str:
+    """Clips a second of input, and what the fastest step known eats."""
+    rows = [
+        [f"`{name}`", f"{d['frames']:.0f}", *(f"{d['clips_per_second'][form]:,.0f}" for form in FORMS),
+         f"{d['clips_per_second']['ours'] / d['clips_per_second']['straightforward']:.1f}x",
+         f"{d['read_only']:,.0f}", d["fastest_step"] or ""]
+        for name, d in found.items()
+    ]  # fmt: skip
+    head = ["method", "frames of a clip", "read and view, straightforward: clips/s", "ours: clips/s", "ratio",
+            "ours, read alone: clips/s", "fastest step known: clips/s"]  # fmt: skip
+    return table(head, rows)
+
+
+def linear(found: dict[str, Any]) -> str:
+    """Cached against encoded in every epoch."""
+    s = found["seconds"]
+    row = [found["clips"], found["test_clips"], found["epochs"], short(s["straightforward_epoch"]),
+           found["straightforward_epochs"], short(s["straightforward"]), short(s["features"]), short(s["probe"]),
+           f"**{s['straightforward'] / s['ours']:.1f}x**"]  # fmt: skip
+    head = ["training clips", "test clips", "epochs", "an epoch, straightforward", "epochs timed",
+            "straightforward, extrapolated from these", "ours: features", "ours: all epochs", "ratio"]  # fmt: skip
+    return table(head, [row], left=0)
+
+
+def cost(found: dict[str, Any]) -> str:
+    """Exponents of the step's time over each size."""
+    rows = []
+    for name, axes in found.items():
+        for axis, curve in axes.items():
+            pairs = ", ".join(f"{x:g}: {short(y)}" for x, y in zip(curve["x"], curve["seconds"], strict=True))
+            low, high = curve["range"]
+            rows.append([f"`{name}`", axis, f"{curve['exponent']:.2f} ({low:.2f} to {high:.2f})", pairs])
+    return table(["method", "over", "exponent", "seconds of a step"], rows, left=2)
+
+
+def insert(text: str, path: Path, doc: str) -> str:
+    """``doc`` with ``text`` between the marks of ``path``; raises SystemExit where they are missing."""
+    begin = BEGIN.format(path.as_posix())
+    before, mark, rest = doc.partition(begin)
+    _, end, after = rest.partition(END)
+    if not mark or not end:
+        raise SystemExit(f"found no lines {begin} and {END}, expected both")
+    return f"{before}{begin}\n\n{text}\n\n{END}{after}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--into", type=Path)
+    options = parser.parse_args()
+    text = markdown(json.loads(options.results.read_text()))
+    if options.into is None:
+        print(text)
+    else:
+        options.into.write_text(insert(text, options.results, options.into.read_text()))
+
+
+if __name__ == "__main__":
+    main()

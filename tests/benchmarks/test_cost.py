@@ -1,0 +1,73 @@
+"""The cost curve at toy size, its fit, and its figure; and the tables that a result becomes."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import cost, tables
+from benchmarks.suite import METHODS
+
+
+def test_the_exponent_of_a_power_law_with_a_constant() -> None:
+    found = cost.fitted([(8, 1 + 64), (2, 1 + 4), (4, 1 + 16)])
+    assert found["x"] == [2, 4, 8]
+    assert found["range"][0] < found["exponent"] < found["range"][1] < 2
+    assert found["exponent"] == pytest.approx(1.85, abs=0.01)
+
+
+def test_every_axis_of_every_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, figure, threads = tmp_path / "cost.json", tmp_path / "cost.svg", torch.get_num_threads()
+    try:
+        assert cost.main(["--small", "--rounds", "1", "--threads", "1", "--out", str(out), "--svg", str(figure)]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    found = json.loads(out.read_text())["cost"]
+    assert list(found) == list(METHODS)
+    for name, axes in found.items():
+        assert list(axes) == [a for a in cost.AXES if (name, a) != ("skeleton_contrast", "visible share")]
+        for curve in axes.values():
+            assert len(curve["x"]) == len(set(curve["x"])) == 2
+            assert min(curve["seconds"]) > 0
+    assert capsys.readouterr().out.count("| `") == 19
+    root = ET.parse(figure).getroot()
+    titles = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text") if "over" in str(text.text)]
+    assert titles == [f"Seconds of a step over {axis}" for axis in cost.AXES]
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 2 * 19
+
+
+def test_tables_go_where_a_document_wants_them(tmp_path: Path) -> None:
+    path = Path("results/one.json")
+    doc = "before\n<!-- tables: results/one.json -->\nold\n<!-- end of tables -->\nafter\n"
+    new = tables.insert("| a |", path, doc)
+    assert new == "before\n<!-- tables: results/one.json -->\n\n| a |\n\n<!-- end of tables -->\nafter\n"
+    assert tables.insert("| a |", path, new) == new
+    with pytest.raises(SystemExit, match="found no lines"):
+        tables.insert("", path, "nothing")
+
+
+def test_what_bounds_a_part() -> None:
+    rates = {"flops": 100.0, "bytes": 10.0, "calls": 0.1}
+    part = {"forward": {"flops": 50, "bytes": 2, "calls": 1, "seconds": 1.0},
+            "backward": {"flops": 50, "bytes": 2, "calls": 1, "seconds": 1.0}}  # fmt: skip
+    assert tables.needs(part, rates) == {"products": 0.5, "memory traffic": 0.2, "calls": 0.1}
+    methods = {"m": {"seconds": {"ours": {"step": {"median": 2.0}}}, "parts": {"ours": {"decoder": part}}}}
+    row = next(line for line in tables.remaining(methods, rates).splitlines() if "decoder" in line)
+    assert row == "| `m` | decoder | 100.0% | 1e-07 | 50% | 20% | 10% | products |"
+
+
+def test_tables_of_compiled_steps_kernels_and_memory() -> None:
+    spread = {"median": 2.0, "q1": 1.0, "q3": 3.0}
+    both = {form: {"step": spread} for form in tables.FORMS}
+    one = {"batch": 4, "seconds": both, "memory": {"straightforward": {"step": 2**31, "loss": 2**21},
+                                                   "ours": {"step": 2**30, "loss": 2**20}},
+           "compiled": {"parts": ["encoder"], "first_step": {"straightforward": 9, "ours": 8}, "seconds": both},
+           "kernels": [{"kernel": "gemm", "us": 1500.0, "calls": 3}]}  # fmt: skip
+    assert "| `m` | 4 | 2.00 GiB | 1.00 GiB | 0.50 | 2.0 MiB | 1.0 MiB | 0.50 |" in tables.memory({"m": one})
+    assert "| `m` | 4 | encoder | 2 s | 2 s | 2 s | 2 s | 1.00x | 9 s | 8 s |" in tables.compiled({"m": one})
+    assert "| `m` | `gemm` | 3 | 1.5 ms |" in tables.kernels({"m": one})
+    assert "2 s (1 s to 3 s)" in tables.steps({"m": one})
