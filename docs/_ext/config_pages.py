@@ -11,7 +11,7 @@ import yaml
 
 from skelssl.entry import config_dir
 
-COMMANDS = ("train", "evaluate", "prepare", "explore", "tune")
+COMMANDS = ("train", "evaluate", "prepare", "explore", "embed", "search", "export", "tune")
 OF_HYDRA = ("hydra.launcher.", "hydra.sweeper.")  # the keys of Hydra's that are meant to be changed
 GROUPS = {
     "method": "One paper each.", "dataset": "What `prepare` takes, and the splits that `train` takes.",
@@ -41,7 +41,7 @@ def page() -> str:
              ""]  # fmt: skip
     lines += ["## Commands", ""]
     for name in COMMANDS:
-        lines += [f"### `python -m skelssl.{name}`", "", *_file(folder / f"{name}.yaml", "")]
+        lines += [f"### `skelssl {name}`", "", *_file(folder / f"{name}.yaml", "")]
     for group, about in GROUPS.items():
         lines += [f"## {group}", "", about, ""]
         for path in sorted((folder / group).rglob("*.yaml")):
