@@ -14,7 +14,7 @@ import pytest
 from skelssl import explore, load_encoder
 from skelssl import prepare as prepare_command
 from skelssl.data.custom import Custom
-from skelssl.data.custom_clips import in_plane, read_array
+from skelssl.data.custom_arrays import in_plane, read_array
 from skelssl.data.files import read_json
 from skelssl.data.prepare import prepare
 from skelssl.data.prepare_report import Report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from skelssl.data.custom_clips import READERS
+from skelssl.data.custom_arrays import READERS
 from skelssl.data.source import BadInput
 from skelssl.errors import UserError
 from skelssl.poses import read_poses

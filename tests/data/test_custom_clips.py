@@ -217,7 +217,7 @@ def test_a_line_that_is_wrong_is_a_sentence(tmp_path: Path, line: Any, sentence:
 
 def test_roots_that_are_none(tmp_path: Path) -> None:
     save(tmp_path / "a.npy", points())
-    with pytest.raises(UserError, match=r"a.npy: found a file that is no index, expected a folder of clips or INDEX"):
+    with pytest.raises(UserError, match=r"a.npy: found a file that is no index, expected a folder of clips, a file"):
         built(tmp_path, tmp_path / "a.npy")
     (tmp_path / "latin.jsonl").write_bytes('{"file": "ä"}'.encode("latin1"))
     with pytest.raises(UserError, match=r"latin.jsonl: cannot be read .* expected UTF-8"):

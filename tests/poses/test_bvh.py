@@ -90,6 +90,12 @@ R_Foot:R_Calf R_Toe0:R_Foot Spine1:Spine Neck:Spine1 Head:Neck L_Clavicle:Neck L
 L_Forearm:L_UpperArm L_Hand:L_Forearm R_Clavicle:Neck R_UpperArm:R_Clavicle R_Forearm:R_UpperArm R_Hand:R_Forearm"""
 
 
+ASF = """root lhipjoint:root lfemur:lhipjoint ltibia:lfemur lfoot:ltibia ltoes:lfoot rhipjoint:root rfemur:rhipjoint
+rtibia:rfemur rfoot:rtibia rtoes:rfoot lowerback:root upperback:lowerback thorax:upperback lowerneck:thorax
+upperneck:lowerneck head:upperneck lclavicle:thorax lhumerus:lclavicle lradius:lhumerus lwrist:lradius lhand:lwrist
+rclavicle:thorax rhumerus:rclavicle rradius:rhumerus rwrist:rradius rhand:rwrist"""
+
+
 @pytest.mark.parametrize(
     ("text", "count", "some"),
     [
@@ -98,12 +104,14 @@ L_Forearm:L_UpperArm L_Hand:L_Forearm R_Clavicle:Neck R_UpperArm:R_Clavicle R_Fo
         (XSENS, 22, {"spine1": "Chest", "spine_mid": "Chest2", "spine3": "Chest4", "collar_left": "LeftCollar",
                      "shoulder_left": "LeftShoulder", "ankle_left": "LeftAnkle", "wrist_right": "RightWrist"}),
         (SMPL, 22, {"ankle_left": "L_Ankle", "foot_left": "L_Foot", "wrist_left": "L_Wrist", "spine1": "Spine1"}),
+        (ASF, 21, {"spine_base": "root", "spine1": "lowerback", "spine3": "thorax", "hip_left": "lfemur",
+                   "elbow_right": "rradius", "wrist_right": "rwrist", "foot_left": "ltoes"}),
         (POSER, 19, {"spine_base": "hip", "spine_mid": "abdomen", "spine3": "chest", "knee_right": "rShin"}),
         (BARE, 11, {"spine_base": "root", "shoulder_left": "LeftShoulder", "ankle_right": "RightFoot"}),
         (BIPED, 21, {"spine_base": "Pelvis", "spine_mid": "Spine", "spine3": "Spine1", "collar_left": "L_Clavicle",
                      "foot_left": "L_Toe0", "neck": "Neck"}),
     ],
-    ids=["cmu", "xsens", "smpl", "poser", "bare", "biped"],
+    ids=["cmu", "xsens", "smpl", "asf", "poser", "bare", "biped"],
 )  # fmt: skip
 def test_names_of_many_makers(text: str, count: int, some: dict[str, str]) -> None:
     joints = tree(text)

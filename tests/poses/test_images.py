@@ -14,6 +14,7 @@ import pytest
 from skelssl.errors import UserError
 from skelssl.poses import read_poses
 from skelssl.poses.poses import Poses
+from skelssl.skeleton import layout
 from tests.helpers.poses import (
     around_hips,
     coco_results,
@@ -75,7 +76,9 @@ def as_mmpose(path: Path, x: np.ndarray, seen: np.ndarray, order: list[list[int]
         }
         for t, persons in enumerate(people(x, seen, order))
     ]
-    return dump(path / "clip.json", {"meta_info": {"dataset_name": "coco"}, "instance_info": frames})
+    names = {str(v): "_".join(joint.split("_")[::-1]) for v, joint in enumerate(layout("coco17").joints)}
+    about = {"dataset_name": "coco", "keypoint_id2name": names}
+    return dump(path / "clip.json", {"meta_info": about, "instance_info": frames})
 
 
 def as_openpose(path: Path, x: np.ndarray, seen: np.ndarray, order: list[list[int]] | None) -> Path:
@@ -320,6 +323,8 @@ def instance(**about: Any) -> dict[str, Any]:
         ({"annotations": [], "images": []}, "found no image"),
         ({"annotations": [ONE], "images": [{"id": 1}], "categories": [{"keypoints": ["tail", "paw"]}]}, "joints tail"),
         ({"instance_info": [{"frame_id": 1}]}, "found a frame without instances"),
+        ({"instance_info": [], "meta_info": {"keypoint_id2name": {"0": "L_Eye", "1": "Nose"}}}, "the joints L_Eye"),
+        ({"instance_info": []}, "found no frame"),
         (instance(keypoints=[[1, 2]] * 17), "found an instance without keypoints or keypoint_scores"),
         (instance(keypoints=[[1, 2]] * 17, keypoint_scores=[1]), "found 1 scores for 17 keypoints"),
         (instance(keypoints=[[1, 2, 3]] * 17, keypoint_scores=[1] * 17), "expected 2 numbers per joint"),

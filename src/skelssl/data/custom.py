@@ -15,15 +15,18 @@ from numpy.typing import NDArray
 
 from skelssl import skeleton
 from skelssl.data.clip import PERSONS, RawClip
-from skelssl.data.custom_clips import Found, find, read_array
+from skelssl.data.custom_clips import Found, find, read_clip
+from skelssl.data.custom_poses import stamp
 from skelssl.data.prepare_report import Report
 from skelssl.data.roots import one_per_name
 from skelssl.data.source import AS_RECORDED, ClipTable, Entry, Split
 from skelssl.errors import UserError
 
 BY_FACT = ("subject", "camera", "setup")
+COORDINATES = ("xyz", "xyc")  # in space, or in the plane of an image with a confidence
 DEFAULT = {"share": 0.2, "seed": 0}
 _TAKEN = ("ntu60", "ntu120", "pku1", "pku2", "synthetic")
+_TRAINS = re.compile(r"train[0-9]*$")  # how pyskl and mmaction2 end the name of a list to train on
 _RULE = "dataset.source.test"
 
 
@@ -38,14 +41,16 @@ class ClipEntry(Entry):
 class Custom:
     """Clips that hold at most two persons each, kept apart already, in any layout.
 
+    Files of pose tools are clips, too (``skelssl.poses``), those in the plane of an image with ``coordinates`` xyc.
     Arrays are (T, V, 3) or (T, M, V, 3) in metres, y up, all zero where somebody is absent, in ``.npy``, in ``.npz``
     under ``x`` or alone, or as NW-UCLA's ``.json``. With ``coordinates: xyc`` they lie in the plane of an image, y up,
-    in any unit, and the third number, if there is one, is how surely a joint was seen (`custom_clips.in_plane`).
+    in any unit, and the third number, if there is one, is how surely a joint was seen (`custom_arrays.in_plane`).
     Classes are the sorted names among the labels, or 0 to the largest number.
 
     ``test`` says who tests: ``{subject: [...]}``, ``{camera: [...]}``, ``{setup: [...]}``, ``{names: FILE}`` with a
-    clip's name a line, or ``{share: 0.2, seed: 0}``, which draws whole subjects where every clip has one and there are
-    several, else clips of each class. Without it the field ``split`` of the index decides, else 0.2 is drawn.
+    clip's name a line, ``{list: NAME}`` for a list inside annotated poses, or ``{share: 0.2, seed: 0}``, which draws
+    whole subjects where every clip has one and there are several, else clips of each class. Without it the field
+    ``split`` of the index decides, else the only two lists in annotated poses, else 0.2 is drawn.
     """
 
     form = PERSONS
@@ -65,9 +70,9 @@ class Custom:
                 f"dataset.name: found {dataset!r}, expected a name of letters, digits, '_', '.' and '-' "
                 f"other than {', '.join(_TAKEN)}"
             )
+        if coordinates not in COORDINATES:
+            raise UserError(f"dataset.coordinates: found {coordinates!r}, expected one of {', '.join(COORDINATES)}")
         self.dataset, self.test, self.body = dataset, _checked(test), skeleton.layout(layout)
-        if coordinates not in ("xyz", "xyc"):
-            raise UserError(f"dataset.coordinates: found {coordinates!r}, expected xyz or xyc")
         self.flat = coordinates == "xyc"
         # The store outlives the working folder.
         self.layout = layout if layout in skeleton.layouts() else str(Path(layout).expanduser().absolute())
@@ -94,14 +99,17 @@ class Custom:
                     f"{clip.where}: found another clip called {clip.name} (D18), first in {first.where}, "
                     "expected unique names"
                 )
+            if first is not clip and (clip.own.poses or first.own.poses):
+                raise UserError(
+                    f"{clip.where}: found {clip.name} there and in {first.where} (D18), expected unique names"
+                )
         return one_per_name([self._entry(clip) for clip in found], report)
 
     def _entry(self, clip: Found) -> ClipEntry:
         label = clip.label if isinstance(clip.label, int) else self.class_names.index(clip.label)
-        stat = clip.path.stat()
-        said = json.dumps([stat.st_mtime_ns, label, self.class_names, sorted(clip.facts.items())])
-        stamp = int.from_bytes(hashlib.sha256(said.encode()).digest()[:8])
-        return ClipEntry(clip.name, str(clip.path), None, stat.st_size, stamp, label, clip.facts)
+        said = [stamp(clip.path), label, self.class_names, sorted(clip.facts.items())]
+        key = int.from_bytes(hashlib.sha256(json.dumps(said).encode()).digest()[:8])
+        return ClipEntry(clip.name, str(clip.path), clip.own.part or None, clip.own.size, key, label, clip.facts)
 
     def _names_to_test(self, found: Sequence[Found], report: Report) -> frozenset[str] | None:
         told = [clip for clip in found if clip.split]
@@ -111,6 +119,8 @@ class Custom:
             raise UserError(f"{untold.where}: found no split, expected one on every line or on none")
         if told:
             return frozenset(clip.name for clip in told if clip.split == "test")
+        if "list" in self.test or (not self.test and any(clip.own.lists for clip in found)):
+            return _of_lists(found, self.test.get("list"))
         if "names" in self.test:
             known = {clip.name for clip in found} | {skip.name for skip in report.skipped}
             named = _listed(self.test["names"])
@@ -124,8 +134,8 @@ class Custom:
     def read(self, entry: Entry) -> list[RawClip]:
         """The one clip of a file; raises BadInput."""
         assert isinstance(entry, ClipEntry)
-        x = read_array(Path(entry.location), self.body, flat=self.flat)
-        return [RawClip.of_persons(entry.name, entry.label, x, facts=entry.facts)]
+        clip = read_clip(Path(entry.location), entry.member or "", self.body, self.flat)
+        return [RawClip.of_persons(entry.name, entry.label, clip.x, facts=entry.facts, codes=clip.codes)]
 
     def split(self, name: str, clips: ClipTable) -> Split:
         """The one split, ``custom``, by the rule; raises UserError where a side stays empty or a fact is unknown."""
@@ -154,16 +164,18 @@ class Custom:
 def _checked(test: Mapping[str, Any] | None) -> dict[str, Any]:
     """The rule of who tests; raises UserError for none of the known ones, or for two at once."""
     rule = dict(test or {})
-    kinds = (*BY_FACT, "names", "share")
+    kinds = (*BY_FACT, "names", "list", "share")
     values = [value for key, value in rule.items() if key in BY_FACT]
     sound = all(isinstance(v, list) and v and all(type(i) is int for i in v) for v in values)
     share, seed = rule.get("share", 0.5), rule.get("seed", 0)
     sound &= isinstance(share, float) and 0 < share < 1 and type(seed) is int and seed >= 0
-    sound &= isinstance(rule.get("names", ""), str) and ("seed" not in rule or "share" in rule)
+    sound &= all(isinstance(rule.get(key, ""), str) for key in ("names", "list")) and (
+        "seed" not in rule or "share" in rule
+    )
     if rule and (sum(key in kinds for key in rule) != 1 or rule.keys() - {*kinds, "seed"} or not sound):
         raise UserError(
             f"{_RULE}: found {rule}, expected one of {{subject: [2,4]}}, {{camera: [1]}}, {{setup: [1]}}, "
-            "{names: FILE} and {share: 0.2, seed: 0}"
+            "{names: FILE}, {list: NAME} and {share: 0.2, seed: 0}"
         )
     return rule
 
@@ -178,6 +190,25 @@ def _class_names(found: Sequence[Found], report: Report) -> list[str]:
     if absent := sorted(set(range(count)) - set(numbers)):
         report.notes.append(f"no clip of class {', '.join(map(str, absent))}: {count} classes all the same")
     return names or [str(label) for label in range(count)]
+
+
+def _of_lists(found: Sequence[Found], wanted: str | None) -> frozenset[str]:
+    """Names of the clips that a list inside their files names; without ``wanted`` the one of two that is not ``train``.
+
+    Raises UserError for a list that no file has, and for more than one pair of them.
+    """
+    lists = sorted({name for clip in found for name in clip.own.lists})
+    testing = [name for name in lists if not _TRAINS.search(name)]
+    if wanted is None and len(lists) == 2 and len(testing) == 1:
+        wanted = testing[0]
+    if wanted not in lists:
+        raise UserError(
+            f"{_RULE}: found {wanted or 'no choice'} and {', '.join(lists) or 'no lists'} in the files, expected "
+            f"one of these to test on, such as {{list: {(testing or lists or ['val'])[0]}}}"
+        )
+    if untold := next((clip for clip in found if not clip.own.lists), None):
+        raise UserError(f"{untold.where}: found {untold.name} in none of {', '.join(lists)}, expected each clip in one")
+    return frozenset(clip.name for clip in found if wanted in clip.own.lists)
 
 
 def _listed(file: str) -> frozenset[str]:

@@ -35,6 +35,7 @@ WARNINGS = {
     "D22": "not the number of a complete set; setups, actions that miss whole",
     "D25": "interval of a label swapped, or cut to the recording",
     "D34": "two equal persons",
+    "D36": "more than two persons in poses, those who move most kept",
 }
 _LETTERS = {"setup": ("setups", "S", 0), "label": ("actions", "A", 1), "camera": ("cameras", "C", 0)}
 _LETTERS |= {"subject": ("performers", "P", 0)}

@@ -26,7 +26,7 @@ _LIMBS: dict[str, tuple[str, ...]] = {
 _NEEDED = ("hip", "knee", "ankle", "shoulder", "elbow")
 _SIDE = re.compile(r"(left|right)[\W_]*(.+)|([lr])[\W_]+(.+)|(.+?)[\W_]+([lr]|left|right)", re.I)
 _GLUED = re.compile(r"([lrLR])(.+)")
-_PREFIX = re.compile(r"(bip\s*[0-9]*|mixamorig[0-9]*|[mf]_avg)[\W_]+", re.I)
+_PREFIX = re.compile(r"^(bip\s*[0-9]*|mixamorig[0-9]*|[mf]_avg)[\W_]+", re.I)
 
 
 def house_names(names: Sequence[str], parents: Sequence[int], path: Path) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 ``keypoints`` are x, y and v per joint (v: 0 absent, 1 hidden, 2 visible in annotations; the score in results), or
 MMPose's pairs with ``keypoint_scores`` beside them. 17 joints, or more of which the first 17 are COCO's (Halpe's 26 and
-136, COCO-WholeBody's 133). Other names of joints, as PoseTrack has, are taken by name from ``categories``.
+136, COCO-WholeBody's 133). Where a file lists its joints in another order, as PoseTrack does, they are taken by name.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def _annotated(content: Mapping[str, Any], path: Path, name: str) -> list[Poses]
     if not images:
         raise Refused(path, "D04", "found no image, expected at least one")
     persons = [one for one in persons if isinstance(one, Mapping) and "keypoints" in one]
-    order = _order(content.get("categories"), path)
+    kinds = [one for one in content.get("categories") or () if isinstance(one, Mapping) and one.get("keypoints")]
+    order = _order(kinds[0]["keypoints"] if kinds else (), path)
     hidden = _has_hidden(persons, path)
     found = defaultdict[Any, list[Detection]](list)
     for one in persons:
@@ -98,15 +99,14 @@ def _has_hidden(persons: Sequence[Mapping[str, Any]], path: Path) -> bool:
     return values <= {0.0, 1.0, 2.0} and 2.0 in values
 
 
-def _order(categories: Any, path: Path) -> NDArray[np.int64] | None:
-    """Where each joint of COCO lies in the file, -1 where it has none; None for COCO's own order."""
-    listed = [one["keypoints"] for one in categories or () if isinstance(one, Mapping) and one.get("keypoints")]
-    if not listed or len(listed[0]) in COCO_FIRST[1:]:
+def _order(listed: Sequence[Any], path: Path) -> NDArray[np.int64] | None:
+    """Where each joint of COCO lies among those listed, -1 where nowhere; None for COCO's own order, or no list."""
+    if not listed or len(listed) in COCO_FIRST[1:]:
         return None
-    names = [_house(str(name)) for name in listed[0]]
+    names = [_house(str(name)) for name in listed]
     order = np.array([names.index(joint) if joint in names else -1 for joint in skeleton.layout(LAYOUT).joints])
     if (order >= 0).sum() < _LEAST:
-        raise Refused(path, "D24", f"found the joints {', '.join(map(str, listed[0]))}, expected COCO's")
+        raise Refused(path, "D24", f"found the joints {', '.join(map(str, listed))}, expected COCO's")
     return order
 
 
@@ -118,6 +118,8 @@ def _house(name: str) -> str:
 
 def _mmpose_clip(content: Mapping[str, Any], path: Path, name: str) -> Poses:
     """One clip of MMPose's ``instance_info``: frames with ``frame_id``, each with its instances."""
+    names = (content.get("meta_info") or {}).get("keypoint_id2name") or {}
+    order = _order([names[number] for number in sorted(names, key=int)] if isinstance(names, Mapping) else names, path)
     numbered = defaultdict[int, list[Detection]](list)
     for frame in content["instance_info"]:
         if not isinstance(frame, Mapping) or not isinstance(frame.get("instances"), list):
@@ -130,7 +132,7 @@ def _mmpose_clip(content: Mapping[str, Any], path: Path, name: str) -> Poses:
             scores = numbers(one["keypoint_scores"], path, "keypoint_scores")
             if scores.shape != points.shape[:1]:
                 raise Refused(path, "D30", f"found {len(scores)} scores for {len(points)} keypoints, expected one each")
-            persons.append(_detection(points, confidence(scores), path, _id(one, "track_id")))
+            persons.append(_detection(points, confidence(scores), path, _id(one, "track_id"), order))
     return image_clip(name, timeline(numbered, path), path, layout=LAYOUT)
 
 

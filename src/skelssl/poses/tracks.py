@@ -26,8 +26,8 @@ class Detection:
 
 @dataclass(slots=True)
 class _Track:
+    last: Detection
     detections: dict[int, Detection] = field(default_factory=dict)  # by frame
-    last: Detection | None = None
 
     def add(self, frame: int, detection: Detection) -> None:
         self.detections[frame] = self.last = detection
@@ -80,7 +80,7 @@ def _by_id(frames: Frames, path: Path) -> list[_Track]:
     tracks = dict[Hashable, _Track]()
     for frame, detections in enumerate(frames):
         for detection in (d for d in detections if d.seen.any()):
-            track = tracks.setdefault(detection.id, _Track())
+            track = tracks.setdefault(detection.id, _Track(detection))
             if frame in track.detections:
                 raise Refused(path, "D24", f"found person {detection.id} twice in frame {frame}, expected once")
             track.add(frame, detection)
@@ -91,31 +91,49 @@ def _by_distance(frames: Frames) -> list[_Track]:
     tracks = list[_Track]()
     for frame, detections in enumerate(frames):
         new = [detection for detection in detections if detection.seen.any()]
-        near = [
-            (moved, t, d)
-            for t, track in enumerate(tracks)
-            for d, detection in enumerate(new)
-            if track.last and (moved := _moved(track.last, detection)) < 1
-        ]
-        taken, placed = set[int](), set[int]()
-        for _, t, d in sorted(near):
-            if t not in taken and d not in placed:
-                tracks[t].add(frame, new[d])
-                taken.add(t)
-                placed.add(d)
-        for detection in (detection for d, detection in enumerate(new) if d not in placed):
-            track = _Track()
-            track.add(frame, detection)
-            tracks.append(track)
+        belongs = _pairs([track.last for track in tracks], new)
+        for d, detection in enumerate(new):
+            if d not in belongs:
+                tracks.append(_Track(detection))
+            tracks[belongs.get(d, -1)].add(frame, detection)
     return tracks
 
 
-def _moved(a: Detection, b: Detection) -> float:
-    """How far the joints seen in both lie apart on average, in sizes of the body; infinite without such joints."""
-    both = (a.seen > 0) & (b.seen > 0)
-    if not both.any():
-        return float("inf")
-    one, two = ((d.x if d.place is None else d.place)[both] for d in (a, b))
-    size = max(float(np.linalg.norm(np.ptp(points, axis=0))) for points in (one, two))
-    apart = float(np.linalg.norm(one - two, axis=1).mean())
-    return apart / size if size else float(apart > 0)
+def _pairs(last: Sequence[Detection], new: Sequence[Detection]) -> dict[int, int]:
+    """Which of the last poses each new one continues, the nearest pair first; those that continue none are absent."""
+    pairs = dict[int, int]()
+    if last and new:
+        moved = _moved(last, new)
+        for t, d in zip(*np.unravel_index(np.argsort(moved, axis=None, kind="stable"), moved.shape), strict=True):
+            if not moved[t, d] < 1:
+                break
+            if d not in pairs and t not in pairs.values():
+                pairs[int(d)] = int(t)
+    return pairs
+
+
+def _moved(last: Sequence[Detection], new: Sequence[Detection]) -> NDArray[np.float64]:
+    """(K, D) how far the joints seen in both lie apart on average, in sizes of the larger body; inf without any."""
+    (a, seen_a), (b, seen_b) = _stacked(last), _stacked(new)
+    both = seen_a[:, None] & seen_b[None]
+    apart = np.linalg.norm(a[:, None] - b[None], axis=-1)
+    mean = np.where(both, apart, 0).sum(-1) / np.maximum(both.sum(-1), 1)
+    size = np.maximum(_sizes(a, seen_a)[:, None], _sizes(b, seen_b)[None])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(mean > 0, mean / size, 0)
+    moved: NDArray[np.float64] = np.where(both.any(-1), share, np.inf)
+    return moved
+
+
+def _stacked(detections: Sequence[Detection]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Where they are, (N, V, C), and which joints are seen, (N, V)."""
+    places = np.stack([d.x if d.place is None else d.place for d in detections]).astype(np.float64)
+    return places, np.stack([d.seen > 0 for d in detections])
+
+
+def _sizes(x: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(N,) diagonals of the boxes around the seen joints; each body has some."""
+    there = seen[..., None]
+    box = np.where(there, x, -np.inf).max(1) - np.where(there, x, np.inf).min(1)
+    sizes: NDArray[np.float64] = np.linalg.norm(box, axis=-1)
+    return sizes
