@@ -41,7 +41,7 @@ def page() -> str:
              ""]  # fmt: skip
     lines += ["## Commands", ""]
     for name in COMMANDS:
-        lines += [f"### `python -m skelssl.{name}`", "", *_file(folder / f"{name}.yaml", "")]
+        lines += [f"### `skelssl {name}`", "", *_file(folder / f"{name}.yaml", "")]
     for group, about in GROUPS.items():
         lines += [f"## {group}", "", about, ""]
         for path in sorted((folder / group).rglob("*.yaml")):

@@ -83,7 +83,7 @@ def leaves(value: object, prefix: str) -> set[str]:
 def test_every_key_is_in_the_reference(path: Path, reference: str) -> None:
     own = path.relative_to(config_dir()).with_suffix("").as_posix()
     group, _, name = own.partition("/")
-    title = f"### `{group}={name}`" if name else f"### `python -m skelssl.{group}`"
+    title = f"### `{group}={name}`" if name else f"### `skelssl {group}`"
     section = reference.split(title + "\n")[1].split("\n### ")[0]
     found = set(re.findall(r"^\| `([^`]+)`", section, re.MULTILINE))
     text = path.read_text("utf-8")
