@@ -82,14 +82,15 @@ def plain_docstring(app: Sphinx, what: str, name: str, obj: object, options: obj
 
 
 def awaited_pages(app: Sphinx, docname: str, source: list[str]) -> None:
-    """``name?`` in a table of contents is a page that may not be there yet; one without a place is an error."""
+    """``name?`` in the index is a page that may not be there yet, or ``name*?`` several; one without a place is an
+    error.
+    """
 
-    def entry(match: re.Match[str]) -> str:
-        there = (Path(app.srcdir) / f"{match[1]}.md").exists()
-        return f"{match[1]}\n" if there else ""
+    def entries(match: re.Match[str]) -> str:
+        return "".join(f"{path.stem}\n" for path in sorted(Path(app.srcdir).glob(f"{match[1]}.md")))
 
     if docname == "index":
-        source[0] = re.sub(r"^(\w+)\?\n", entry, source[0], flags=re.MULTILINE)
+        source[0] = re.sub(r"^([\w*]+)\?\n", entries, source[0], flags=re.MULTILINE)
 
 
 def mathml(writer: Any, node: nodes.math | nodes.math_block) -> None:
