@@ -82,6 +82,8 @@ def measure(name: str, options: Options) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         case = Case(name, options, Path(folder))
         found: dict[str, Any] = {"method": name, "batch": case.batch, "agreement": check_agreement(case)}
+        if options.memory:  # before this process holds both forms
+            found["memory"] = {form: in_child(peak, name, form, options) for form in FORMS}
         method = method_of(case.config)
         forms = {form: case.form(form, method) for form in FORMS}
         asked = {form: ask(case, forms[form]) for form in FORMS}
@@ -91,8 +93,6 @@ def measure(name: str, options: Options) -> dict[str, Any]:
             found["compiled"] = under_compile(case, method, options.rounds)
         if options.device.startswith("cuda"):
             found["kernels"] = kernels(case, forms["ours"])
-    if options.memory:
-        found["memory"] = {form: in_child(peak, name, form, options) for form in FORMS}
     return found
 
 

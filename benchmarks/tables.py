@@ -1,37 +1,40 @@
 """Markdown of a result of the suite: ``python -m benchmarks.tables benchmarks/results/FILE.json``.
 
-With ``--into DOC.md`` the tables replace what stands there between the two marks, so that no figure is typed by hand.
+``--into DOC.md`` fills a document instead, so that no figure is typed by hand: the tables of a result stand there
+between ``<!-- tables: FILE.json -->`` (or ``FILE.json, Title``, for some of them) and ``<!-- end of tables -->``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 FORMS = ("straightforward", "ours")
-BEGIN, END = "<!-- tables: {} -->", "<!-- end of tables -->"
+END = "<!-- end of tables -->"
+MARKS = re.compile(rf"(<!-- tables: ([^,\n]+?)(?:, ([^\n]+?))? -->\n).*?({END})", re.DOTALL)
 BOUND = 0.25  # less than this share of a part's time explained by any of the three: something else
 GIB, MIB = 2**30, 2**20
 
 
-def markdown(found: dict[str, Any]) -> str:
-    """All tables of a result."""
-    parts = [facts(found["about"])]
+def markdown(found: dict[str, Any], titles: Collection[str] = ()) -> str:
+    """The tables of a result, or those under ``titles`` alone; the machine stands before them."""
+    sections: dict[str, str] = {}
     if methods := found.get("methods"):
-        parts += ["### Steps", steps(methods), memory(methods), "### Parts of a step", by_part(methods)]
-        parts += ["### Where the remaining time goes", remaining(methods, found["about"]["rates"])]
-        for title, text in (("### Under `torch.compile`", compiled(methods)), ("### Kernels", kernels(methods))):
-            parts += [title, text] if text else []
-    if "data" in found:
-        parts += ["### Input, one worker on one core", data(found["data"])]
-    if "linear" in found:
-        parts += ["### Linear evaluation", linear(found["linear"])]
-    if "cost" in found:
-        parts += ["### Cost over size", cost(found["cost"])]
-    return "\n\n".join(part for part in parts if part)
+        sections["Steps"] = "\n\n".join(text for text in (steps(methods), memory(methods)) if text)
+        sections["Parts of a step"] = by_part(methods)
+        sections["Where the remaining time goes"] = remaining(methods, found["about"]["rates"])
+        sections["Under torch.compile"] = compiled(methods)
+        sections["Kernels"] = kernels(methods)
+    for key, title, text in (("data", "Input, one worker on one core", data),
+                             ("linear", "Linear evaluation", linear), ("cost", "Cost over size", cost)):  # fmt: skip
+        if key in found:
+            sections[title] = text(found[key])
+    chosen = {title: text for title, text in sections.items() if text and (not titles or title in titles)}
+    return "\n\n".join([facts(found["about"]), *(f"### {title}\n\n{text}" for title, text in chosen.items())])
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], left: int = 1) -> str:
@@ -188,29 +191,33 @@ def cost(found: dict[str, Any]) -> str:
             pairs = ", ".join(f"{x:g}: {short(y)}" for x, y in zip(curve["x"], curve["seconds"], strict=True))
             low, high = curve["range"]
             rows.append([f"`{name}`", axis, f"{curve['exponent']:.2f} ({low:.2f} to {high:.2f})", pairs])
-    return table(["method", "over", "exponent", "seconds of a step"], rows, left=2)
+    figure = "![Seconds of a step over each of its sizes, one line for each method](figures/cost.svg)"
+    return figure + "\n\n" + table(["method", "over", "exponent", "seconds of a step"], rows, left=2)
 
 
-def insert(text: str, path: Path, doc: str) -> str:
-    """``doc`` with ``text`` between the marks of ``path``; raises SystemExit where they are missing."""
-    begin = BEGIN.format(path.as_posix())
-    before, mark, rest = doc.partition(begin)
-    _, end, after = rest.partition(END)
-    if not mark or not end:
-        raise SystemExit(f"found no lines {begin} and {END}, expected both")
-    return f"{before}{begin}\n\n{text}\n\n{END}{after}"
+def filled(doc: str, root: Path) -> str:
+    """``doc`` with the tables of every result under ``root`` that it has marks for; those without a file stay empty."""
+
+    def tables(mark: re.Match[str]) -> str:
+        path, titles = root / mark[2], (mark[3] or "").split(", ") if mark[3] else ()
+        text = f"\n{markdown(json.loads(path.read_text('utf-8')), titles)}\n\n" if path.exists() else ""
+        return f"{mark[1]}{text}{mark[4]}"
+
+    return MARKS.sub(tables, doc)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path)
+    parser.add_argument("results", type=Path, nargs="?")
     parser.add_argument("--into", type=Path)
     options = parser.parse_args()
-    text = markdown(json.loads(options.results.read_text()))
+    if (options.results is None) == (options.into is None):
+        parser.error("expected either a result or --into with a document")
     if options.into is None:
-        print(text)
+        print(markdown(json.loads(options.results.read_text("utf-8"))))
     else:
-        options.into.write_text(insert(text, options.results, options.into.read_text()))
+        root = Path(__file__).parents[1]
+        options.into.write_text(filled(options.into.read_text("utf-8"), root), "utf-8")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ smartquotes = False
 extensions = ["myst_parser", "sphinx.ext.autodoc", "site_pages"]
 exclude_patterns = ["_build", "_ext"]
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = "skelssl"
 html_show_copyright = False
 

@@ -245,6 +245,29 @@ def test_mistakes(run, data_root, tmp_path):
         ask(data_root, folder, "ratio=[]", protocol="semi")
 
 
+def test_cached_crops_of_a_view_without_chance_change_nothing_but_the_setting(run, data_root):
+    _, folder = run
+    limit = ("limit.epochs=2", "limit.clips=2")
+    (plain,), (cached,) = (ask(data_root, folder, *limit, *more, protocol="linear") for more in ((), ("crops=1",)))
+    assert cached["setting"] == "1 cached crops a training clip, 2 clips a class, 2 probe epochs"
+    assert plain["setting"] == "2 clips a class, 2 probe epochs"
+    assert "passes" not in plain["recipe"]
+    assert cached["recipe"] == plain["recipe"] | {"passes": 1}
+    found = {path.parent: read_json(path) for path in folder.glob("eval/linear/*/result.json")}
+    homes = [next(home for home, result in found.items() if result == one) for one in (plain, cached)]
+    assert np.array_equal(*(np.load(home / "scores.npz")["logits"] for home in homes))
+
+
+def test_cached_crops_that_cannot_be(run, data_root):
+    _, folder = run
+    with pytest.raises(UserError, match="crops: found 0, expected null or a whole number of at least 1"):
+        ask(data_root, folder, "crops=0", protocol="linear")
+    with pytest.raises(UserError, match="crops: found 2, expected null: this probe sees training clips as the test"):
+        ask(data_root, folder, "crops=2", "mode=clean", protocol="linear")
+    with pytest.raises(UserError, match="crops: found 2, expected null: there is no crops in knn"):
+        ask(data_root, folder, "crops=2")
+
+
 @pytest.mark.parametrize("suite", ["[suite]", "[fusion]", "[transfer]"])
 def test_a_suite_holds_protocols_of_one_run(run, data_root, suite):
     with pytest.raises(UserError, match=f"suite: found {suite[1:-1]}, expected protocols of one run on its own data"):

@@ -93,6 +93,6 @@ def reconstruction(prediction: Tensor, x: Tensor, patch: int, mask: Tensor) -> T
 
 def contrast(encoded: Tensor, k: int) -> Tensor:
     a, b, c = encoded[:, :k].mean(1), encoded[:, k:].mean(1), encoded.mean(1)
-    eye = torch.eye(len(a), dtype=a.dtype)
+    eye = torch.eye(len(a), dtype=a.dtype, device=a.device)
     pairs = ((b, c), (a, c), (a, b))
     return torch.stack([(torch.softmax(p @ q.T, dim=1) - eye).square().mean() for p, q in pairs]).sum()

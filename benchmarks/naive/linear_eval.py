@@ -47,6 +47,9 @@ def linear_evaluation(
             optimizer.step()
             torch.set_num_threads(threads)
         with torch.no_grad():
-            logits = head(torch.cat([encoder(clips) for clips in test.split(batch)]))
+            features = torch.cat([encoder(clips) for clips in test.split(batch)])
+            torch.set_num_threads(1)
+            logits = head(features)
+            torch.set_num_threads(threads)
         best = max(best, float((logits.argmax(1) == answer).double().mean()))
     return Evaluated(head.weight.detach(), head.bias.detach(), logits, best)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import api_pages
 import config_pages
 import published_tables
 from docutils import nodes
 from docutils.statemachine import StringList
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -82,8 +84,17 @@ def awaited_pages(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = re.sub(r"^(\w+)\?\n", entry, source[0], flags=re.MULTILINE)
 
 
+def mathml(writer: Any, node: nodes.math | nodes.math_block) -> None:
+    """Equations as MathML, which browsers set by themselves: no page needs a network."""
+    text, inline = node.astext(), isinstance(node, nodes.math)
+    found = tex2mathml(text, as_block=not inline)
+    writer.body.append(found if inline else f'<div style="margin: 1em 0">{found}</div>')
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Registers everything with Sphinx."""
+    app.add_html_math_renderer("mathml", (mathml, None), (mathml, None))
     app.connect("builder-inited", write_pages)
     app.connect("source-read", awaited_pages)
     app.connect("autodoc-process-docstring", plain_docstring)

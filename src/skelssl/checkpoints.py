@@ -37,6 +37,7 @@ def save_encoders(
         about = {
             "format": FORMAT, "method": method["name"], "dataset": config["dataset"]["name"],
             "stream": config["stream"], "seed": config["seed"], "layout": config["dataset"]["layout"],
+            "coordinates": config["dataset"].get("coordinates", "xyz"),
             "setting": getattr(encoder, "setting", None), "encoder": _block(method["encoder"], encoders, name),
             "recipe": method["recipe"],
             "view": method["view"], "probe": method["probe"], "data_fingerprint": fingerprint,
@@ -73,7 +74,8 @@ def load_encoder(
     all of them with ``concat_l2``: their features, each of length 1, side by side.
     ``overrides`` replace arguments of the encoder (``hidden=64``); the views of a file from elsewhere follow them
     (``frames=120``) where ``method`` does not give them. The module carries ``recipe`` (dict), ``view``
-    (``probe`` and ``test`` views by name), ``layout`` (Layout), ``probe`` (recipes of the protocols) and ``about``.
+    (``probe`` and ``test`` views by name), ``layout`` (Layout), ``coordinates`` (xyz or xyc), ``probe`` (recipes of the
+    protocols) and ``about``.
     Raises UserError for a file of another format or shape, and for a module outside skelssl and ``trust``.
     """
     path = Path(path)
@@ -91,7 +93,8 @@ def build_encoder(about: Mapping[str, Any], trust: Collection[str] = ()) -> nn.M
     """The encoder that ``config.json`` describes, freshly drawn from torch's generator."""
     encoder = _build(about["encoder"], trust)
     attributes = {
-        "recipe": about["recipe"], "layout": layout(about["layout"]), "probe": about["probe"], "about": dict(about),
+        "recipe": about["recipe"], "layout": layout(about["layout"]),
+        "coordinates": about.get("coordinates", "xyz"), "probe": about["probe"], "about": dict(about),
         "view": {name: _build(about["view"][name], trust) for name in ("probe", "test")},
     }  # fmt: skip
     for name, value in attributes.items():
@@ -299,7 +302,7 @@ def foreign_about(
     assert isinstance(plain, dict)
     keep = {key: plain[key] for key in ("encoder", "recipe", "view", "probe")}
     return {"format": FORMAT, "method": method, "dataset": None, "stream": stream, "seed": 0, "layout": body,
-            "data_fingerprint": None, **keep}  # fmt: skip
+            "coordinates": "xyz", "data_fingerprint": None, **keep}  # fmt: skip
 
 
 def weights_files(path: Path, representation: str | None = None) -> list[Path]:

@@ -30,7 +30,7 @@ VISIBLE = 0.01  # metres
 PERSONS = "first person", "second person"
 
 
-def recorded(clip: RawClip) -> PlayerClip:
+def recorded(clip: RawClip, *, flat: bool = False) -> PlayerClip:
     """All bodies in the order in which the file first names them, each with its id."""
     ids, first, body = np.unique(clip.body_id, return_index=True, return_inverse=True)
     order = np.argsort(first)
@@ -38,7 +38,7 @@ def recorded(clip: RawClip) -> PlayerClip:
     x[np.repeat(np.arange(clip.n_frames), np.diff(clip.frame_ptr)), np.argsort(order)[body]] = clip.bodies
     listed = clip.form in SERVES  # by place alone
     names = [str(i) if clip.form == RAW else f"place {i + 1}" if listed else PERSONS[i] for i in ids[order]]
-    return _player("recorded", x, bodies=names, note=f"{clip.n_frames} frames")
+    return _player("recorded", x, flat=flat, bodies=names, note=f"{clip.n_frames} frames")
 
 
 def under_recipes(clip: RawClip, layout: str, dataset: Mapping[str, Any]) -> tuple[list[PlayerClip], dict[str, str]]:
@@ -59,7 +59,8 @@ def under_recipes(clip: RawClip, layout: str, dataset: Mapping[str, Any]) -> tup
                 reasons[faithful] = str(error)
         if len(made) == 2 and not differ(made[True], made[False]):
             del made[False]
-        shown += [_player(_title(name, f), x, bodies=PERSONS, note=f"{len(x)} frames") for f, x in made.items()]
+        look: dict[str, Any] = {"flat": dataset.get("coordinates") == "xyc", "bodies": PERSONS}
+        shown += [_player(_title(name, f), x, note=f"{len(x)} frames", **look) for f, x in made.items()]
         same = len(set(reasons.values())) < len(reasons)
         refused |= {name if same else _title(name, f): why for f, why in reasons.items()}
     return shown, refused
@@ -71,7 +72,7 @@ def _title(name: str, faithful: bool) -> str:
 
 def under_recipe(clip: RawClip, recipe: RecipeConfig, layout: str) -> NDArray[np.float32]:
     """(T, M, V, 3) as the recipe's store would hold the clip; raises EmptyClip or UserError where it would not."""
-    recipe.check_form(clip.form, {}, clip.name)
+    recipe.check_form(clip.form, {"coordinates": recipe.coordinates}, clip.name)
     return recipe.apply(clip, recipe.build(layout))
 
 
@@ -88,12 +89,13 @@ class Drawer:
     run: Path | None = None
 
     @classmethod
-    def read(cls, config: DictConfig, layout: str) -> Drawer:
+    def read(cls, config: DictConfig, layout: str, coordinates: str = "xyz") -> Drawer:
         """What ``checkpoint``, else ``method``, names; raises UserError for a path that is no finished run on this
-        layout, and for modules of strangers.
+        layout and these coordinates, and for modules of strangers.
         """
         if config.checkpoint is None:
             OmegaConf.update(config, "dataset.layout", layout, force_add=True)
+            OmegaConf.update(config, "dataset.coordinates", coordinates, force_add=True)
             return cls({"method": OmegaConf.to_container(config.method, resolve=True), "seed": config.seed})
         run = Path(config.checkpoint).expanduser()
         if not (run / "run.json").exists():
@@ -101,6 +103,8 @@ class Drawer:
         saved = load_config(run)
         if (own := saved["dataset"]["layout"]) != layout:
             raise UserError(f"checkpoint: found a run on layout {own}, expected one on {layout}, which the clip has")
+        if (own := saved["dataset"].get("coordinates", "xyz")) != coordinates:
+            raise UserError(f"checkpoint: found a run on {own}, expected one on {coordinates}, which the clip has")
         return cls(saved, run)
 
     def build(self) -> Method:
@@ -123,7 +127,8 @@ def drawn(clip: RawClip, layout: str, drawer: Drawer, draws: int, seed: int) -> 
     from skelssl.methods.base import Method
 
     method = drawer.config["method"]
-    x = under_recipe(clip, RecipeConfig.parse(method["recipe"]), layout)
+    recipe = RecipeConfig.parse(method["recipe"])
+    x = under_recipe(clip, recipe, layout)
     whole = torch.from_numpy(np.ascontiguousarray(x))[None].permute(0, 4, 1, 3, 2)  # (1, 3, T, V, M)
     one = torch.zeros(1, dtype=torch.int64)
     batch = Batch(x=whole, frames=one + len(x), label=one + clip.label, index=one)
@@ -131,13 +136,13 @@ def drawn(clip: RawClip, layout: str, drawer: Drawer, draws: int, seed: int) -> 
     view, dice = instantiate(block, _convert_="all"), torch.Generator().manual_seed(seed)
     shown = torch.cat([view(batch, dice) for _ in range(draws)])[:draws]
     views = [
-        _player(f"draw {i + 1}", draw.permute(1, 3, 2, 0).numpy(), note=f"{draw.shape[1]} frames")
+        positioned(f"draw {i + 1}", draw[None], flat=recipe.flat, note=f"{draw.shape[1]} frames")
         for i, draw in enumerate(shown)
     ]
     target: Any = get_class(method["_target_"])
     if target.show is Method.show:  # it has no masks to show
         return views, []
-    return views, masked(drawer.build().show(whole, dice), whole)
+    return views, masked(drawer.build().show(whole, dice), whole, flat=recipe.flat)
 
 
 def masked(shown: Sequence[Shown], x: Tensor, *, flat: bool = False) -> list[PlayerClip]:
@@ -176,5 +181,8 @@ def mapped(features: Features, store: RecipeStore) -> tuple[Embedding, float]:
     return Embedding(xy, features.label.numpy(), [store.names[i] for i in rows], **facts), share
 
 
-def _player(title: str, x: NDArray[np.floating[Any]], **more: Any) -> PlayerClip:
-    return PlayerClip(title, np.moveaxis(x, 1, 3), **more)  # (T, M, V, 3) -> (T, V, 3, M)
+def _player(title: str, x: NDArray[np.float32], *, flat: bool, **more: Any) -> PlayerClip:
+    """A figure of positions (T, M, V, 3); ``flat`` as in `positioned`."""
+    import torch
+
+    return positioned(title, torch.from_numpy(np.ascontiguousarray(x))[None].permute(0, 4, 1, 3, 2), flat=flat, **more)

@@ -29,6 +29,7 @@ from skelssl.data.files import read_json
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.entry import config_dir, run_hydra
 from skelssl.errors import UserError
+from skelssl.heap import keep_pages
 from skelssl.probes import setting, tasks
 from skelssl.protocols.cost import Cost, cost
 from skelssl.protocols.features import PRECISIONS
@@ -94,6 +95,7 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
     ``config`` is a resolved ``evaluate.yaml``, a protocol a resolved ``conf/protocol/<name>.yaml``.
     """
     check(config)
+    keep_pages()
     path = run_of(Path(config["checkpoint"]))
     encoder, data = opened(config, path)
     about: dict[str, Any] = encoder.about  # type: ignore[assignment]

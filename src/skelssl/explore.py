@@ -48,6 +48,7 @@ class Found:
     clip: RawClip
     layout: str  # name or path, as the store has it
     facts: list[tuple[str, str]]
+    coordinates: str = "xyz"  # xyc: clips in the plane of an image
 
 
 def main() -> None:
@@ -146,7 +147,8 @@ def find(store: ParsedStore, name: str) -> Found:
              for split, sides in read_splits(store.folder.parent / "splits").items()}  # fmt: skip
     facts = facts_of(clip, store.class_names[clip.label])
     facts += [(f"split {split}", side) for split, side in sides.items()]
-    return Found(clip, store.layout, [*facts, ("same content as", ", ".join(same) or "no other clip")])
+    facts += [("same content as", ", ".join(same) or "no other clip")]
+    return Found(clip, store.layout, facts, store.coordinates)
 
 
 def _why_not(store: ParsedStore, name: str, report: Mapping[str, Any]) -> str:
@@ -184,8 +186,9 @@ def _form(form: str) -> str:
 
 def show_clip(found: Found, path: Path, config: DictConfig, dataset: str) -> None:
     """Writes the page of one clip: as recorded, under each recipe, and as training draws it."""
-    drawer = Drawer.read(config, found.layout)
-    recipes, refused = under_recipes(found.clip, found.layout, config.dataset)
+    drawer = Drawer.read(config, found.layout, found.coordinates)
+    dataset_block = {**config.dataset, "coordinates": found.coordinates}
+    recipes, refused = under_recipes(found.clip, found.layout, dataset_block)
     views: list[PlayerClip] = []
     masks: list[PlayerClip] = []
     try:
@@ -198,7 +201,7 @@ def show_clip(found: Found, path: Path, config: DictConfig, dataset: str) -> Non
         subtitle=f"{dict(found.facts)['class']}, {found.clip.n_frames} frames, {dataset}",
         layout=layout(found.layout),
         facts=found.facts,
-        recorded=recorded(found.clip),
+        recorded=recorded(found.clip, flat=found.coordinates == "xyc"),
         recipes=recipes,
         views=views,
         masks=masks,

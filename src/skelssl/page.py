@@ -42,7 +42,8 @@ def raw_floors(data: Dataset) -> dict[str, float]:
     sides = []
     for rows in (data.train, data.test):
         batch = data.store.gather(rows)
-        sides += [raw_features(batch.x, batch.frames, body=data.store.layout), batch.label]
+        features = raw_features(batch.x, batch.frames, body=data.store.layout, coordinates=data.store.coordinates)
+        sides += [features, batch.label]
     floors = {"knn": raw_one_nn(*sides)}
     return floors | ({"linear": raw_ridge(*sides)} if len(data.train) <= RIDGE_CLIPS else {})
 

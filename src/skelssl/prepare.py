@@ -18,7 +18,7 @@ from skelssl.data.archives import unpacked
 from skelssl.data.imports import imported
 from skelssl.data.prepare import parsed_folder, prepare, split_paths
 from skelssl.data.recipes import RecipeConfig
-from skelssl.data.source import Source
+from skelssl.data.source import Source, coordinates_of
 from skelssl.entry import run_hydra
 from skelssl.errors import UserError
 
@@ -31,6 +31,7 @@ def main() -> None:
 def run(config: DictConfig) -> None:
     """Parses, writes the splits, derives the recipe stores asked for; with ``verify`` checks what is prepared."""
     source: Source = instantiate(config.dataset.source, _convert_="all")
+    coordinates_of(source, config.dataset)
     raw, foreign = split_paths(config.raw), split_paths(config["import"])
     if raw and foreign:
         raise UserError(f"import={foreign[0]}: found raw={raw[0]} as well, expected one of the two")

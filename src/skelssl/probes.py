@@ -14,7 +14,8 @@ from skelssl.published import departures
 from skelssl.runs import resolved
 
 NEIGHBOURS = ("k", "temperature", "autoencoder")
-CHANGES = ("ratio", "select", *NEIGHBOURS, "weights")  # keys of evaluate.yaml that replace one of a recipe
+CHANGES = ("ratio", "select", *NEIGHBOURS, "weights", "crops")  # keys of evaluate.yaml that replace one of a recipe
+CALLED = {"crops": "passes"}  # where the recipe has another name for it
 USUAL = ("linear", "knn")  # the suite of a method that names none
 ALONE = ("fusion", "transfer")  # they need several runs, or another dataset
 
@@ -51,7 +52,7 @@ def tasks(config: Block, protocols: Sequence[Block], about: Block) -> list[Task]
     members = [member for protocol in protocols for member in _members(protocol, about)]
     found = [Task(member, recipe) for member in members for recipe in probe_recipes(config, member, about)]
     for key in CHANGES:
-        if config[key] is not None and not any(key in _leaf(task.recipe) for task in found):
+        if config[key] is not None and not any(CALLED.get(key, key) in _leaf(task.recipe) for task in found):
             names = ", ".join(dict.fromkeys(task.protocol["name"] for task in found))
             raise UserError(f"{key}: found {config[key]!r}, expected null: there is no {key} in {names}")
     return found
@@ -95,6 +96,8 @@ def probe_recipe(config: Block, protocol: Block, about: Block) -> dict[str, Any]
     recipe = dict(published or protocol["recipe"])
     given = {key: config[key] for key in NEIGHBOURS if key in protocol["recipe"] and config[key] is not None}
     recipe |= given
+    if protocol["name"] == "linear" and config["crops"] is not None:
+        recipe["passes"] = _crops(config["crops"], recipe)
     if config["mode"] == "clean" and protocol.get("choose"):
         recipe["choose"] = {key: values for key, values in protocol["choose"].items() if key not in given}
     if "of" in protocol:
@@ -106,6 +109,17 @@ def probe_recipe(config: Block, protocol: Block, about: Block) -> dict[str, Any]
         if "warmup_epochs" in recipe:
             recipe["warmup_epochs"] = min(recipe["warmup_epochs"], recipe["epochs"] - 1)
     return recipe
+
+
+def _crops(found: Any, recipe: Block) -> int:
+    """How often training clips are encoded; raises UserError for no such number, and where they are not cropped."""
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise UserError(f"crops: found {found!r}, expected null or a whole number of at least 1")
+    if recipe.get("view") == "test":
+        raise UserError(
+            f"crops: found {found}, expected null: this probe sees training clips as the test clips are seen"
+        )
+    return found
 
 
 def _published(config: Block, protocol: Block, about: Block) -> Block | None:
@@ -161,7 +175,9 @@ def _lost(recipe: Block) -> list[str]:
 
 
 def _changed(config: Block, recipe: Block) -> list[str]:
-    return [f"{key} {config[key]}" for key in NEIGHBOURS if config[key] is not None and key in _leaf(recipe)]
+    leaf = _leaf(recipe)
+    cached = [f"{config['crops']} cached crops a training clip"] if config["crops"] and "passes" in leaf else []
+    return [f"{key} {config[key]}" for key in NEIGHBOURS if config[key] is not None and key in leaf] + cached
 
 
 def _leaf(recipe: Block) -> Block:

@@ -26,6 +26,9 @@ MACHINE_KEYS = (
     "method.loader.prefetch", "method.loader.workers",
 )  # fmt: skip
 
+# Keys that came after the first runs, with what goes without saying: a run of before is still the same run.
+LATER = {"coordinates": "xyz"}
+
 ENTRIES = {
     "config.yaml",
     "metrics.csv",
@@ -51,6 +54,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted key -> value of everything that decides the result."""
     flat = dict(_flatten(config))
     kept = {k: v for k, v in sorted(flat.items()) if not any(k == m or k.startswith(m + ".") for m in MACHINE_KEYS)}
+    kept = {k: v for k, v in kept.items() if (k.rpartition(".")[2], v) not in LATER.items()}
     kept["resume"] = _content(kept.get("resume"))
     return kept
 

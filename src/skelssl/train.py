@@ -45,6 +45,7 @@ from skelssl.data.module import Dataset, SkeletonData
 from skelssl.entry import run_hydra
 from skelssl.errors import Stopped, UserError
 from skelssl.evaluate import evaluate_run
+from skelssl.heap import keep_pages
 from skelssl.launch import Place, joined, place, ranks_wanted, supervise
 from skelssl.methods.base import Method
 from skelssl.parallel import convert, on_first
@@ -145,6 +146,7 @@ def run(
 ) -> None:
     """Trains ``config`` in its folder to the end, as one process or as rank ``here`` of several."""
     _quiet()
+    keep_pages()
     method, data = build_method(config), build_data(config)
     with contextlib.redirect_stdout(io.StringIO()):  # what it has to say was said when the data was checked
         dataset = data.dataset

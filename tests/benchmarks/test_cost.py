@@ -11,6 +11,9 @@ import torch
 
 from benchmarks import cost, tables
 from benchmarks.suite import METHODS
+from tests.benchmarks.conftest import Run
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_exponent_of_a_power_law_with_a_constant() -> None:
@@ -40,14 +43,21 @@ def test_every_axis_of_every_method(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 2 * 19
 
 
-def test_tables_go_where_a_document_wants_them(tmp_path: Path) -> None:
-    path = Path("results/one.json")
-    doc = "before\n<!-- tables: results/one.json -->\nold\n<!-- end of tables -->\nafter\n"
-    new = tables.insert("| a |", path, doc)
-    assert new == "before\n<!-- tables: results/one.json -->\n\n| a |\n\n<!-- end of tables -->\nafter\n"
-    assert tables.insert("| a |", path, new) == new
-    with pytest.raises(SystemExit, match="found no lines"):
-        tables.insert("", path, "nothing")
+def test_tables_go_where_a_document_wants_them(small: Run, tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_text(json.dumps(small.result))
+    marks = "<!-- tables: one.json, Linear evaluation -->\nold\n<!-- end of tables -->"
+    doc = f"before\n{marks}\nbetween\n<!-- tables: none.json -->\n<!-- end of tables -->\nafter\n"
+    new = tables.filled(doc, tmp_path)
+    assert tables.filled(new, tmp_path) == new
+    assert "old" not in new
+    assert [line for line in new.splitlines() if line.startswith("### ")] == ["### Linear evaluation"]
+    assert new.endswith("between\n<!-- tables: none.json -->\n<!-- end of tables -->\nafter\n")
+
+
+def test_no_figure_of_the_docs_is_typed_by_hand() -> None:
+    doc = (ROOT / "docs/speed.md").read_text("utf-8")
+    assert len(tables.MARKS.findall(doc)) == doc.count("<!-- tables") == 3
+    assert tables.filled(doc, ROOT) == doc
 
 
 def test_what_bounds_a_part() -> None:

@@ -222,6 +222,11 @@ def test_under_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert min(found["first_step"].values()) > 0
 
 
+def test_without_a_gpu_there_are_no_kernels(tmp_path: Path) -> None:
+    case = case_of("mamp", tmp_path)
+    assert suite.kernels(case, case.form("ours")) == []
+
+
 def test_without_a_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(["--device", "cuda"]) == 0

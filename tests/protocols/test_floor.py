@@ -7,12 +7,13 @@ import torch
 from skelssl.data.ntu import NTU
 from skelssl.data.prepare_report import Report
 from skelssl.protocols.floor import raw_features, raw_one_nn, raw_ridge
+from skelssl.skeleton import layout
 from tests.helpers.shared import data, shared
 
 
-def clips(seed=0, n=5, t=20, m=2):
+def clips(seed=0, n=5, t=20, m=2, v=25):
     rng = np.random.default_rng(seed)
-    x = rng.normal(size=(n, 3, t, 25, m)).astype(np.float32) + np.array([0, 0, 3], np.float32)[:, None, None, None]
+    x = rng.normal(size=(n, 3, t, v, m)).astype(np.float32) + np.array([0, 0, 3], np.float32)[:, None, None, None]
     frames = rng.integers(1, t + 1, n)
     for i, f in enumerate(frames):
         x[i, :, f:] = 0
@@ -20,12 +21,13 @@ def clips(seed=0, n=5, t=20, m=2):
     return torch.from_numpy(x), torch.from_numpy(frames)
 
 
-def naive(x, frames, length=32):
+def naive(x, frames, length=32, root=(0,), shoulders=(4, 8), turned=True):
     """One clip (3, T, V, M): centre on the root, turn by the shoulder line's angle, resample with np.interp."""
     x = x.double().numpy()[:, :frames]
     there = np.abs(x).sum((0, 2)) > 0
-    root, line = x[:, 0, 0, 0], x[:, 0, 8, 0] - x[:, 0, 4, 0]
-    angle = np.arctan2(line[2], line[0])
+    root, line = x[:, 0, root, 0].mean(1), x[:, 0, shoulders[1], 0] - x[:, 0, shoulders[0], 0]
+    angle = np.arctan2(line[2], line[0]) if turned else 0.0
+    root = root if turned else root * (1, 1, 0)  # the third number is confidence
     turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
     y = np.einsum("ij,jtvm->itvm", turn, x - root[:, None, None, None]) * there[None, :, None]
     at = (np.arange(length) + 0.5) * frames / length - 0.5
@@ -38,6 +40,23 @@ def test_features_are_centred_aligned_and_resampled():
     assert features.dtype == torch.float32
     expected = np.stack([naive(clip, int(f)) for clip, f in zip(x, frames, strict=True)])
     assert features.numpy() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("coordinates", ["xyz", "xyc"])
+@pytest.mark.parametrize(
+    ("body", "root", "shoulders"),
+    [
+        ("coco17", (11, 12), (5, 6)), ("openpose18", (8, 11), (5, 2)), ("openpose25", (8,), (5, 2)),
+        ("mediapipe33", (23, 24), (11, 12)), ("h36m17", (0,), (11, 14)), ("smpl24", (0,), (16, 17)),
+    ],
+)  # fmt: skip
+def test_the_root_is_that_of_the_layout(body, root, shoulders, coordinates):
+    x, frames = clips(seed=2, v=len(layout(body).joints))
+    features = raw_features(x, frames, body=body, coordinates=coordinates)
+    turned = coordinates == "xyz"
+    expected = [naive(clip, int(f), root=root, shoulders=shoulders, turned=turned)
+                for clip, f in zip(x, frames, strict=True)]  # fmt: skip
+    assert features.numpy() == pytest.approx(np.stack(expected), abs=1e-4)
 
 
 def test_features_forget_place_and_heading_but_not_posture():

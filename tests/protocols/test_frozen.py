@@ -18,7 +18,8 @@ from skelssl.encoders.representations import ConcatL2
 from skelssl.entry import config_dir
 from skelssl.errors import UserError
 from skelssl.probes import probe_recipe, read_protocols
-from skelssl.protocols.frozen import Frozen, coverage
+from skelssl.protocols.frozen import Frozen, coverage, linear
+from skelssl.protocols.linear import linear_probe
 from skelssl.protocols.selection import judged
 from tests.helpers.config import compose
 from tests.helpers.frozen import ENCODERS, frozen_of
@@ -89,3 +90,22 @@ def test_classes_without_training_clips_are_counted(data_root: Path) -> None:
     expected = int((label[frozen.rows["test"]] == 2).sum())
     assert coverage(frozen) == {"classes_without_training": 1, "test_clips_without_training": expected}
     assert expected > 0
+
+
+def test_crops_are_encoded_once_each_and_the_epochs_take_them_in_turns(data_root: Path) -> None:
+    frozen = frozen_of("AGCN", data_root)
+    recipe = {"epochs": 5, "batch": 4, "lr": 0.1, "optimizer": "sgd", "init": "normal_0.01"}
+    made: list[int] = []
+    frozen.encoder.register_forward_hook(lambda *_: made.append(1))
+    few = linear(frozen, recipe | {"passes": 2}, 0)
+    assert len(made) == 3  # two crops of the training clips, and the test clips
+    crops = [frozen.features("train", "probe", draw) for draw in (0, 1)]
+    assert len(made) == 3
+    assert not torch.equal(crops[0].x, crops[1].x)
+    test = frozen.features("test", "test")
+    turns = linear_probe(lambda epoch: crops[epoch % 2], test, classes=frozen.data.classes, recipe=recipe, seed=0)
+    assert torch.equal(few.logits, turns.logits)
+    new = linear(frozen, recipe | {"passes": 5}, 0)
+    assert len(made) == 3 + 3  # of a pass for each epoch the first two are there, and no other is kept
+    assert len(frozen.cache) == 3
+    assert not torch.equal(new.logits, few.logits)

@@ -16,6 +16,7 @@ from skelssl.data.module import SkeletonData
 from skelssl.methods.base import Method, Shown
 from skelssl.parallel import step_generator
 from skelssl.protocols.features import evaluating, same_random_state
+from skelssl.views.streams import positions, steps
 
 CLIPS = 8
 
@@ -35,10 +36,11 @@ class MaskMonitor(L.Callback):
             return
         assert isinstance(module, Method)
         found: dict[str, list[Tensor]] = {}
-        for x, shown in shown_clips(module, trainer.datamodule, CLIPS):  # type: ignore[attr-defined]
+        data: SkeletonData = trainer.datamodule  # type: ignore[attr-defined]
+        for x, shown in shown_clips(module, data, CLIPS):
             for mask in shown:
                 if mask.name and (x != 0).any():
-                    share, motion = figures(mask, x)
+                    share, motion = figures(mask, x, data.dataset.store.coordinates)
                     found.setdefault(f"mask/{mask.name}/share", []).append(share)
                     found.setdefault(f"mask/{mask.name}/motion", []).append(motion)
         module.log_dict({key: float(torch.stack(values).mean()) for key, values in found.items()}, rank_zero_only=True)
@@ -66,7 +68,7 @@ def untouched(method: Method) -> Iterator[None]:
         yield
 
 
-def figures(shown: Shown, x: Tensor) -> tuple[Tensor, Tensor]:
+def figures(shown: Shown, x: Tensor, coordinates: str = "xyz") -> tuple[Tensor, Tensor]:
     """Share () of what a mask hides of a clip (1, 3, T, V, M), and the motion () of that over the motion of all.
 
     Motion is the length of the step from the frame before; a clip that stands still has a ratio of 0.
@@ -75,10 +77,10 @@ def figures(shown: Shown, x: Tensor) -> tuple[Tensor, Tensor]:
     there = clip.ne(0).any(0).any(0).any(0)  # (M,)
     joints = _joints(shown, clip.shape[2])
     gone = hidden(shown, clip)[:, joints][..., there].double()
-    steps = torch.zeros(clip.shape[1:], dtype=torch.float64)
-    steps[1:] = clip.double().diff(dim=1).norm(dim=0)
-    steps = steps[:, joints][..., there]
-    motion = (gone * steps).sum() / gone.sum().clamp(min=1) / steps.mean().clamp(min=1e-12)
+    way = torch.zeros(clip.shape[1:], dtype=torch.float64)
+    way[1:] = positions(steps(clip.double()[None], coordinates), coordinates)[0].norm(dim=0)
+    way = way[:, joints][..., there]
+    motion = (gone * way).sum() / gone.sum().clamp(min=1) / way.mean().clamp(min=1e-12)
     return gone.mean(), motion
 
 

@@ -46,7 +46,7 @@ def mask_page(method: Method, data: SkeletonData) -> Page:
     """A training clip under each mask of the method."""
     x, shown = next(shown_clips(method, data, 1))
     page = Page("Masks", subtitle=f"after {method.current_epoch + 1} epochs")
-    clips = masked(shown, x)
+    clips = masked(shown, x, flat=data.dataset.store.flat)
     page.add("A training clip", how_to_read(clips), skeleton_player(clips, layout(data.dataset.store.layout)))
     return page
 

@@ -11,7 +11,7 @@ from torch import Tensor
 class Batch:
     """N clips of one recipe store, zero-padded to the longest; absent persons and frames are zeros."""
 
-    x: Tensor  # (N, 3, T, V, M) float32, metres
+    x: Tensor  # (N, 3, T, V, M) float32: x, y, z in metres, or x, y and confidence
     frames: Tensor  # (N,) int64, valid frames of each clip; the rest of T is padding
     label: Tensor  # (N,) int64, 0-based class
     index: Tensor  # (N,) int64, row of the clip in its recipe store

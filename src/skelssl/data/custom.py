@@ -39,8 +39,9 @@ class Custom:
     """Clips that hold at most two persons each, kept apart already, in any layout.
 
     Arrays are (T, V, 3) or (T, M, V, 3) in metres, y up, all zero where somebody is absent, in ``.npy``, in ``.npz``
-    under ``x`` or alone, or as NW-UCLA's ``.json``. Classes are the sorted names among the labels, or 0 to the largest
-    number.
+    under ``x`` or alone, or as NW-UCLA's ``.json``. With ``coordinates: xyc`` they lie in the plane of an image, y up,
+    in any unit, and the third number, if there is one, is how surely a joint was seen (`custom_clips.in_plane`).
+    Classes are the sorted names among the labels, or 0 to the largest number.
 
     ``test`` says who tests: ``{subject: [...]}``, ``{camera: [...]}``, ``{setup: [...]}``, ``{names: FILE}`` with a
     clip's name a line, or ``{share: 0.2, seed: 0}``, which draws whole subjects where every clip has one and there are
@@ -48,12 +49,16 @@ class Custom:
     """
 
     form = PERSONS
-    arguments = AS_RECORDED
     generated = False
     splits = ("custom",)
 
     def __init__(
-        self, dataset: str = "custom", *, layout: str = "ntu25", test: Mapping[str, Any] | None = None
+        self,
+        dataset: str = "custom",
+        *,
+        layout: str = "ntu25",
+        coordinates: str = "xyz",
+        test: Mapping[str, Any] | None = None,
     ) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", dataset) or dataset in _TAKEN:
             raise UserError(
@@ -61,10 +66,18 @@ class Custom:
                 f"other than {', '.join(_TAKEN)}"
             )
         self.dataset, self.test, self.body = dataset, _checked(test), skeleton.layout(layout)
+        if coordinates not in ("xyz", "xyc"):
+            raise UserError(f"dataset.coordinates: found {coordinates!r}, expected xyz or xyc")
+        self.flat = coordinates == "xyc"
         # The store outlives the working folder.
         self.layout = layout if layout in skeleton.layouts() else str(Path(layout).expanduser().absolute())
         self.class_names: list[str] = []  # known once ``entries`` has seen the labels
         self._named: frozenset[str] | None = None  # the clips to test on, where a list names them
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """That clips are 2-D, where they are."""
+        return {"coordinates": "xyc"} if self.flat else AS_RECORDED
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
         """The clips below the roots; raises UserError where labels, names or the test rule contradict each other."""
@@ -111,7 +124,7 @@ class Custom:
     def read(self, entry: Entry) -> list[RawClip]:
         """The one clip of a file; raises BadInput."""
         assert isinstance(entry, ClipEntry)
-        x = read_array(Path(entry.location), self.body)
+        x = read_array(Path(entry.location), self.body, flat=self.flat)
         return [RawClip.of_persons(entry.name, entry.label, x, facts=entry.facts)]
 
     def split(self, name: str, clips: ClipTable) -> Split:

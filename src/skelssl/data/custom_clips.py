@@ -166,8 +166,11 @@ def _whole(value: Any, key: str, where: str) -> int:
     raise UserError(f"{where}: found {key} {value!r}, expected a whole number of at least 0")
 
 
-def read_array(path: Path, body: Layout) -> NDArray[np.float32]:
-    """The array of a clip as (T, M, V, 3) with M = 1 or 2; raises BadInput where it has another shape or no numbers."""
+def read_array(path: Path, body: Layout, *, flat: bool = False) -> NDArray[np.float32]:
+    """The array of a clip as (T, M, V, 3) with M = 1 or 2; raises BadInput where it has another shape or no numbers.
+
+    ``flat``: it holds x, y and confidence, or x and y alone; see `in_plane`.
+    """
     try:
         x = READERS[path.suffix](path)
     except OSError as error:
@@ -175,13 +178,34 @@ def read_array(path: Path, body: Layout) -> NDArray[np.float32]:
     if x.dtype.kind not in "fiu":
         raise BadInput("D24", f"found {x.dtype} in the array, expected numbers")
     joints, found, x = len(body.joints), x.shape, x[:, None] if x.ndim == 3 else x
-    if x.ndim != 4 or x.shape[2:] != (joints, 3):
-        raise BadInput("D24", f"found shape {found}, expected (T, {joints}, 3) or (T, M, {joints}, 3) of {body.name}")
+    if x.ndim != 4 or x.shape[2] != joints or x.shape[3] not in ((2, 3) if flat else (3,)):
+        last = "2 or 3" if flat else "3"
+        hint = "; 2-D clips need dataset.coordinates=xyc" if x.shape[-1] == 2 and not flat else ""
+        expected = f"(T, {joints}, {last}) or (T, M, {joints}, {last}) of {body.name}{hint}"
+        raise BadInput("D24", f"found shape {found}, expected {expected}")
     if not 1 <= x.shape[1] <= PERSONS:
         raise BadInput("D24", f"found {x.shape[1]} persons in shape {found}, expected 1 or 2 in (T, M, {joints}, 3)")
     if len(x) == 0:
         raise BadInput("D04", "no frame")
-    return x.astype(np.float32)
+    return in_plane(x.astype(np.float32)) if flat else x.astype(np.float32)
+
+
+def in_plane(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(T, M, V, 2) or (T, M, V, 3) -> x, y and confidence (T, M, V, 3), zeros where a joint is not seen.
+
+    Without a third number a joint is seen, surely, where it is not (0, 0). NaN is not seen. Raises BadInput for a
+    confidence that is none.
+    """
+    place = x[..., :2]
+    sure = x[..., 2] if x.shape[-1] == 3 else np.any(place != 0, axis=-1).astype(np.float32)
+    sure = np.where(np.isfinite(place).all(-1) & np.isfinite(sure), sure, np.float32(0))
+    if sure.min() < 0 or sure.max() > 1:
+        odd = sure.min() if sure.min() < 0 else sure.max()
+        raise BadInput("D24", f"found confidence {odd:.4g} in the third place, expected numbers of 0 to 1 (xyc)")
+    flat: NDArray[np.float32] = np.where(
+        sure[..., None] > 0, np.concatenate([place, sure[..., None]], -1), np.float32(0)
+    )
+    return flat
 
 
 def _read_npy(path: Path) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from skelssl.data.files import read_json
 from skelssl.data.loader import TrainLoader
 from skelssl.data.prepare import parsed_folder, prepare
 from skelssl.data.recipes import RecipeConfig
-from skelssl.data.source import Source
+from skelssl.data.source import Source, coordinates_of
 from skelssl.data.store import RecipeStore, open_store
 from skelssl.errors import UserError
 from skelssl.parallel import rank, world_size
@@ -54,6 +54,12 @@ def open_dataset(config: Mapping[str, Any], recipe: Mapping[str, Any], data_root
         names = ", ".join(f"{config['name']}_{split}" for split in config["splits"])
         raise UserError(f"dataset: found {config['name']}, which has no split, expected one of {names}")
     source: Source = instantiate(config["source"], _convert_="all")
+    stages, coordinates = RecipeConfig.parse(recipe), coordinates_of(source, config)
+    if stages.coordinates != coordinates:
+        raise UserError(
+            f"dataset={config['name']}: found clips of {coordinates}, expected {stages.coordinates}, which the recipe "
+            "takes (dataset.coordinates)"
+        )
     folder = parsed_folder(Path(data_root), source)
     if source.generated:
         prepare(source, data_root=Path(data_root), raw=[], workers=1, strict=False)
@@ -62,7 +68,7 @@ def open_dataset(config: Mapping[str, Any], recipe: Mapping[str, Any], data_root
             f"{folder}: not found, expected the prepared {source.dataset}; "
             f"run: python -m skelssl.prepare {_named(source)} raw=PATH"
         )
-    store = open_store(folder, RecipeConfig.parse(recipe))
+    store = open_store(folder, stages)
     if layout(store.layout) != layout(config["layout"]):
         raise UserError(
             f"dataset.layout: found {config['layout']}, expected {store.layout}, the layout that {folder} was prepared "

@@ -129,7 +129,8 @@ class ParsedStore:
         self.layout: str = meta["layout"]
         self.form: str = meta["form"]
         self.class_names: list[str] = meta["class_names"]
-        self.arguments: dict[str, Any] = meta["arguments"]  # of the recipe that made an import; empty otherwise
+        self.arguments: dict[str, Any] = meta["arguments"]  # of the recipe that made an import, and what is 2-D
+        self.coordinates: str = self.arguments.get("coordinates", "xyz")
         self.fingerprint: str = meta["fingerprint"]
         self.inputs: str = meta["inputs"]
         self.index = Index(**read_json(self.folder / "index.json"))

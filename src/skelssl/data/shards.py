@@ -34,7 +34,8 @@ def inputs_key(source: Source, entries: Sequence[Entry]) -> str:
     """Hash of what the raw files are: equal key, equal parsed arrays. Moving the files does not change it."""
     what = [[e.name, e.size, e.stamp, e.location if source.generated else ""] for e in entries]
     how = getattr(source, "salvage", False)  # an option of a reader that changes what it makes of the same bytes
-    text = json.dumps([FORMAT, source.dataset, source.layout, source.form, how, what])
+    parts = [FORMAT, source.dataset, source.layout, source.form, how, what]
+    text = json.dumps([*parts, "xyc"] if source.arguments.get("coordinates") == "xyc" else parts)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.clip import RawClip
+from skelssl.errors import UserError
 
 if TYPE_CHECKING:
     from skelssl.data.prepare_report import Report
 
-AS_RECORDED: Mapping[str, Any] = MappingProxyType({})  # the ``arguments`` of every source but imports
+AS_RECORDED: Mapping[str, Any] = MappingProxyType({})  # the ``arguments`` of every source of recordings in space
 FACTS = ("subject", "camera", "setup", "replication")
 
 
@@ -103,7 +104,10 @@ class Source(Protocol):
 
     @property
     def arguments(self) -> Mapping[str, Any]:
-        """With which arguments the recipe named by ``form`` was run; empty for all but imports."""
+        """With which arguments the recipe named by ``form`` was run, and ``coordinates: xyc`` for 2-D clips.
+
+        Empty for clips as they were recorded in space.
+        """
 
     def read(self, entry: Entry) -> Sequence[RawClip | Skipped]:
         """The clips of one file, as the file has them, and its parts that give none; raises BadInput."""
@@ -116,3 +120,14 @@ class Source(Protocol):
 
         ``clips`` may be a ``prepare_report.Span`` where sources disagree.
         """
+
+
+def coordinates_of(source: Source, config: Mapping[str, Any]) -> str:
+    """``xyz``, or ``xyc`` for clips in the plane of an image with confidence.
+
+    ``config`` is the block ``dataset``; raises UserError where it says something else than the source.
+    """
+    own: str = source.arguments.get("coordinates", "xyz")
+    if (found := config.get("coordinates", "xyz")) != own:
+        raise UserError(f"dataset.coordinates: found {found}, expected {own}, which {source.dataset} consists of")
+    return own

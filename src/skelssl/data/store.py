@@ -23,7 +23,7 @@ from skelssl.errors import UserError
 
 
 class RecipeStore:
-    """Clip i is ``x[offsets[i]:offsets[i + 1]]``, (T, M, V, 3) float32 in metres."""
+    """Clip i is ``x[offsets[i]:offsets[i + 1]]``, (T, M, V, 3) float32 in metres, the third confidence in ``xyc``."""
 
     def __init__(self, folder: Path, recipe: RecipeConfig) -> None:
         """Opens the maps; raises UserError for a store of another recipe or a damaged one."""
@@ -44,6 +44,7 @@ class RecipeStore:
         self.labels = np.array(about["labels"], np.int64)
         self.facts = {key: np.array(values, np.int64) for key, values in about["facts"].items()}
         self.layout: str = about["layout"]
+        self.coordinates, self.flat = recipe.coordinates, recipe.flat
         self.skipped: dict[str, str] = about["skipped"]
         self.fingerprint: str = about["fingerprint"]
         self.parsed: str = about["parsed"]

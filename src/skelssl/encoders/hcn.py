@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate, max_pool2d
 from skelssl.encoders.inputs import CHANNELS, check_clips, zero_joints
 from skelssl.errors import UserError
 from skelssl.skeleton import layout as body_layout
+from skelssl.views.streams import check_coordinates, steps
 
 
 class Branch(nn.Module):
@@ -48,6 +49,7 @@ class HCN(nn.Module):
 
     Args:
         layout: name of the body.
+        coordinates: xyz, or xyc for clips in the plane of an image.
         hidden: width h of the point-wise layer, even.
         frames: T of every clip, at least 16.
         dropout: rate at which whole channels are dropped after convolutions 4, 5 and 6.
@@ -55,13 +57,22 @@ class HCN(nn.Module):
 
     ignores: ClassVar[str] = "zeroes"
 
-    def __init__(self, *, layout: str = "ntu25", hidden: int = 64, frames: int = 64, dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        *,
+        layout: str = "ntu25",
+        coordinates: str = "xyz",
+        hidden: int = 64,
+        frames: int = 64,
+        dropout: float = 0.5,
+    ) -> None:
         super().__init__()
         if hidden < 2 or hidden % 2:
             raise UserError(f"encoder.hidden: found {hidden}, expected a positive even number")
         if frames < 16:
             raise UserError(f"encoder.frames: found {frames}, expected at least 16")
         self.joints, self.frames = len(body_layout(layout).joints), frames
+        self.coordinates = check_coordinates(coordinates)
         self.dim = 4 * hidden * (frames // 16) ** 2
         self.position = Branch(self.joints, hidden, frames, dropout)
         self.motion = Branch(self.joints, hidden, frames, dropout)
@@ -81,16 +92,16 @@ class HCN(nn.Module):
         """
         check_clips(x, self.joints, ignore, self.frames)
         x = rearrange(zero_joints(x, ignore).to(self.conv5.weight.dtype), "n c t v m -> (n m) c t v")
-        y = torch.cat([self.position(x), self.motion(motion(x))], 1)
+        y = torch.cat([self.position(x), self.motion(motion(x, self.coordinates))], 1)
         for conv in (self.conv5, self.conv6):
             y = max_pool2d(self.dropout(conv(y).relu_()), 2)
         first, second = rearrange(y, "(n m) c t s -> m n (c t s)", m=2)
         return torch.maximum(first, second)
 
 
-def motion(x: Tensor) -> Tensor:
-    """Differences of neighbouring frames of (B, C, T, V), resized to T frames again, half-pixel centres."""
-    return interpolate(x.diff(dim=2), x.shape[2:], mode="bilinear", align_corners=False)
+def motion(x: Tensor, coordinates: str = "xyz") -> Tensor:
+    """Differences of neighbouring frames of (B, 3, T, V), resized to T frames again, half-pixel centres."""
+    return interpolate(steps(x, coordinates), x.shape[2:], mode="bilinear", align_corners=False)
 
 
 def recognises(names: Collection[str]) -> bool:

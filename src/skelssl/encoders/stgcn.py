@@ -20,19 +20,40 @@ from skelssl.skeleton import layout as body_layout
 
 
 class Dropout(nn.Dropout):
-    """``nn.Dropout`` in place, with the same law, but eight masks cut from each random word where a byte can decide.
+    """``nn.Dropout`` in place, with the same law, but many masks cut from each random word where that can be done.
 
     Drawing masks one float at a time costs more than any convolution of a narrow block on a CPU.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Any dense ``x``; it is overwritten."""
-        threshold = self.p * 256
-        if not self.training or not 0 < self.p < 1 or x.device.type != "cpu" or not threshold.is_integer():
+        if not self.training or not 0 < self.p < 1 or x.device.type != "cpu":
             return super().forward(x)
-        words = torch.empty(x.numel() // 8 + 1, dtype=torch.int64).random_(-(2**63), None)
-        keep = words.view(torch.uint8)[: x.numel()].ge(int(threshold)).to(x.dtype).div_(1 - self.p)
+        if self.p == 0.5 and x.dtype in WORDS:
+            keep = _halves(x.numel(), x.dtype)
+        elif (threshold := self.p * 256).is_integer():
+            keep = _words(x.numel() // 8 + 1).view(torch.uint8)[: x.numel()].ge(int(threshold)).to(x.dtype)
+            keep.div_(1 - self.p)
+        else:
+            return super().forward(x)
         return x.mul_(keep.as_strided(x.shape, x.stride()))
+
+
+WORDS = {torch.float32: torch.int32, torch.float64: torch.int64}
+SHIFTS = 16  # masks a word
+
+
+def _words(count: int) -> Tensor:
+    return torch.empty(count, dtype=torch.int64).random_(-(2**63), None)
+
+
+def _halves(count: int, dtype: torch.dtype) -> Tensor:
+    """(count,) entries, each 0 or 2 with even chance. 2.0 is the float of which the second bit alone is set."""
+    whole, bits = WORDS[dtype], torch.finfo(dtype).bits
+    size = -(-count // SHIFTS)
+    words = _words(-(-size * bits // 64)).view(whole)[:size]
+    shifted = words << torch.arange(SHIFTS, dtype=whole)[:, None]
+    return shifted.bitwise_and_(1 << (bits - 2)).view(dtype).flatten()[:count]
 
 
 class GraphConv(nn.Module):

@@ -18,6 +18,7 @@ from skelssl.encoders.transformer import Transformer
 from skelssl.looks.masks import lively, pose
 from skelssl.looks.run import Look, Section
 from skelssl.maskers.motion_attention import MotionAttentionMask
+from skelssl.methods.ha_cm import above_least
 from skelssl.parallel import step_generator
 from skelssl.pictures.body import BodyLook, body_map
 from skelssl.pictures.player import skeleton_player
@@ -173,11 +174,12 @@ def _moving(look: Look, encoder: Transformer) -> str:
             received[kind, m] = found.mean(0).view(encoder.grid)
     left_out = sorted(set(range(x.shape[3])) - set(encoder.joints))
     clips = []
-    for title, weights in zip(("received in the last block", "received, rolled out"), received, strict=True):
+    for title, found in zip(("received in the last block", "received, rolled out"), received, strict=True):
+        weights = above_least(found)  # every token receives some
         tokens = weights.new_zeros(*weights.shape[:2], x.shape[3]).index_copy_(2, encoder.kept.cpu(), weights)
         figure: Any = {"flat": look.flat, "tokens": tokens.numpy(), "dropped_joints": left_out}
         clips.append(positioned(title, shown, **figure))
-    return skeleton_player({look.named(row[0]): clips}, look.body)
+    return skeleton_player({f"{look.named(row[0])}: attention above the least": clips}, look.body)
 
 
 # --- graphs ----------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from skelssl.looks.run import Look, Section
 from skelssl.methods.base import Method, Shown
 from skelssl.pictures.mask_rates import Rates, mask_rates
 from skelssl.pictures.player import PlayerClip, how_to_read, skeleton_player
+from skelssl.views.streams import positions
 
 CLIPS, DRAWS, SHOWN, FRAMES = 64, 4, 3, 20
 POOL = 64  # clips among which the lively ones are looked for
@@ -37,7 +38,7 @@ def players(look: Look) -> Section:
 def lively(data: Dataset, count: int) -> list[int]:
     """Rows of test clips, each of another class: the liveliest of its class among some, the liveliest first."""
     batch = data.store.gather(data.test[:: 1 + len(data.test) // POOL])
-    moves = batch.x.diff(dim=2).square().sum((1, 2, 3, 4))
+    moves = positions(batch.x, data.store.coordinates).diff(dim=2).square().sum((1, 2, 3, 4))
     best: dict[int, int] = {}
     for i in moves.argsort(descending=True, stable=True).tolist():
         best.setdefault(int(batch.label[i]), int(batch.index[i]))

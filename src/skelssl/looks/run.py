@@ -68,7 +68,7 @@ class Look:
     @property
     def flat(self) -> bool:
         """Is the third coordinate a confidence?"""
-        return bool(self.config["dataset"].get("coordinates", "xyz") == "xyc")
+        return self.data.store.flat
 
     @cached_property
     def encoder(self) -> nn.Module:

@@ -12,13 +12,14 @@ from torch.nn.functional import pad
 from skelssl.encoders.tokens import patchify, take_tokens
 from skelssl.errors import UserError, check_number
 from skelssl.poincare import expmap0, project
+from skelssl.views.streams import check_coordinates, positions, steps
 
 TARGETS = ("motion", "coordinates")
 
 
-def displacement(x: Tensor, stride: int = 1) -> Tensor:
-    """u[t] = x[t + stride] - x[t], zero for the last ``stride`` frames; clips (N, C, T, V, M) -> the same shape."""
-    return pad(x[:, :, stride:] - x[:, :, :-stride], (0, 0, 0, 0, 0, stride))
+def displacement(x: Tensor, stride: int = 1, coordinates: str = "xyz") -> Tensor:
+    """u[t] = x[t + stride] - x[t], zero for the last ``stride`` frames; clips (N, 3, T, V, M) -> the same shape."""
+    return pad(steps(x, coordinates, stride), (0, 0, 0, 0, 0, stride))
 
 
 def normalise_tokens(patches: Tensor, eps: float = 1e-6) -> Tensor:
@@ -54,10 +55,18 @@ class MaskedPrediction(nn.Module):
         stride: frames between the two ends of a displacement, for ``motion``.
         normalise: every target token by its own mean and variance.
         curvature: c > 0 maps each displacement (or position) into the Poincaré ball first (HA-CM); null: none.
+        coordinates: xyz, or xyc for clips in the plane of an image. Of those x and y are predicted: a token is
+            patch · 2 numbers, and confidence is none of them. Where a joint was not seen it counts as standing still.
     """
 
     def __init__(
-        self, *, target: str = "motion", stride: int = 1, normalise: bool = True, curvature: float | None = None
+        self,
+        *,
+        target: str = "motion",
+        stride: int = 1,
+        normalise: bool = True,
+        curvature: float | None = None,
+        coordinates: str = "xyz",
     ) -> None:
         super().__init__()
         if target not in TARGETS:
@@ -67,12 +76,19 @@ class MaskedPrediction(nn.Module):
         if curvature is not None:
             check_number("loss.curvature", curvature, "null or a number above 0", lambda c: c > 0)
         self.target, self.stride, self.normalise, self.curvature = target, stride, normalise, curvature
+        self.coordinates = check_coordinates(coordinates)
+
+    @property
+    def channels(self) -> int:
+        """Numbers that are predicted of a joint in a frame."""
+        return 2 if self.coordinates == "xyc" else 3
 
     @torch.no_grad()
     def targets(self, x: Tensor, patch: int, hidden: Tensor) -> Tensor:
-        """Clips (N, C, T, V, M) -> targets (N·M, k, patch·C) of the tokens ``hidden`` (N·M, k)."""
+        """Clips (N, 3, T, V, M) -> targets (N·M, k, patch·C) of the tokens ``hidden`` (N·M, k), C = ``channels``."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-        u = displacement(x, self.stride) if self.target == "motion" else x
+        u = displacement(x, self.stride, self.coordinates) if self.target == "motion" else x
+        u = positions(u, self.coordinates)
         if self.curvature is not None:
             u = project(expmap0(u, self.curvature, dim=1), self.curvature, dim=1)
         patches = take_tokens(patchify(u, patch), hidden)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from skelssl.errors import UserError
+from skelssl.views.streams import check_coordinates, positions, steps
 from skelssl.views.temporal import take_frames
 
 
@@ -17,13 +18,15 @@ class MotionAttentionMask:
     """Drops the ``k_motion`` fastest frames of each clip, then ``k_random`` of the rest; time is shortened, not padded.
 
     The first stage depends on the clip alone. The second is one draw of positions for the whole batch. With
-    ``k_random=0`` or ``k_motion=0`` one of the stages stands alone.
+    ``k_random=0`` or ``k_motion=0`` one of the stages stands alone. With ``coordinates: xyc`` speed is that of x and y.
     """
 
+    coordinates: str = "xyz"
     k_motion: int = 10
     k_random: int = 10
 
     def __post_init__(self) -> None:
+        check_coordinates(self.coordinates)
         for key in ("k_motion", "k_random"):
             if (found := getattr(self, key)) < 0:
                 raise UserError(f"matm.{key}: found {found}, expected 0 or more")
@@ -44,7 +47,7 @@ class MotionAttentionMask:
                 f"matm: found clips of {frames} frames, expected more than k_motion + k_random = "
                 f"{self.k_motion + self.k_random}"
             )
-        speed = x.diff(dim=2).square().mean((1, 3, 4))  # (N, T-1)
+        speed = positions(steps(x, self.coordinates), self.coordinates).square().mean((1, 3, 4))  # (N, T-1)
         # The last frame has no motion of its own. Below zero it stays even in a clip that stands still; and the
         # stable order makes ties the same on every device.
         speed = pad(speed, (0, 1), value=-1.0)

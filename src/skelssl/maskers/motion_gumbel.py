@@ -10,6 +10,7 @@ from torch import Tensor
 
 from skelssl.errors import UserError
 from skelssl.maskers.tokens import RandomMask, TokenMask, by_person, smallest, uniform
+from skelssl.views.streams import positions, steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +39,17 @@ class MotionGumbelMask(RandomMask):
         """Clips (N, C, T, V, M) -> the mask; ``noise`` (N·M, S·V) replaces the uniform draw."""
         x = self.check(x)
         u = uniform(x, (self.segments * self.joints,), generator, noise)
-        return smallest(gumbel_keys(segment_motion(x, self.patch), u, self.tau), self.visible_tokens)
+        return smallest(gumbel_keys(segment_motion(x, self.patch, self.coordinates), u, self.tau), self.visible_tokens)
 
 
-def segment_motion(x: Tensor, patch: int) -> Tensor:
-    """Mean absolute change from one segment to the next, (N, C, S·patch, V, M) -> (N·M, S, V).
+def segment_motion(x: Tensor, patch: int, coordinates: str = "xyz") -> Tensor:
+    """Mean absolute change of the coordinates from one segment to the next, (N, 3, S·patch, V, M) -> (N·M, S, V).
 
     Frame l of a segment is compared with frame l of the segment before. The first segment takes the second's value,
     so there must be two.
     """
-    x = by_person(x)
-    change = reduce((x[:, patch:] - x[:, :-patch]).abs(), "b (s l) v c -> b s v", "mean", l=patch)
+    change = by_person(positions(steps(x, coordinates, patch), coordinates).abs())
+    change = reduce(change, "b (s l) v c -> b s v", "mean", l=patch)
     return torch.cat([change[:, :1], change], dim=1)
 
 

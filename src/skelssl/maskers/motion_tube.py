@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 
 from skelssl.errors import UserError
 from skelssl.maskers.tokens import TokenMask, TokenMasker, by_person, check_keep, kept, uniform
+from skelssl.views.streams import positions, steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,16 +56,16 @@ class MotionTubeMask(TokenMasker):
         """Clips (N, C, T, V, M) -> the mask, segment by segment; ``noise`` (N·M, S/tube, V) replaces the draw."""
         x = self.check(x)
         u = uniform(x, (self.segments // self.tube, self.joints), generator, noise)
-        scores = u + self.beta * relative_motion(tube_motion(x, self.patch * self.tube))
+        scores = u + self.beta * relative_motion(tube_motion(x, self.patch * self.tube, self.coordinates))
         return tubes(scores, self.visible_joints, self.tube)
 
 
-def tube_motion(x: Tensor, frames: int) -> Tensor:
-    """Mean |x[t+1] - x[t]| over the frames of a tube and the coordinates, (N, C, T, V, M) -> (N·M, T/frames, V).
+def tube_motion(x: Tensor, frames: int, coordinates: str = "xyz") -> Tensor:
+    """Mean |x[t+1] - x[t]| over the frames of a tube and the coordinates, (N, 3, T, V, M) -> (N·M, T/frames, V).
 
     The last frame has no successor and counts as still.
     """
-    change = pad(by_person(x).diff(dim=1).abs(), (0, 0, 0, 0, 0, 1))
+    change = pad(by_person(positions(steps(x, coordinates), coordinates).abs()), (0, 0, 0, 0, 0, 1))
     return reduce(change, "b (g l) v c -> b g v", "mean", l=frames)
 
 

@@ -18,6 +18,7 @@ from skelssl.encoders.tokens import PERSONS
 from skelssl.errors import UserError
 from skelssl.parallel import per_clip
 from skelssl.skeleton import layout as body_layout
+from skelssl.views.streams import check_coordinates
 
 
 class TokenMask(NamedTuple):
@@ -51,12 +52,14 @@ class TokenMasker:
 
     Args:
         layout: name of the body, V joints.
+        coordinates: xyz, or xyc for clips in the plane of an image, whose motion is that of x and y.
         frames: T of the clips, a multiple of ``patch``.
         patch: frames of a segment; there are S = T / patch.
         ratio: nominal share that is hidden; see `kept`.
     """
 
     layout: str = "ntu25"
+    coordinates: str = "xyz"
     by_segment: ClassVar[bool] = (
         False  # equally many joints stay in each segment, and masks list them segment by segment
     )
@@ -66,6 +69,7 @@ class TokenMasker:
     ratio: float = 0.9
 
     def __post_init__(self) -> None:
+        check_coordinates(self.coordinates)
         if self.patch < 1 or self.frames < self.patch or self.frames % self.patch:
             raise UserError(f"masking.frames: found {self.frames}, expected a multiple of masking.patch = {self.patch}")
 

@@ -67,7 +67,7 @@ class HACM(Method):
         super().__init__(view=view, optim=optim, seed=seed)
         _ = encoder.body.trunk  # refuses a layout without one, before a run has a folder
         self.encoder, self.loss = encoder, loss
-        self.decoder = decoder(grid=encoder.grid, width_in=encoder.dim, out=encoder.patch * encoder.channels)
+        self.decoder = decoder(grid=encoder.grid, width_in=encoder.dim, out=encoder.patch * loss.prediction.channels)
         self.masking = masking(grid=encoder.grid, dim=encoder.dim)
         self.decoder.check_masking(self.masking)
 
@@ -88,7 +88,7 @@ class HACM(Method):
 
     def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
         clip, view = resized(x, self.encoder.frames), cast(Any, self.view)
-        seen = to_stream(clip, view.stream, view.layout)  # the encoder knows no other
+        seen = to_stream(clip, view.stream, view.layout, self.loss.prediction.coordinates)  # the encoder knows no other
         mask, scores = self.masking(self.encoder, seen, generator), self.masking.scores(self.encoder, seen)
         stays = mask.visible.new_zeros((len(mask.visible), self.encoder.length), dtype=torch.bool)
         stays = stays.scatter_(1, mask.visible, True)

@@ -41,7 +41,7 @@ class MAMP(Method):
     ) -> None:
         super().__init__(view=view, optim=optim, seed=seed)
         self.encoder, self.masking, self.loss = encoder, masking, loss
-        self.decoder = decoder(grid=encoder.grid, width_in=encoder.dim, out=encoder.patch * encoder.channels)
+        self.decoder = decoder(grid=encoder.grid, width_in=encoder.dim, out=encoder.patch * loss.channels)
         self.decoder.check_masking(masking)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -64,7 +64,11 @@ class MAMP(Method):
             at_random = smallest(torch.rand(mask.mask.shape, generator=generator), mask.visible.shape[1])
             shown += [
                 hidden_tokens("as many, hidden at random", clip, at_random),
-                Shown("motion of each token", clip=clip, tokens=segment_motion(clip, self.encoder.patch)),
+                Shown(
+                    "motion of each token",
+                    clip=clip,
+                    tokens=segment_motion(clip, self.encoder.patch, self.masking.coordinates),
+                ),
             ]
         return shown
 

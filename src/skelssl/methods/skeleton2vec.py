@@ -124,7 +124,7 @@ class Skeleton2vec(Method):
         clip = resized(x, self.encoder.frames)
         shown = [hidden_tokens("hidden in training", clip, self.masking(clip, generator), "tokens")]
         if isinstance(self.masking, MotionTubeMask):
-            motion = tube_motion(clip, self.masking.patch * self.masking.tube)
+            motion = tube_motion(clip, self.masking.patch * self.masking.tube, self.masking.coordinates)
             plain = tubes(torch.rand(motion.shape, generator=generator), self.masking.visible_joints, self.masking.tube)
             weights = motion.repeat_interleave(self.masking.tube, 1)
             shown += [

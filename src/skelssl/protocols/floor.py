@@ -12,17 +12,24 @@ from skelssl.skeleton import layout
 _CHUNK = 1024  # test clips compared at a time
 
 
-def raw_features(x: Tensor, frames: Tensor, *, length: int = 32, body: str = "ntu25") -> Tensor:
+def raw_features(
+    x: Tensor, frames: Tensor, *, length: int = 32, body: str = "ntu25", coordinates: str = "xyz"
+) -> Tensor:
     """Clips (N, 3, T, V, M) in metres, zero-padded after ``frames`` (N,), to float32 vectors (N, 3 * length * V * M).
 
     The first person's root in the first frame becomes the origin and the shoulder line there becomes the x axis, by a
     turn about the vertical; both hold for the whole clip and all persons, so distances between people stay. Each clip
-    is then resampled to ``length`` frames. Absent persons and missing frames stay zero.
+    is then resampled to ``length`` frames. Absent persons and missing frames stay zero. Clips of ``xyc`` are not
+    turned, and their confidence stays as it is.
     """
     shape = layout(body)
     present = x.abs().sum((1, 3), keepdim=True) > 0  # (N, 1, T, 1, M)
     start = _first_frame(present, x)  # (N, 3, V)
-    centred = x - start[:, :, 0, None, None, None]
+    root = start[:, :, shape.point("spine_base")].mean(2)
+    if coordinates == "xyc":
+        centred = torch.cat([x[:, :2] - root[:, :2, None, None, None], x[:, 2:]], 1) * present
+        return rearrange(_resampled(centred, frames, length), "n c t v m -> n (c t v m)")
+    centred = x - root[:, :, None, None, None]
     left, right = shape.index("shoulder_left"), shape.index("shoulder_right")
     cos, sin = normalize((start[:, :, right] - start[:, :, left])[:, [0, 2]], dim=1).unbind(1)
     zero, one = torch.zeros_like(cos), torch.ones_like(cos)

@@ -88,7 +88,7 @@ def fit(head: nn.Module, train: Train, recipe: LinearRecipe, seed: int) -> Itera
 def head_logits(head: nn.Module, features: Features) -> Tensor:
     """(N, classes) logits of ``head`` in evaluation mode, averaged over the K clips of each sample."""
     head.eval()
-    with full_float32(features.x.device), torch.no_grad():
+    with full_float32(features.x.device), _one_thread(), torch.no_grad():
         # In evaluation mode the head is an affine map, so the logits of the mean feature are the mean of the logits.
         logits: Tensor = head(features.x.mean(1))
     return logits

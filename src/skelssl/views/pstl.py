@@ -9,7 +9,7 @@ from skelssl.data.batch import Batch
 from skelssl.errors import UserError
 from skelssl.skeleton import layout as body_layout
 from skelssl.views import spatial
-from skelssl.views.streams import check_stream, to_stream
+from skelssl.views.streams import check_coordinates, check_stream, to_stream
 from skelssl.views.temporal import mirrored_crop
 
 
@@ -18,18 +18,19 @@ class PlainView(nn.Module):
 
     Args:
         layout: name of the body.
+        coordinates: xyz, or xyc for clips in the plane of an image.
         stream: joint, motion or bone.
     """
 
     clips = 1
 
-    def __init__(self, *, layout: str = "ntu25", stream: str = "joint") -> None:
+    def __init__(self, *, layout: str = "ntu25", coordinates: str = "xyz", stream: str = "joint") -> None:
         super().__init__()
-        self.layout, self.stream = layout, check_stream(stream)
+        self.layout, self.stream, self.coordinates = layout, check_stream(stream), check_coordinates(coordinates)
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         """Batch -> (N, C, T, V, M)."""
-        return to_stream(batch.x, self.stream, self.layout)
+        return to_stream(batch.x, self.stream, self.layout, self.coordinates)
 
 
 class PSTLView(PlainView):
@@ -40,10 +41,11 @@ class PSTLView(PlainView):
 
     Args:
         layout: name of the body.
+        coordinates: xyz, or xyc for clips in the plane of an image.
         stream: joint, motion or bone.
         crop_ratio: T // crop_ratio frames are mirrored at each end before T frames are cut.
         shear: amplitude of the six off-diagonals.
-        rot_main_deg: largest angle about the axis drawn as main one.
+        rot_main_deg: largest angle about the axis drawn as main one; of xyc that is z, and there is no other.
         rot_other_deg: largest angle about the two others.
         flip_p: probability that left and right joints change places.
         granularity: ``batch`` draws one set of numbers for the whole batch (the reference), ``sample`` one per clip.
@@ -54,6 +56,7 @@ class PSTLView(PlainView):
         self,
         *,
         layout: str = "ntu25",
+        coordinates: str = "xyz",
         stream: str = "joint",
         crop_ratio: int = 6,
         shear: float = 1.0,
@@ -63,7 +66,7 @@ class PSTLView(PlainView):
         granularity: str = "batch",
         mirror_x: bool = False,
     ) -> None:
-        super().__init__(layout=layout, stream=stream)
+        super().__init__(layout=layout, coordinates=coordinates, stream=stream)
         if granularity not in ("batch", "sample"):
             raise UserError(f"view.granularity: found {granularity!r}, expected batch or sample")
         if crop_ratio < 1:
@@ -82,8 +85,9 @@ class PSTLView(PlainView):
         """K sets of frames (K, T), joints (K, V) and matrices (K, 3, 3); drawn in the order of the operations."""
         padding = frames // self.crop_ratio
         start = spatial.integers(2 * padding + 1, (count,), generator)
-        matrix = spatial.shear_matrix(spatial.draw_shear(count, self.shear, generator))
-        angles = spatial.draw_angles(count, self.rot_main_deg, self.rot_other_deg, generator)
+        flat = self.coordinates == "xyc"
+        matrix = spatial.shear_matrix(spatial.draw_shear(count, self.shear, generator, flat=flat))
+        angles = spatial.draw_angles(count, self.rot_main_deg, self.rot_other_deg, generator, flat=flat)
         matrix = spatial.rotation_matrix(angles) @ matrix
         flip = spatial.uniform((count, 1), generator) < self.flip_p
         order = torch.from_numpy(body_layout(self.layout).flip)

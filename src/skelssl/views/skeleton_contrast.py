@@ -11,7 +11,7 @@ from skelssl.data.batch import Batch
 from skelssl.errors import UserError
 from skelssl.skeleton import layout as body_layout
 from skelssl.views.spatial import draw_shear, shear_matrix, uniform
-from skelssl.views.streams import check_stream, to_stream
+from skelssl.views.streams import check_coordinates, check_stream, to_stream
 from skelssl.views.temporal import centre_window, crop_resize, random_window
 
 SPATIAL = ("shear", "jitter")
@@ -22,6 +22,7 @@ class CentreView(nn.Module):
 
     Args:
         layout: name of the body.
+        coordinates: xyz, or xyc for clips in the plane of an image.
         stream: joint (the paper), motion or bone.
         frames: T'.
         ratio: share of the clip that stays.
@@ -29,18 +30,27 @@ class CentreView(nn.Module):
 
     clips = 1
 
-    def __init__(self, *, layout: str = "ntu25", stream: str = "joint", frames: int = 64, ratio: float = 0.95) -> None:
+    def __init__(
+        self,
+        *,
+        layout: str = "ntu25",
+        coordinates: str = "xyz",
+        stream: str = "joint",
+        frames: int = 64,
+        ratio: float = 0.95,
+    ) -> None:
         super().__init__()
         if frames < 1:
             raise UserError(f"view.frames: found {frames}, expected 1 or more")
         if not 0 < ratio <= 1:
             raise UserError(f"view.ratio: found {ratio}, expected a share above 0 and at most 1")
         self.layout, self.stream, self.frames, self.ratio = layout, check_stream(stream), frames, ratio
+        self.coordinates = check_coordinates(coordinates)
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         """Batch -> (N, 3, T', V, M)."""
         x = crop_resize(batch.x, *centre_window(batch.frames, self.ratio), self.frames)
-        return to_stream(x, self.stream, self.layout)
+        return to_stream(x, self.stream, self.layout, self.coordinates)
 
 
 class CropView(nn.Module):
@@ -48,6 +58,7 @@ class CropView(nn.Module):
 
     Args:
         layout: name of the body.
+        coordinates: xyz, or xyc for clips in the plane of an image.
         stream: joint (the paper), motion or bone, taken last.
         frames: T'.
         crop_ratio: the window's share of a clip is uniform between these two.
@@ -60,6 +71,7 @@ class CropView(nn.Module):
         self,
         *,
         layout: str = "ntu25",
+        coordinates: str = "xyz",
         stream: str = "joint",
         frames: int = 64,
         crop_ratio: Sequence[float] = (0.5, 1.0),
@@ -71,13 +83,13 @@ class CropView(nn.Module):
                 raise UserError(f"view.{key}: found {value}, expected 1 or more")
         if len(crop_ratio) != 2 or not 0 < crop_ratio[0] <= crop_ratio[1] <= 1:
             raise UserError(f"view.crop_ratio: found {list(crop_ratio)}, expected two ascending shares in (0, 1]")
-        self.layout, self.stream = layout, check_stream(stream)
+        self.layout, self.stream, self.coordinates = layout, check_stream(stream), check_coordinates(coordinates)
         self.frames, self.min_frames = frames, min_frames
         self.crop_ratio = (crop_ratio[0], crop_ratio[1])
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         """Batch -> (N, 3, T', V, M)."""
-        return to_stream(self.crop(batch, generator), self.stream, self.layout)
+        return to_stream(self.crop(batch, generator), self.stream, self.layout, self.coordinates)
 
     def crop(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
         """Batch -> joint positions (N, 3, T', V, M) of the windows."""
@@ -90,10 +102,11 @@ class ContrastView(CropView):
 
     shear: one matrix with a unit diagonal and off-diagonals U(-amplitude, amplitude) for the whole clip. jitter:
     ``jitter_joints`` joints, the same in all frames and persons, are set to zero with probability ``zero_p``, else
-    multiplied by one 3 x 3 matrix of entries U(-amplitude, amplitude). All of it is one linear map per joint.
+    multiplied by one 3 x 3 matrix of entries U(-amplitude, amplitude). All of it is one linear map per joint. With
+    ``xyc`` shear and matrix are those of x and y, and only a joint that vanishes loses its confidence.
 
     Args:
-        layout, stream, frames, crop_ratio, min_frames: as in `CropView`.
+        layout, coordinates, stream, frames, crop_ratio, min_frames: as in `CropView`.
         spatial: augmentations to choose from; an empty list leaves the positions as they are.
         jitter_joints: joints that jittering changes.
         zero_p: share of jittered clips whose joints vanish.
@@ -104,6 +117,7 @@ class ContrastView(CropView):
         self,
         *,
         layout: str = "ntu25",
+        coordinates: str = "xyz",
         stream: str = "joint",
         frames: int = 64,
         crop_ratio: Sequence[float] = (0.1, 1.0),
@@ -113,7 +127,14 @@ class ContrastView(CropView):
         zero_p: float = 0.5,
         amplitude: float = 1.0,
     ) -> None:
-        super().__init__(layout=layout, stream=stream, frames=frames, crop_ratio=crop_ratio, min_frames=min_frames)
+        super().__init__(
+            layout=layout,
+            coordinates=coordinates,
+            stream=stream,
+            frames=frames,
+            crop_ratio=crop_ratio,
+            min_frames=min_frames,
+        )
         joints = len(body_layout(layout).joints)
         if unknown := [name for name in spatial if name not in SPATIAL]:
             raise UserError(f"view.spatial: found {unknown[0]!r}, expected a list out of {', '.join(SPATIAL)}")
@@ -128,14 +149,17 @@ class ContrastView(CropView):
         """Batch -> (N, 3, T', V, M)."""
         x = self.crop(batch, generator)
         x = torch.einsum("nvij,njtvm->nitvm", self.maps(len(x), generator).to(x), x)
-        return to_stream(x, self.stream, self.layout)
+        return to_stream(x, self.stream, self.layout, self.coordinates)
 
     def maps(self, count: int, generator: torch.Generator | None) -> Tensor:
         """One linear map per clip and joint, (K, V, 3, 3) float64, for column vectors; as many draws for any option."""
         chosen, vanish = uniform((2, count), generator, clips=1)
         order = uniform((count, self.joints), generator).argsort(1)
-        shear = shear_matrix(draw_shear(count, self.amplitude, generator))
+        flat = self.coordinates == "xyc"
+        shear = shear_matrix(draw_shear(count, self.amplitude, generator, flat=flat))
         jitter = (2 * uniform((count, 3, 3), generator) - 1) * self.amplitude
+        if flat:
+            jitter[:, 2], jitter[:, :, 2], jitter[:, 2, 2] = 0, 0, 1
         jitter *= (vanish >= self.zero_p)[:, None, None]
 
         eye = torch.eye(3, dtype=jitter.dtype).expand(count, self.joints, 3, 3)

@@ -26,9 +26,10 @@ def integers(high: int, shape: tuple[int, ...], generator: torch.Generator | Non
     return per_clip(partial(torch.randint, high), shape, generator)
 
 
-def draw_shear(count: int, amplitude: float, generator: torch.Generator | None) -> Tensor:
-    """(K, 6) off-diagonals, independent U(-amplitude, amplitude)."""
-    return (2 * uniform((count, 6), generator) - 1) * amplitude
+def draw_shear(count: int, amplitude: float, generator: torch.Generator | None, *, flat: bool = False) -> Tensor:
+    """(K, 6) off-diagonals, independent U(-amplitude, amplitude); ``flat``: zero but for those of x and y."""
+    off = (2 * uniform((count, 6), generator) - 1) * amplitude
+    return off * torch.tensor([1, 0, 1, 0, 0, 0]) if flat else off
 
 
 def shear_matrix(off: Tensor) -> Tensor:
@@ -41,9 +42,15 @@ def shear_matrix(off: Tensor) -> Tensor:
     return matrix
 
 
-def draw_angles(count: int, main_deg: float, other_deg: float, generator: torch.Generator | None) -> Tensor:
-    """(K, 3) angles in radians about x, y, z: U(0, main_deg) about one axis drawn at random, else U(0, other_deg)."""
+def draw_angles(
+    count: int, main_deg: float, other_deg: float, generator: torch.Generator | None, *, flat: bool = False
+) -> Tensor:
+    """(K, 3) angles in radians about x, y, z: U(0, main_deg) about one axis drawn at random, else U(0, other_deg).
+
+    ``flat``: z is the main axis and the only one.
+    """
     main = integers(3, (count, 1), generator)
+    main, other_deg = (torch.full_like(main, 2), 0.0) if flat else (main, other_deg)
     limit = torch.where(torch.arange(3) == main, main_deg, other_deg).double()
     return uniform((count, 3), generator) * limit * (math.pi / 180)
 

@@ -13,7 +13,7 @@ from skelssl.data.batch import Batch
 from skelssl.errors import UserError
 from skelssl.views import spatial
 from skelssl.views.masked import check_frames, rotate
-from skelssl.views.streams import check_stream, to_stream
+from skelssl.views.streams import check_coordinates, check_stream, to_stream
 from skelssl.views.temporal import take_frames
 
 
@@ -43,6 +43,7 @@ class SampledView(nn.Module):
 
     Args:
         layout: name of the body.
+        coordinates: xyz, or xyc for clips in the plane of an image.
         stream: joint, motion or bone.
         frames: T'.
         rotation: largest angle about each axis in radian.
@@ -51,17 +52,24 @@ class SampledView(nn.Module):
     clips = 1
 
     def __init__(
-        self, *, layout: str = "ntu25", stream: str = "joint", frames: int = 90, rotation: float = 0.3
+        self,
+        *,
+        layout: str = "ntu25",
+        coordinates: str = "xyz",
+        stream: str = "joint",
+        frames: int = 90,
+        rotation: float = 0.3,
     ) -> None:
         super().__init__()
         self.layout, self.stream, self.frames = layout, check_stream(stream), check_frames(frames)
-        self.rotation = rotation
+        self.coordinates, self.rotation = check_coordinates(coordinates), rotation
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         """Batch -> (N, 3, T', V, M); frames are drawn before angles, each for all clips at once."""
         draws = spatial.uniform((len(batch), self.frames + 2), generator).to(batch.frames.device)
         shown = take_frames(batch.x, uniform_frames(batch.frames, draws[:, 0], draws[:, 1:]))
-        return to_stream(rotate(shown, self.rotation, generator), self.stream, self.layout)
+        shown = rotate(shown, self.rotation, generator, coordinates=self.coordinates)
+        return to_stream(shown, self.stream, self.layout, self.coordinates)
 
 
 class SampledClips(nn.Module):
@@ -72,6 +80,7 @@ class SampledClips(nn.Module):
 
     Args:
         layout: name of the body.
+        coordinates: xyz, or xyc for clips in the plane of an image.
         stream: joint, motion or bone.
         frames: T'.
         clips: K.
@@ -82,6 +91,7 @@ class SampledClips(nn.Module):
         self,
         *,
         layout: str = "ntu25",
+        coordinates: str = "xyz",
         stream: str = "joint",
         frames: int = 90,
         clips: int = 10,
@@ -91,7 +101,7 @@ class SampledClips(nn.Module):
         if not isinstance(clips, int) or clips < 1:
             raise UserError(f"view.clips: found {clips!r}, expected a whole number of at least 1")
         self.layout, self.stream, self.frames, self.clips = layout, check_stream(stream), check_frames(frames), clips
-        self.seed = seed
+        self.coordinates, self.seed = check_coordinates(coordinates), seed
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         """Batch -> (N·K, 3, T', V, M), the K clips of a sample side by side; ``generator`` is not used."""
@@ -100,4 +110,4 @@ class SampledClips(nn.Module):
         index = uniform_frames(batch.frames[:, None], *(draw.to(batch.frames.device) for draw in (phase, noise)))
         shown = take_frames(batch.x, index.flatten(1))
         shown = rearrange(shown, "n c (k t) v m -> (n k) c t v m", k=self.clips)
-        return to_stream(shown, self.stream, self.layout)
+        return to_stream(shown, self.stream, self.layout, self.coordinates)

@@ -16,6 +16,7 @@ from skelssl.data.clip import RECIPE_FREE, SERVES, EmptyClip, RawClip
 from skelssl.data.recipes.agcn import AGCN
 from skelssl.data.recipes.aimclr import AimCLR
 from skelssl.data.recipes.ctrgcn import CTRGCN
+from skelssl.data.recipes.flat import Flat
 from skelssl.data.recipes.pyskl import PySKL
 from skelssl.errors import UserError
 from skelssl.skeleton import Layout
@@ -56,6 +57,7 @@ class RecipeConfig:
     pku_interval: str | None = None  # inclusive | after_start; None: as the recipe's published files have it
     single_person_fill: str = "zero"  # zero | copy
     center: bool = True  # False: ctrgcn leaves clips where the camera saw them, as the published PKU-MMD files do
+    coordinates: str = "xyz"  # xyc: clips in the plane of an image, the third number is confidence
 
     def __post_init__(self) -> None:
         if self.pku_interval is None and self.name in RECIPES:
@@ -71,7 +73,7 @@ class RecipeConfig:
         recipe = cls(**config)
         choices = {"name": tuple(RECIPES), "faithful": (True, False), "align_spine": (True, False),
                    "pku_interval": ("inclusive", "after_start"), "single_person_fill": ("zero", "copy"),
-                   "center": (True, False)}  # fmt: skip
+                   "center": (True, False), "coordinates": ("xyz", "xyc")}  # fmt: skip
         for key, values in choices.items():
             if (value := getattr(recipe, key)) not in values:
                 expected = " or ".join(str(v) for v in values)
@@ -81,7 +83,7 @@ class RecipeConfig:
     @classmethod
     def published(cls, name: str, dataset: Mapping[str, Any], *, faithful: bool = True) -> RecipeConfig:
         """As the published files of a data set were made; ``dataset`` is its block of the configuration."""
-        keys = [key for key in RECIPES[name].options if key in dataset] if name in RECIPES else []
+        keys = [key for key in (*RECIPES[name].options, "coordinates") if key in dataset] if name in RECIPES else []
         return cls.parse({"name": name, "faithful": faithful, **{key: dataset[key] for key in keys}})
 
     def check_form(self, form: str, arguments: Mapping[str, Any], where: object) -> None:
@@ -91,6 +93,10 @@ class RecipeConfig:
             raise UserError(
                 f"{where}: found arrays imported in the form of recipe {' or '.join(serves)}, expected that recipe "
                 "with faithful=true; anything else needs the raw recordings: skelssl prepare raw=PATH"
+            )
+        if self.coordinates != (stored := arguments.get("coordinates", "xyz")):
+            raise UserError(
+                f"dataset.coordinates: found {self.coordinates}, expected {stored}, which {where} was prepared with"
             )
         for key, value in arguments.items():
             if getattr(self, key) != value:
@@ -121,12 +127,21 @@ class RecipeConfig:
                     f"method.recipe.{key}: found {getattr(self, key)}, expected {getattr(defaults, key)}, since "
                     f"{self.name} has no such option"
                 )
-        return recipe(skeleton.layout(layout), self)
+        if self.flat and self.align_spine:
+            raise UserError("method.recipe.align_spine: found true, expected false, since 2-D clips are not turned")
+        body = skeleton.layout(layout)
+        return Flat(recipe(body, self), body) if self.flat else recipe(body, self)
+
+    @property
+    def flat(self) -> bool:
+        """Whether clips lie in the plane of an image."""
+        return self.coordinates == "xyc"
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What decides the arrays: the arguments and the recipe's version."""
-        return {**asdict(self), "version": RECIPES[self.name].version}
+        """What decides the arrays: the arguments, but for xyz, which goes without saying, and the recipe's version."""
+        said = {key: value for key, value in asdict(self).items() if (key, value) != ("coordinates", "xyz")}
+        return {**said, "version": RECIPES[self.name].version}
 
     @property
     def id(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.clip import EmptyClip, RawClip
-from skelssl.data.recipes.tracks import PERSONS, as_stored, in_interval, two_people
+from skelssl.data.recipes.tracks import PERSONS, as_stored, in_interval, located, two_people
 from skelssl.skeleton import Layout
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class AGCN:
     options: frozenset[str] = frozenset()
 
     def __init__(self, body: Layout, config: RecipeConfig) -> None:
-        self.faithful, self.pku_interval = config.faithful, config.pku_interval
-        self.body, self.spine_mid = body, body.index("spine_mid")
+        self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat
+        self.body, self.spine_mid = body, body.point("spine_mid")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
         """The two persons who move most, the main one first. PKU-MMD clips stay as they are stored.
@@ -79,12 +79,14 @@ class AGCN:
             raise EmptyClip("the first person is absent in every frame")
         if self.faithful:
             x = np.stack([_repeated(x[:, person], frames) for person in range(PERSONS)], axis=1)
-            there, first, centre = x.sum(-1) != 0, 0, x[:, 0, self.spine_mid]
+            there, first, centre = x.sum(-1) != 0, 0, located(x[:, 0], self.spine_mid, flat=self.flat)
         else:
             x = x[np.arange(frames) % len(x)]
             first = np.any(x[:, 0] != 0, axis=(1, 2)).argmax()
-            there, centre = np.any(x != 0, axis=-1), _held(x[:, 0, self.spine_mid])
+            there, centre = np.any(x != 0, axis=-1), _held(located(x[:, 0], self.spine_mid, flat=self.flat))
         x = np.where(there[..., None], x - centre[:, None, None], np.float32(0))
+        if self.flat:
+            return x
         turn = onto_axes(x[first, 0], self.body).astype(np.float32)
         return (x.reshape(-1, 3) @ turn.T).reshape(x.shape)
 
@@ -97,7 +99,8 @@ def onto_axes(pose: NDArray[np.float32], body: Layout) -> NDArray[np.float64]:
     """
 
     def bone(start: str, end: str) -> NDArray[np.float64]:
-        vector: NDArray[np.float64] = pose[body.index(end)].astype(np.float64) - pose[body.index(start)]
+        first, last = (located(pose, body.point(name)).astype(np.float64) for name in (start, end))
+        vector: NDArray[np.float64] = last - first
         return vector
 
     upright = _rotation(bone("spine_base", "spine_mid"), axis=2)

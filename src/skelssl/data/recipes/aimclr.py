@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.clip import EmptyClip, RawClip
-from skelssl.data.recipes.tracks import as_stored, in_interval, two_people
+from skelssl.data.recipes.tracks import as_stored, in_interval, located, two_people
 from skelssl.skeleton import Layout
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class AimCLR:
     options: frozenset[str] = frozenset()
 
     def __init__(self, body: Layout, config: RecipeConfig) -> None:
-        self.faithful, self.pku_interval = config.faithful, config.pku_interval
-        self.spine_base, self.spine_shoulder = body.index("spine_base"), body.index("spine_shoulder")
+        self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat
+        self.spine_base, self.spine_shoulder = body.point("spine_base"), body.point("spine_shoulder")
         self.shoulders = body.index("shoulder_left"), body.index("shoulder_right")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
@@ -61,13 +61,15 @@ class AimCLR:
 
     def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Cuts, centres, resizes to 50 frames and turns; raises EmptyClip where the first person is never there."""
-        present = (x[:, 0, self.spine_base] != 0).any(-1)
+        present = (located(x[:, 0], self.spine_base) != 0).any(-1)
         if not present.any():
             raise EmptyClip("the first person is absent in every frame")
         x = x[: present.sum()] if self.faithful else x[present]
-        origin = x[:, :, self.spine_shoulder] if self.faithful else x[:, :1, self.spine_shoulder]
+        origin = located(x if self.faithful else x[:, :1], self.spine_shoulder, flat=self.flat)
         there = True if self.faithful else x.any(-1, keepdims=True)  # zeros are absent: they do not move
         resized = resize(np.where(there, x - origin[:, :, None], np.float32(0)), FRAMES)
+        if self.flat:
+            return resized
         return face_camera(resized, *self.shoulders, per_clip=self.faithful).astype(np.float32)
 
     def published(self, clip: RawClip) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.clip import EmptyClip, RawClip
-from skelssl.data.recipes.tracks import as_stored, in_interval, two_people
+from skelssl.data.recipes.tracks import as_stored, in_interval, located, two_people
 from skelssl.skeleton import Layout
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ class CTRGCN:
     options: frozenset[str] = frozenset({"single_person_fill", "center"})
 
     def __init__(self, body: Layout, config: RecipeConfig) -> None:
-        self.faithful, self.pku_interval = config.faithful, config.pku_interval
+        self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat
         self.copy, self.center = config.single_person_fill == "copy", config.center
-        self.spine_mid = body.index("spine_mid")
+        self.spine_mid = body.point("spine_mid")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
         """The cleaned bodies as two persons, frames without either left out. PKU-MMD clips stay as they are stored.
@@ -73,7 +73,9 @@ class CTRGCN:
         if not self.center:
             return x
         there = _filled(x.reshape(*x.shape[:2], -1), True)[..., None] if self.faithful else _filled(x, False)
-        return np.where(there[..., None], x - x[present.argmax(), 0, self.spine_mid], np.float32(0))
+        return np.where(
+            there[..., None], x - located(x[present.argmax(), 0], self.spine_mid, flat=self.flat), np.float32(0)
+        )
 
     def published(self, clip: RawClip) -> NDArray[np.float32]:
         """(T, 150), a row of the reference's files before they are padded to 300 frames."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes.agcn import onto_axes
-from skelssl.data.recipes.tracks import PERSONS, as_stored, in_interval, two_people
+from skelssl.data.recipes.tracks import PERSONS, as_stored, in_interval, located, two_people
 from skelssl.skeleton import Layout
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ class PySKL:
     options: frozenset[str] = frozenset({"align_spine"})
 
     def __init__(self, body: Layout, config: RecipeConfig) -> None:
-        self.faithful, self.pku_interval = config.faithful, config.pku_interval
+        self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat
         self.align_spine = config.align_spine
-        self.body, self.spine_mid = body, body.index("spine_mid")
+        self.body, self.spine_mid = body, body.point("spine_mid")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
         """The cleaned bodies as two persons, from the first frame that shows either to the last.
@@ -65,7 +65,7 @@ class PySKL:
             raise EmptyClip("nobody is there in any frame")
         x = x[present[:, main]]
         x = x[:, ::-1] if main else x
-        x = np.where(x.any(-1, keepdims=True), x - x[0, 0, self.spine_mid], np.float32(0))
+        x = np.where(x.any(-1, keepdims=True), x - located(x[0, 0], self.spine_mid, flat=self.flat), np.float32(0))
         turn = onto_axes(x[0, 0], self.body).astype(np.float32) if self.align_spine else np.eye(3, dtype=np.float32)
         return (x.reshape(-1, 3) @ turn.T).reshape(x.shape)
 
@@ -90,5 +90,5 @@ class PySKL:
         x = x[filled[0] : filled[-1] + 1]
         if bodies == 1:  # one body is one person; several may leave the second one empty
             return x[:, :1]
-        late = np.abs(x[0, :, self.spine_mid]).sum(-1) > EMPTY
+        late = np.abs(located(x[0], self.spine_mid)).sum(-1) > EMPTY
         return x[:, ::-1] if late[1] and not late[0] else x

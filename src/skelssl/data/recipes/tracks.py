@@ -100,6 +100,19 @@ def as_stored(clip: RawClip) -> NDArray[np.float32] | None:
     return None if clip.form in (RAW, LISTED, LISTED_TWO) else clip.persons(PERSONS)
 
 
+def located(x: NDArray[np.float32], joints: Sequence[int], *, flat: bool = False) -> NDArray[np.float32]:
+    """(..., V, C) -> (..., C): where the mean of ``joints`` is; zero where one of several is absent.
+
+    ``flat``: the third number is a confidence and no place, so it is zero.
+    """
+    if len(joints) == 1:
+        point = x[..., joints[0], :]
+    else:
+        members = x[..., list(joints), :]
+        point = np.where(np.any(members, axis=-1).all(-1)[..., None], members.mean(-2), np.float32(0))
+    return point * np.array([1, 1, 0], np.float32) if flat else point
+
+
 def in_interval(clip: RawClip, pku_interval: str | None) -> RawClip:
     """The clip without its leading frame where it is of PKU-MMD and its interval is read as ``after_start``."""
     if pku_interval != "after_start" or clip.form != PKU:

@@ -24,7 +24,8 @@ figures.body = (place, { xy, names, bones, looks }) => {
   const from = element("span", ramp), to = (element("i", ramp), element("span", ramp));
   const right = element("div", both), said = element("p", right, { className: "caption" }), list = element("div", right, { className: "ranks" });
 
-  const text = (v) => (look.percent ? `${(100 * v).toFixed(v && Math.abs(v) < 0.01 ? 2 : 1)} %` : String(Number(v.toPrecision(4))));
+  let digits = 1; // enough to tell the ends of the scale apart
+  const text = (v) => (look.percent ? `${(100 * v).toFixed(digits)} %` : String(Number(v.toPrecision(4))));
   const rowOf = () => {
     if (!Array.isArray(look.joints[0])) return look.joints;
     const asked = look.joints.filter((_, v) => !look.without.includes(v));
@@ -35,6 +36,7 @@ figures.body = (place, { xy, names, bones, looks }) => {
     const values = rowOf(), matrix = Array.isArray(look.joints[0]), gone = new Set(look.without);
     const known = [...values.filter((_, v) => !gone.has(v)), ...(look.bones || [])];
     const [least, most] = [Math.min(...known), Math.max(...known)];
+    digits = Math.max(1, Math.min(4, 1 + Math.ceil(-Math.log10(100 * (most - least) || 1))));
     const hue = (v) => `color-mix(in srgb, var(--heat) ${Math.round(100 * (most > least ? (v - least) / (most - least) : 0.5))}%, var(--cold))`;
     dots.forEach((dot, v) => {
       dot.style.fill = gone.has(v) ? "var(--card)" : hue(values[v]);

@@ -1,0 +1,81 @@
+"""Any recipe for clips in the plane of an image: x, y and how surely each joint was seen there.
+
+Recipes think in metres, and pixels know none. So a clip is first scaled to a torso of the usual length. Then the recipe
+picks, centres and resamples as ever, but moves x and y alone and turns nothing: what a camera saw has no other side.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelssl.data.clip import EmptyClip, RawClip
+from skelssl.data.recipes.tracks import located
+from skelssl.errors import UserError
+from skelssl.skeleton import Layout
+
+if TYPE_CHECKING:
+    from skelssl.data.recipes import Recipe
+
+TORSO = 0.46  # metres from spine_base to spine_shoulder: the median of 12 recordings of NTU RGB+D
+
+
+class Flat:
+    """``recipe`` for clips (T, M, V, 3) of x, y and confidence, in any unit."""
+
+    def __init__(self, recipe: Recipe, body: Layout) -> None:
+        self.recipe, self.body = recipe, body
+        self.version, self.published_interval, self.options = recipe.version, recipe.published_interval, recipe.options
+
+    def select(self, clip: RawClip) -> NDArray[np.float32]:
+        """As the recipe does."""
+        return self.recipe.select(clip)
+
+    def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Fills gaps in time, scales, and lets the recipe do the rest; a joint that is never seen stays zero.
+
+        Raises EmptyClip where no torso is seen, besides what the recipe raises.
+        """
+        y = self.recipe.normalise(scaled(filled(x), self.body))
+        unseen = ~(y[..., 2] > 0).any(0)  # (M, V)
+        y[:, unseen] = 0
+        return y
+
+    def published(self, clip: RawClip) -> NDArray[Any]:
+        """Raises UserError: no published file holds such clips."""
+        raise UserError("method.recipe.coordinates: found xyc, expected xyz, since no published file holds 2-D clips")
+
+
+def filled(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """x and y of joints that are not seen, linear in time between the frames that show them; confidence stays 0.
+
+    Before its first and after its last frame a joint stays where it was. Frames without the person stay empty, and a
+    joint that is never seen stays zero.
+    """
+    x, seen = x.copy(), x[..., 2] > 0
+    missing = np.any(seen, axis=2, keepdims=True) & ~seen
+    for person, joint in zip(*np.nonzero(missing.any(0) & seen.any(0)), strict=True):
+        bad, good = np.flatnonzero(missing[:, person, joint]), np.flatnonzero(seen[:, person, joint])
+        for axis in range(2):
+            x[bad, person, joint, axis] = np.interp(bad, good, x[good, person, joint, axis])
+    return x
+
+
+def scaled(x: NDArray[np.float32], body: Layout) -> NDArray[np.float32]:
+    """x and y so that the median torso, over frames and persons, is ``TORSO`` long."""
+    ends = [body.point(name) for name in ("spine_base", "spine_shoulder")]
+    needed = [joint for joints in ends for joint in joints]
+    known = np.any(x[:, :, needed, 2] > 0, axis=0).all(1)  # (M,)
+    there = np.any(x, axis=(2, 3)) & known  # (T, M)
+    low, high = (located(x[there][..., :2], joints) for joints in ends)
+    torso = float(np.median(np.linalg.norm(high - low, axis=-1))) if there.any() else 0.0
+    if not torso > 0:
+        raise EmptyClip(f"no torso to scale by ({' and '.join(_names(body))} are never seen)")
+    return x * np.array([TORSO / torso, TORSO / torso, 1], np.float32)
+
+
+def _names(body: Layout) -> list[str]:
+    joints = sorted({*body.point("spine_base"), *body.point("spine_shoulder")})
+    return [body.joints[v] for v in joints]
