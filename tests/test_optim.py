@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from skelssl.errors import UserError
-from skelssl.optim import Optim, decay_groups
+from skelssl.optim import Optim, clip_norm, decay_groups
 
 PSTL = Optim(name="adam", lr=5e-3, epochs=150, warmup_epochs=10)
 
@@ -36,12 +36,41 @@ def test_vectors_and_exempt_names_are_not_decayed():
     assert len(decay_groups(net.named_parameters())[0]["params"]) == 2
 
 
-def test_eps_and_clipping_reach_the_optimiser():
-    """Under mixed precision Lightning refuses to clip for a fused optimiser."""
+def test_eps_reaches_the_optimiser():
     weights = [nn.Parameter(torch.zeros(2))]
     built = Optim(name="adamw", lr=1e-3, epochs=1, eps=1e-6, clip=4.0).build(weights)
-    assert (built.defaults["eps"], built.defaults["fused"]) == (1e-6, False)
+    assert (built.defaults["eps"], built.defaults["fused"]) == (1e-6, True)
     assert Optim(name="adamw", lr=1e-3, epochs=1).build(weights).defaults["eps"] == 1e-8
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_fused_steps_with_clipping_are_the_plain_ones(name, clip):
+    """Against torch's one-tensor-at-a-time form and a norm taken by hand, over five steps of two groups."""
+    plan = Optim(name=name, lr=0.05, epochs=1, weight_decay=0.1, clip=clip)
+    start = [torch.linspace(-1, 1, 12).view(3, 4).double(), torch.linspace(0, 1, 5).double()]
+    ours, plain = ([nn.Parameter(x.clone()) for x in start] for _ in range(2))
+    fused = plan.build([{"params": ours[:1]}, {"params": ours[1:], "weight_decay": 0.0}])
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    more = {"momentum": 0.9} if name == "sgd" else {}
+    groups = [{"params": plain[:1], "weight_decay": 0.1}, {"params": plain[1:], "weight_decay": 0.0}]
+    single = kinds[name](groups, lr=0.05, foreach=False, fused=False, **more)
+    assert fused.defaults["fused"]
+    for step in range(5):
+        for parameters in (ours, plain):
+            for i, p in enumerate(parameters):
+                p.grad = torch.cos(p.detach() * (step + i + 1)) + p.detach()
+        if clip is not None:
+            clip_norm(ours, clip)
+            norm = sum(float(p.grad.square().sum()) for p in plain) ** 0.5
+            assert norm > clip
+            for p in plain:
+                p.grad *= clip / (norm + 1e-6)
+        fused.step()
+        single.step()
+    for a, b, x in zip(ours, plain, start, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
+        assert (a - x).abs().max() > 1e-3
 
 
 def test_mistakes_name_the_key():

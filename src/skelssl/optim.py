@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from skelssl.errors import UserError
@@ -106,8 +107,7 @@ class Optim:
 
     def build(self, parameters: Iterable[Any]) -> Optimizer:
         """The optimiser over parameters or named groups, fused into one kernel where torch has one."""
-        fused = fused_available() and self.clip is None  # under mixed precision Lightning does not clip for fused ones
-        common: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": fused}
+        common: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": fused_available()}
         if self.name == "sgd":
             return SGD(parameters, momentum=self.momentum, **common)
         return (Adam if self.name == "adam" else AdamW)(parameters, betas=self.betas, eps=self.eps, **common)
@@ -126,6 +126,12 @@ def decay_groups(parameters: Iterable[tuple[str, Tensor]], exempt: Collection[st
     ]
 
 
+def clip_norm(parameters: Iterable[Tensor], largest: float) -> None:
+    """Scales all gradients alike so that their common L2 norm is at most ``largest``; nothing waits for the norm."""
+    parameters = [p for p in parameters if p.grad is not None]
+    clip_grad_norm_(parameters, largest, foreach=fused_available())
+
+
 def fused_available() -> bool:
-    """Fused optimisers exist for CUDA and, since torch 2.4, for CPU; MPS is left to the default."""
+    """Fused and foreach kernels exist for CUDA and, since torch 2.4, for CPU; MPS is left to the default."""
     return not torch.backends.mps.is_available()

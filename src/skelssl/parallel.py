@@ -96,6 +96,7 @@ class SyncBatchNorm(_BatchNorm):
         if input.ndim < 2:
             raise ValueError(f"expected an input of at least 2 dimensions (N, C, ...), found {input.ndim}")
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # it talks to the other ranks
     def forward(self, input: Tensor) -> Tensor:
         if world_size() == 1 or not (self.training or self.running_mean is None):
             return super().forward(input)

@@ -16,7 +16,7 @@ from skelssl.entry import composed
 from skelssl.runs import identity, resolved
 
 # What a run may have of its own and still be the published one: who draws, how it is watched, how it is computed.
-FREE = ("seed", "precision", "compile", "method.monitor")
+FREE = ("seed", "precision", "matmul_precision", "compile", "method.monitor")
 TOLERANCE = 0.01  # of the clips of a split: papers disagree by less, since some recordings cannot be used
 
 Status = Literal["confirmed", "second_hand", "unverified"]

@@ -23,7 +23,7 @@ from skelssl.errors import UserError
 MACHINE_KEYS = (
     "data_root", "logger", "callbacks", "rerun", "then", "hydra", "trace", "limit", "trust",
     "trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.profiler",
-    "method.loader.prefetch", "method.loader.workers",
+    "method.loader.prefetch", "method.loader.workers", "method.loader.resident",
 )  # fmt: skip
 
 # Keys that came after the first runs, with what goes without saying: a run of before is still the same run.

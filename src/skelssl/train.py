@@ -39,11 +39,12 @@ from skelssl.callbacks.checkpoint import LAST
 from skelssl.callbacks.loggers import build_loggers, end_loggers, grouped
 from skelssl.callbacks.metrics import MetricsCSV
 from skelssl.checkpoints import read_state, save_encoders
+from skelssl.compilation import check_compiler, compile_parts
 from skelssl.data.batch import Batch
 from skelssl.data.files import locked, write_json
 from skelssl.data.module import Dataset, SkeletonData
 from skelssl.entry import run_hydra
-from skelssl.errors import Stopped, UserError
+from skelssl.errors import Stopped, UserError, check_flag
 from skelssl.evaluate import evaluate_run
 from skelssl.heap import keep_pages
 from skelssl.launch import Place, joined, place, ranks_wanted, supervise
@@ -63,6 +64,7 @@ class Double(DoublePrecision):
 PRECISION: dict[str, dict[str, Any]] = {
     "fp32": {"precision": "32-true"}, "bf16": {"precision": "bf16-mixed"}, "fp64": {"plugins": [Double()]},
 }  # fmt: skip
+MATMUL = ("highest", "high", "medium")
 SHARED_KEYS = ("name", "recipe", "loader", "monitor", "probe")  # read by others; the rest builds the method
 
 
@@ -152,6 +154,8 @@ def run(
         dataset = data.dataset
     if here:
         convert(method)
+    if config["compile"]:
+        compile_parts(method.compiled())
     state = resume_from(config, folder)
     metrics = MetricsCSV(folder / "metrics.csv", echo=not sys.stdout.isatty())
     seen: dict[str, Any] = read_resumable(state) if state else {"global_step": 0, "epoch": -1, "row": {}}
@@ -164,7 +168,8 @@ def run(
     ranks = f", {here.world} ranks" if here else ""
     name = f"{config['method']['name']} on {config['dataset']['name']}"
     print(f"{name}: {len(dataset.train)} clips{ranks} -> {folder}", flush=True)
-    fit(trainer, method, data, state)
+    with matmul_precision(config["matmul_precision"]):
+        fit(trainer, method, data, state)
     on_first(lambda: finish(trainer, method, dataset, config, folder))
 
 
@@ -207,8 +212,22 @@ def check(config: Mapping[str, Any]) -> None:
         if not Path(config["resume"]).is_file():
             raise UserError(f"resume: found no file {config['resume']}, expected a checkpoint such as RUN/{LAST}")
         read_resumable(Path(config["resume"]))
+    if config["matmul_precision"] not in MATMUL:
+        raise UserError(f"matmul_precision: found {config['matmul_precision']!r}, expected one of {', '.join(MATMUL)}")
+    check_flag("compile", config["compile"])
     if config["compile"]:
-        raise UserError("compile: found true, expected false (the encoders cannot be compiled yet)")
+        check_compiler()
+
+
+@contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """How float32 products are computed inside: ``highest``, or with TF32 where there is one (``high``, ``medium``)."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def check_ranks(trainer: Mapping[str, Any]) -> None:

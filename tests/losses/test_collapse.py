@@ -142,6 +142,11 @@ def test_effective_rank() -> None:
     assert effective_rank(products(torch.full((50, 20), 0.7))) == 1
 
 
+def test_only_those_who_are_there_count_in_the_products():
+    rows, there = noise(9, 5), torch.tensor([1, 0, 1, 1, 0, 0, 1, 1, 1], dtype=torch.bool)
+    torch.testing.assert_close(products(rows, there), products(rows[there]), rtol=1e-14, atol=1e-14)
+
+
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
 def test_effective_rank_is_that_of_all_batches_together(offset: float) -> None:
     """Against singular values of the centred features, also where these are small beside their mean."""

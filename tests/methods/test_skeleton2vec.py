@@ -168,10 +168,13 @@ def test_momentum_over_the_epochs_of_the_schedule(published: Any) -> None:
 def test_the_gradient_is_clipped_at_4() -> None:
     """28."""
     method = build()
-    seen: list[Any] = []
-    method.clip_gradients = lambda optimizer, **how: seen.append(how)
-    method.configure_gradient_clipping(object())
-    assert seen == [{"gradient_clip_val": 4.0, "gradient_clip_algorithm": "norm"}]
+    optimizer, trained = method.configure_optimizers(), [p for p in method.parameters() if p.requires_grad]
+    for p in trained:
+        p.grad = torch.full_like(p, 2.0)
+    method.configure_gradient_clipping(optimizer)
+    norm = torch.stack([p.grad.double().square().sum() for p in trained]).sum().sqrt()
+    assert float(norm) == pytest.approx(4.0, rel=1e-5)
+    assert optimizer.defaults["fused"]
 
 
 @pytest.mark.parametrize(

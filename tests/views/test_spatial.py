@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from skelssl.views.spatial import draw_angles, draw_shear, rotation_matrix, shear_matrix
+from skelssl.views.spatial import draw_angles, draw_shear, rotation_matrix, shear_matrix, transform
 
 POINT = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
 
@@ -50,3 +50,11 @@ def test_draws_fill_their_ranges() -> None:
     assert ((degrees > 1).sum(1) <= 1).all()
     # One axis in three is the main one: mean angle 30/2 with 1/3, else 1/2.
     assert degrees.mean(0).tolist() == pytest.approx([15 / 3 + 0.5 * 2 / 3] * 3, rel=0.05)
+
+
+def test_transform_is_the_matrix_times_every_point() -> None:
+    x, matrix = torch.randn(3, 3, 4, 5, 2, dtype=torch.float64), torch.randn(3, 3, 3, dtype=torch.float64)
+    for clips in (x, x.permute(0, 2, 4, 3, 1).contiguous().permute(0, 4, 1, 3, 2)):
+        found = transform(clips, matrix)
+        for n, t, v, m in ((0, 0, 0, 0), (2, 3, 4, 1), (1, 2, 0, 1)):
+            torch.testing.assert_close(found[n, :, t, v, m], matrix[n] @ x[n, :, t, v, m])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from skelssl.views.temporal import centre_window, crop_resize, mirrored_crop, random_window
+from skelssl.views.temporal import centre_window, crop_resize, mirrored_crop, random_window, take_frames
 
 RAMP = torch.sin(0.01 * torch.arange(3 * 300 * 25 * 2, dtype=torch.float64)).view(1, 3, 300, 25, 2)
 
@@ -119,3 +119,13 @@ def test_mirrored_crop_numbers() -> None:
     assert index[1].tolist() == [2, 1, 0, *range(47)]
     assert index[2].tolist() == list(range(50))
     assert index[3].tolist() == [*range(8, 50), *range(49, 41, -1)]
+
+
+def test_frames_of_a_stores_layout_are_rows_and_the_same() -> None:
+    """A view of (N, T, M, V, 3) memory, as batches are, against the same clips laid out plainly; any layout out."""
+    stored = torch.randn(4, 11, 2, 5, 3).permute(0, 4, 1, 3, 2)
+    index = torch.randint(0, 11, (4, 7))
+    taken = take_frames(stored, index)
+    assert torch.equal(taken, take_frames(stored.contiguous(), index))
+    assert torch.equal(taken, torch.stack([clip[:, rows] for clip, rows in zip(stored, index, strict=True)]))
+    assert taken.permute(0, 2, 4, 3, 1).is_contiguous()

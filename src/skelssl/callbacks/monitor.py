@@ -42,7 +42,7 @@ class Monitor(L.Callback):
     def on_before_optimizer_step(self, trainer: L.Trainer, module: L.LightningModule, optimizer: Optimizer) -> None:
         if self.step % self.every_n_steps == 0:
             norm = get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
-            self.norms, self.seen = self.norms.to(norm) + norm, self.seen + 1
+            self.norms, self.seen = self.norms + norm, self.seen + 1
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         assert isinstance(module, Method)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+import torch
 from torch import Tensor
 
 
@@ -19,6 +20,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.index)
 
-    def to(self, device: object, non_blocking: bool = False) -> Batch:
-        """Returns the batch on ``device`` (Lightning's transfer calls this)."""
-        return Batch(*(getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self)))
+    def to(self, device: torch.device | str) -> Batch:
+        """Returns the batch on ``device`` (Lightning's transfer calls this); nobody waits for a copy to CUDA."""
+        late = self.x.device.type == "cpu" and torch.device(device).type == "cuda"
+        return Batch(*(getattr(self, f.name).to(device, non_blocking=late) for f in fields(self)))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from skelssl.data.batch import Batch
+from skelssl.data.resident import Resident, size, wanted
 from skelssl.data.store import RecipeStore
 from skelssl.errors import UserError
 from skelssl.parallel import share
+
+CPU = torch.device("cpu")
 
 
 class EpochOrder:
@@ -29,12 +35,13 @@ class EpochOrder:
 
 
 class TrainLoader:
-    """Shuffled batches of one rank; one thread gathers the next batches while the current one is used.
+    """Shuffled batches of one rank, from memory maps, or from ``device`` where the clips are `resident.wanted` there.
 
-    ``batch`` is the global size, which the number of ranks must divide; each takes its part of every batch
-    (`parallel.share`). A last batch smaller than ``min_batch`` is left out. ``overfit`` gives the same so many batches
-    in every epoch. ``state_dict`` holds the position, so that a run killed in mid-epoch goes on with the very next
-    batch. Raises UserError where no batch is left.
+    ``workers`` threads gather the next ``prefetch`` batches while the current one is used, in pinned memory for CUDA;
+    resident clips need neither. ``batch`` is the global size, which the number of ranks must divide; each takes its
+    part of every batch (`parallel.share`). A last batch smaller than ``min_batch`` is left out. ``overfit`` gives the
+    same so many batches in every epoch. ``state_dict`` holds the position, so that a run killed in mid-epoch goes on
+    with the very next batch. Batches are the same bits by every way. Raises UserError where no batch is left.
     """
 
     def __init__(
@@ -47,11 +54,15 @@ class TrainLoader:
         drop_last: bool = False,
         min_batch: int = 1,
         prefetch: int = 2,
+        workers: int = 1,
+        resident: bool | str = "auto",
+        device: torch.device = CPU,
         overfit: int | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        for key, value, low in (("batch", batch, max(min_batch, 1)), ("prefetch", prefetch, 0)):
+        least = {"batch": (batch, max(min_batch, 1)), "prefetch": (prefetch, 0), "workers": (workers, 1)}
+        for key, (value, low) in least.items():
             if not isinstance(value, int) or value < low:
                 raise UserError(f"method.loader.{key}: found {value!r}, expected a whole number of at least {low}")
         if batch % world:
@@ -60,7 +71,10 @@ class TrainLoader:
             )
         self.store, self.batch, self.rank, self.world = store, batch, rank, world
         self.sampler = EpochOrder(rows if overfit is None else rows[: overfit * batch], seed)
-        self.shuffled, self.prefetch = overfit is None, prefetch
+        self.shuffled, self.prefetch, self.workers = overfit is None, prefetch, workers
+        self.device, self.needed = device, size(store, self.sampler.rows)
+        self.keep = wanted(resident, self.needed, device)
+        self.kept: Resident | None = None  # filled when the first batch is asked for
         self.start = self.position = 0
         full, rest = divmod(len(self.sampler.rows), batch)
         self.length = full + int(not drop_last and rest >= max(min_batch, 1))
@@ -83,9 +97,15 @@ class TrainLoader:
             order[b * self.batch : (b + 1) * self.batch][share(self.clips(b), self.rank, self.world)]
             for b in range(start, len(self))
         ]
-        for position, batch in enumerate(ahead(self.store, steps, self.prefetch), start + 1):
+        for position, batch in enumerate(self._gathered(steps), start + 1):
             self.position = position
             yield batch
+
+    def _gathered(self, steps: list[NDArray[np.int64]]) -> Iterator[Batch]:
+        if self.keep:
+            self.kept = self.kept or Resident(self.store, self.sampler.rows, self.device)
+            return map(self.kept.gather, steps)
+        return ahead(self.store, steps, self.prefetch, workers=self.workers, pin=self.device.type == "cuda")
 
     def clips(self, step: int) -> int:
         """Clips of a global batch: ``batch``, but for the last one."""
@@ -98,17 +118,21 @@ class TrainLoader:
         self.start = state["position"]
 
 
-def ahead(store: RecipeStore, steps: list[NDArray[np.int64]], prefetch: int) -> Iterator[Batch]:
-    """Gathers the batches of ``steps`` in order, ``prefetch`` of them ahead of use in a thread."""
+def ahead(
+    store: RecipeStore, steps: list[NDArray[np.int64]], prefetch: int, *, workers: int = 1, pin: bool = False
+) -> Iterator[Batch]:
+    """Gathers the batches of ``steps`` in order, ``prefetch`` of them ahead of use in threads that end with it."""
+    gather = partial(store.gather, pin=pin)
     if prefetch < 1:
-        yield from map(store.gather, steps)
+        yield from map(gather, steps)
         return
-    with ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(store.gather, rows) for rows in steps[:prefetch]]
-        for step in range(len(steps)):
-            if step + prefetch < len(steps):
-                waiting.append(pool.submit(store.gather, steps[step + prefetch]))
-            yield waiting.pop(0).result()
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = deque(pool.submit(gather, rows) for rows in steps[:prefetch])
+        for rows in steps[prefetch:]:
+            waiting.append(pool.submit(gather, rows))
+            yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def batches(

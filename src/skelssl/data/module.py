@@ -10,12 +10,13 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import torch
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 
 from skelssl.data.custom import Custom
 from skelssl.data.files import read_json
-from skelssl.data.loader import TrainLoader
+from skelssl.data.loader import CPU, TrainLoader
 from skelssl.data.prepare import parsed_folder, prepare
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import Source, coordinates_of
@@ -139,10 +140,13 @@ class SkeletonData(L.LightningDataModule):
             )
 
     def train_dataloader(self) -> TrainLoader:
-        return self.part(rank(), world_size())
+        trainer = self.trainer
+        loader = self.part(rank(), world_size(), trainer.strategy.root_device if trainer else CPU)
+        if loader.keep and rank() == 0:
+            print(f"the {loader.needed / 1e9:.2f} GB of training clips stay on {loader.device}", flush=True)
+        return loader
 
-    def part(self, rank: int, world: int) -> TrainLoader:
-        """The batches of one rank; raises UserError for a batch that ``world`` ranks cannot share."""
-        return TrainLoader(
-            self.dataset.store, self.dataset.train, seed=self.seed, rank=rank, world=world, **self.loader
-        )
+    def part(self, rank: int, world: int, device: torch.device = CPU) -> TrainLoader:
+        """The batches of one rank for ``device``; raises UserError for a batch that ``world`` ranks cannot share."""
+        store, rows = self.dataset.store, self.dataset.train
+        return TrainLoader(store, rows, seed=self.seed, rank=rank, world=world, device=device, **self.loader)

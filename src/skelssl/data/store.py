@@ -62,18 +62,16 @@ class RecipeStore:
             )
         return np.array([self._row[n] for n in names if n in self._row], np.int64)
 
-    def gather(self, rows: NDArray[np.int64]) -> Batch:
-        """The clips of ``rows`` as one Batch, zero-padded to the longest of them."""
+    def gather(self, rows: NDArray[np.int64], pin: bool = False) -> Batch:
+        """The clips of ``rows`` as one Batch, zero-padded to the longest of them; ``pin``: in pinned memory."""
         start, frames = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
-        x = np.zeros((len(rows), frames.max(initial=0), *self.x.shape[1:]), np.float32)
-        for n, (first, t) in enumerate(zip(start, frames, strict=True)):
-            x[n, :t] = self.x[first : first + t]
-        return Batch(
-            x=torch.from_numpy(x).permute(0, 4, 1, 3, 2),  # (N, T, M, V, 3) -> (N, 3, T, V, M), a view
-            frames=torch.from_numpy(frames),
-            label=torch.from_numpy(self.labels[rows]),
-            index=torch.from_numpy(rows),
-        )
+        shape = (len(rows), int(frames.max(initial=0)), *self.x.shape[1:])
+        x = torch.zeros(shape, pin_memory=True) if pin else torch.from_numpy(np.zeros(shape, np.float32))
+        for clip, first, t in zip(x.numpy(), start, frames, strict=True):
+            clip[:t] = self.x[first : first + t]
+        facts = (torch.from_numpy(a) for a in (frames, self.labels[rows], rows))
+        # (N, T, M, V, 3) -> (N, 3, T, V, M), a view
+        return Batch(x.permute(0, 4, 1, 3, 2), *(fact.pin_memory() if pin else fact for fact in facts))
 
 
 def _map(path: Path) -> NDArray[Any]:

@@ -18,6 +18,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from skelssl.devices import send
 from skelssl.encoders.inputs import CHANNELS, PERSONS, check_clips
 from skelssl.errors import UserError
 from skelssl.skeleton import layout as body_layout
@@ -150,7 +151,7 @@ class AGCN(nn.Module):
         x = rearrange(self.data_bn(rows), "(n t) (m v c) -> (n m) v t c", n=x.shape[0], m=PERSONS, v=self.joints)
         graphs = [self.A + block.get_parameter("gcn1.PA") for block in self.blocks]
         if ignore:
-            kept = torch.tensor(sorted(set(range(self.joints)) - set(ignore)), device=x.device)
+            kept = send(torch.tensor(sorted(set(range(self.joints)) - set(ignore))), x.device)
             x, graphs = x[:, kept], [graph[:, kept[:, None], kept] for graph in graphs]
         x = rearrange(x.contiguous(), "b v t c -> b c v t")
         for block, graph in zip(self.blocks, graphs, strict=True):

@@ -7,6 +7,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
+from skelssl.devices import send
 from skelssl.errors import UserError
 
 CHANNELS, PERSONS = 3, 2
@@ -28,4 +29,4 @@ def check_clips(
 
 def zero_joints(x: Tensor, ignore: Collection[int]) -> Tensor:
     """Clips (N, C, T, V, M) with the joints ``ignore`` at zero; ``x`` itself is left as it is."""
-    return x.index_fill(3, torch.tensor(sorted(set(ignore)), device=x.device), 0) if ignore else x
+    return x.index_fill(3, send(torch.tensor(sorted(set(ignore))), x.device), 0) if ignore else x

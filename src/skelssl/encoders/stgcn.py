@@ -15,6 +15,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from skelssl.devices import send
 from skelssl.encoders.inputs import PERSONS, check_clips
 from skelssl.skeleton import layout as body_layout
 
@@ -28,6 +29,8 @@ class Dropout(nn.Dropout):
     def forward(self, x: Tensor) -> Tensor:
         """Any dense ``x``; it is overwritten."""
         if not self.training or not 0 < self.p < 1 or x.device.type != "cpu":
+            return super().forward(x)
+        if torch.compiler.is_compiling():  # which fuses the drawing with what stands around it
             return super().forward(x)
         if self.p == 0.5 and x.dtype in WORDS:
             keep = _halves(x.numel(), x.dtype)
@@ -176,7 +179,7 @@ class STGCN(nn.Module):
         x = rearrange(self.data_bn(rows), "(t b) (v c) -> v t b c", t=x.shape[2], v=self.joints)
         graphs = [self.A * factor for factor in self.edge_importance] or [self.A] * len(self.st_gcn_networks)
         if ignore:
-            kept = torch.tensor(sorted(set(range(self.joints)) - set(ignore)), device=x.device)
+            kept = send(torch.tensor(sorted(set(range(self.joints)) - set(ignore))), x.device)
             x, graphs = x[kept], [graph[:, kept[:, None], kept] for graph in graphs]
         x = rearrange(x.contiguous(), "v t b c -> v c t b")
         for block, graph in zip(self.st_gcn_networks, graphs, strict=True):

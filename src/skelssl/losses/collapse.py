@@ -95,13 +95,15 @@ def unit_std(features: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def products(features: Tensor) -> Tensor:
+def products(features: Tensor, there: Tensor | None = None) -> Tensor:
     """Features (R, D) -> Σ (1, x)ᵀ(1, x), (D + 1, D + 1) in float64: what `effective_rank` needs, and it adds up.
 
-    A batch has fewer persons than a rank needs to be seen; the sum over an epoch, and over ranks, has them all.
+    A batch has fewer persons than a rank needs to be seen; the sum over an epoch, and over ranks, has them all. Only
+    rows that are ``there`` (R,) count: the others become zeros, as the host must not wait for how many there are.
     """
     wide = features if features.device.type == "mps" else features.double()  # MPS has no float64
     rows = F.pad(wide, (1, 0), value=1.0)
+    rows = rows if there is None else rows * there[:, None]
     return rows.T @ rows
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from skelssl.devices import send
 from skelssl.errors import UserError
 from skelssl.views.streams import check_coordinates, positions, steps
 from skelssl.views.temporal import take_frames
@@ -53,4 +54,4 @@ class MotionAttentionMask:
         speed = pad(speed, (0, 1), value=-1.0)
         slow = speed.argsort(dim=1, stable=True)[:, : frames - self.k_motion].sort(dim=1).values
         places = torch.randperm(frames - self.k_motion, generator=generator)[: frames - self.k_motion - self.k_random]
-        return slow[:, places.sort().values.to(x.device)]
+        return slow[:, send(places.sort().values, x.device)]

@@ -14,6 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from skelssl.devices import send
 from skelssl.encoders.tokens import PERSONS
 from skelssl.errors import UserError
 from skelssl.parallel import per_clip
@@ -144,7 +145,7 @@ def uniform(x: Tensor, shape: tuple[int, ...], generator: torch.Generator | None
         noise = per_clip(partial(torch.rand, dtype=x.dtype, device=device), shape, generator)
     if noise.shape != shape:
         raise UserError(f"masking noise: found shape {tuple(noise.shape)}, expected {shape}")
-    return noise.to(x)
+    return send(noise.to(x.dtype), x.device)
 
 
 def by_person(x: Tensor) -> Tensor:

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from skelssl.data.batch import Batch
+from skelssl.devices import send
 from skelssl.errors import Diverged
 from skelssl.maskers.tokens import TokenMask
-from skelssl.optim import Optim
+from skelssl.optim import Optim, clip_norm
 from skelssl.parallel import clip_generator, gather, rank, seed_step, share, step_generator, world_size
 from skelssl.views.temporal import crop_resize
 
@@ -64,6 +65,14 @@ class Method(L.LightningModule):
     def encoders(self) -> dict[str, nn.Module]:
         """Encoders to ship by name; ``""`` is the default one."""
         return {"": self.encoder}
+
+    def compiled(self) -> list[tuple[nn.Module, str]]:
+        """Functions that ``compile=true`` compiles in place, each a part and the name of one of its methods.
+
+        Names rather than modules: a transformer is trained through `encode`, not through its call. What draws on the
+        host, or asks for shapes that depend on values, stays out.
+        """
+        return [(self.encoder, "forward")]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups for the optimiser; by default one with every parameter that trains."""
@@ -116,8 +125,8 @@ class Method(L.LightningModule):
         super().backward(loss, *args, **kwargs)
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:
-        if self.optim.clip is not None:
-            self.clip_gradients(optimizer, gradient_clip_val=self.optim.clip, gradient_clip_algorithm="norm")
+        if self.optim.clip is not None:  # not by Lightning's own, which refuses fused optimisers in mixed precision
+            clip_norm([p for group in optimizer.param_groups for p in group["params"]], self.optim.clip)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["seconds"] = self.elapsed
@@ -126,7 +135,8 @@ class Method(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.seconds = checkpoint["seconds"]
-        self._sums = {name: _own(torch.tensor(values).reshape(-1)) for name, values in checkpoint["sums"].items()}
+        sums = {name: torch.tensor(values, dtype=torch.float64) for name, values in checkpoint["sums"].items()}
+        self._sums = {name: _own(values.reshape(-1)) for name, values in sums.items()}
 
     @property
     def elapsed(self) -> float:
@@ -135,9 +145,12 @@ class Method(L.LightningModule):
 
     def log_losses(self, batch: Batch, **losses: Tensor) -> None:
         """Adds to ``train/<name>``, the epoch's mean over clips; nothing leaves the device before the epoch's end."""
-        for name, value in {**losses, "clips": losses["loss"].new_tensor(1.0)}.items():
-            before = self._sums.get(name, value.new_zeros(())).to(value.device)
-            self._sums[name] = before + value.detach() * len(batch)
+        values = {**losses, "clips": torch.ones_like(losses["loss"])}
+        for name, value in values.items():  # a resumed epoch's sums lie on the host
+            before = self._sums.get(name)
+            self._sums[name] = torch.zeros_like(value) if before is None else send(before.to(value.dtype), value.device)
+        sums = [self._sums[name] for name in values]
+        torch._foreach_add_(sums, [value.detach() for value in values.values()], alpha=len(batch))
 
     def epoch_means(self) -> dict[str, Tensor]:
         """Means over the clips of all ranks since the epoch began."""
@@ -165,4 +178,4 @@ def _own(sums: Tensor) -> Tensor:
     """This rank's part () of a checkpoint's sums (W,); the first takes all that another number of ranks wrote."""
     if len(sums) == world_size():
         return sums[rank()]
-    return sums.sum() if rank() == 0 else torch.zeros(())
+    return sums.sum() if rank() == 0 else sums.new_zeros(())

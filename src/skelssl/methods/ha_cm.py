@@ -108,6 +108,10 @@ class HACM(Method):
             shown("hierarchy score, above the least", above_least(scores.hierarchy)),
         ]
 
+    def compiled(self) -> list[tuple[nn.Module, str]]:
+        """Not the scores: their order is the mask, and one rounding less could change it."""
+        return [(self.encoder, "embed"), (self.encoder, "encode"), (self.decoder, "forward")]
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         return decay_groups(self.named_parameters())
 

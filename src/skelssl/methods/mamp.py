@@ -72,5 +72,8 @@ class MAMP(Method):
             ]
         return shown
 
+    def compiled(self) -> list[tuple[nn.Module, str]]:
+        return [(self.encoder, "embed"), (self.encoder, "encode"), (self.decoder, "forward")]
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         return decay_groups(self.named_parameters())

@@ -56,9 +56,15 @@ class PSTL(Method):
         z = self.head(torch.cat(features), views=3).chunk(3)
         loss_temporal, loss_spatial = self.loss(*z)
         loss: Tensor = loss_temporal + loss_spatial
-        least = loss.new_tensor(2 * floor(self.clips(batch), z[0].shape[1], self.loss.lambda_))  # of a batch so small
-        self.log_losses(batch, loss=loss, temporal=loss_temporal, spatial=loss_spatial, floor=least)
+        least = 2 * floor(self.clips(batch), z[0].shape[1], self.loss.lambda_)  # of a batch so small
+        parts = {"temporal": loss_temporal, "spatial": loss_spatial, "floor": torch.full_like(loss, least)}
+        self.log_losses(batch, loss=loss, **parts)
         return loss
+
+    def compiled(self) -> list[tuple[nn.Module, str]]:
+        """The encoder block by block: a block takes the graph as it is, whichever joints have left it."""
+        blocks = getattr(self.encoder, "st_gcn_networks", [self.encoder])
+        return [*((block, "forward") for block in blocks), (self.head, "forward")]
 
     def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
         shown = [Shown("anchor: nothing hidden")]

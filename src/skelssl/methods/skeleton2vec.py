@@ -15,6 +15,7 @@ from einops import repeat
 from torch import Tensor, nn
 
 from skelssl.data.batch import Batch
+from skelssl.devices import send
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.transformer import Transformer
 from skelssl.errors import UserError
@@ -83,8 +84,8 @@ class Skeleton2vec(Method):
         targets = self.loss.targets(self.encoder, x)  # of the whole clip, whatever is hidden
         target, presence = targets.at(mask.hidden), targets.presence(len(mask.hidden))
         loss: Tensor = self.loss(prediction, target, presence)
-        seen = products(targets.mean[targets.present])
-        self._products = seen + self._products.to(seen.device)
+        seen = products(targets.mean, targets.present)
+        self._products = seen + send(self._products, seen.device)
         self.log_losses(batch, loss=loss, **figures(targets, prediction, target, presence))
         return loss
 
@@ -132,6 +133,11 @@ class Skeleton2vec(Method):
                 Shown("motion of each joint in each tube", clip=clip, tokens=weights),
             ]
         return shown
+
+    def compiled(self) -> list[tuple[nn.Module, str]]:
+        """The teacher block by block: all of one pass share what is compiled once, whatever number is there."""
+        teacher: list[tuple[nn.Module, str]] = [(block, "forward") for block in self.encoder.blocks]
+        return [(self.student, "embed"), (self.student, "encode"), (self.decoder, "forward"), *teacher]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return decay_groups(self.named_parameters(), exempt=("student.positions", "decoder.positions"))

@@ -110,6 +110,11 @@ class SkeletonContrast(Method):
         self.log_losses(batch, loss=loss, **parts)
         return loss
 
+    def compiled(self) -> list[tuple[nn.Module, str]]:
+        """Queries and keys of graph and image; torch's own recurrent kernels are left as they are."""
+        names = [name for name in self.pair if name != "seq"]
+        return [(part, "forward") for name in names for part in (self.query[name], self.key[name].module)]
+
     def on_after_backward(self) -> None:
         """Keys enter once the backward pass has used the old ones: none is ever its own negative."""
         for name, keys in self.fresh.items():

@@ -115,12 +115,16 @@ def _encode(
 
 @contextmanager
 def evaluating(*roots: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every submodule has the mode it had (some may be frozen on purpose)."""
+    """Evaluation mode inside; afterwards every submodule has the mode it had (some may be frozen on purpose).
+
+    What ``compile=true`` compiled for training runs plain: other modes and shapes would be compiled anew.
+    """
     modes = [(module, module.training) for root in roots for module in root.modules()]
     try:
         for root in roots:
             root.eval()
-        yield
+        with torch.compiler.set_stance("force_eager"):
+            yield
     finally:
         for module, training in modes:
             module.training = training

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from skelssl.data.batch import Batch
+from skelssl.devices import send
 from skelssl.errors import UserError
 from skelssl.views import spatial
 from skelssl.views.streams import check_coordinates, check_stream, to_stream
@@ -22,7 +23,7 @@ def rotate(x: Tensor, limit: float, generator: torch.Generator | None = None, *,
     """
     angles = (2 * spatial.uniform((len(x), 3), generator) - 1) * limit
     angles = angles * torch.tensor([0, 0, 1]) if coordinates == "xyc" else angles
-    return torch.einsum("nij,njtvm->nitvm", spatial.rotation_matrix(angles).to(x), x)
+    return spatial.transform(x, send(spatial.rotation_matrix(angles).to(x.dtype), x.device))
 
 
 class CentreView(nn.Module):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from skelssl.data.batch import Batch
+from skelssl.devices import send
 from skelssl.errors import UserError
 from skelssl.skeleton import layout as body_layout
 from skelssl.views import spatial
@@ -79,7 +80,7 @@ class PSTLView(PlainView):
         """Batch -> (N, C, T, V, M)."""
         x = super().forward(batch)
         time, joints, matrix = self._draw(len(x) if self.per_sample else 1, x.shape[2], generator)
-        return _resample(x, time.to(x.device), joints.to(x.device), matrix.to(x))
+        return _resample(x, *(send(draw, x.device) for draw in (time, joints, matrix.to(x.dtype))))
 
     def _draw(self, count: int, frames: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
         """K sets of frames (K, T), joints (K, V) and matrices (K, 3, 3); drawn in the order of the operations."""
@@ -98,7 +99,14 @@ class PSTLView(PlainView):
 
 
 def _resample(x: Tensor, time: Tensor, joints: Tensor, matrix: Tensor) -> Tensor:
-    """x (N, C, T, V, M) at frames (K, T') and joints (K, V'), each point times the matrix (K, C, C); K is 1 or N."""
-    sample = torch.arange(len(x), device=x.device)[:, None, None]
-    picked = x[sample, :, time[:, :, None], joints[:, None, :]]  # (N, T', V', C, M)
-    return torch.einsum("nij,ntvjm->nitvm", matrix.expand(len(x), -1, -1), picked)
+    """x (N, C, T, V, M) at frames (K, T') and joints (K, V'), each point times the matrix (K, C, C); K is 1 or N.
+
+    One gather of points and one product, whatever was drawn.
+    """
+    rows = x.permute(0, 2, 4, 3, 1)  # (N, T, M, V, C), as the store has it
+    n, t, m, v, c = rows.shape
+    frame = torch.arange(n, device=x.device)[:, None] * t + time  # (N, T')
+    person = frame[:, :, None] * m + torch.arange(m, device=x.device)  # (N, T', M)
+    place = person[..., None] * v + joints[:, None, None]  # (N, T', M, V')
+    picked = rows.reshape(-1, c).index_select(0, place.flatten()).view(n, -1, c)
+    return torch.matmul(picked, matrix.mT).view(*place.shape, c).permute(0, 4, 1, 3, 2)

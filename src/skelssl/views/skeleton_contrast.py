@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skelssl.data.batch import Batch
+from skelssl.devices import send
 from skelssl.errors import UserError
 from skelssl.skeleton import layout as body_layout
 from skelssl.views.spatial import draw_shear, shear_matrix, uniform
@@ -148,7 +149,7 @@ class ContrastView(CropView):
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         """Batch -> (N, 3, T', V, M)."""
         x = self.crop(batch, generator)
-        x = torch.einsum("nvij,njtvm->nitvm", self.maps(len(x), generator).to(x), x)
+        x = torch.einsum("nvij,njtvm->nitvm", send(self.maps(len(x), generator).to(x.dtype), x.device), x)
         return to_stream(x, self.stream, self.layout, self.coordinates)
 
     def maps(self, count: int, generator: torch.Generator | None) -> Tensor:

@@ -42,6 +42,12 @@ def shear_matrix(off: Tensor) -> Tensor:
     return matrix
 
 
+def transform(x: Tensor, matrix: Tensor) -> Tensor:
+    """Points of clips (N, C, T, V, M) times one matrix a clip, (N, C, C) for column vectors; laid out as in a store."""
+    rows = x.permute(0, 2, 4, 3, 1)  # (N, T, M, V, C): points are rows of one product
+    return torch.bmm(rows.flatten(1, 3), matrix.mT).view(rows.shape).permute(0, 4, 1, 3, 2)
+
+
 def draw_angles(
     count: int, main_deg: float, other_deg: float, generator: torch.Generator | None, *, flat: bool = False
 ) -> Tensor:

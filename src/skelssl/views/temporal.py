@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from skelssl.devices import send
 from skelssl.views.spatial import uniform
 
 
@@ -29,12 +30,20 @@ def crop_resize(x: Tensor, start: Tensor, length: Tensor, frames: int) -> Tensor
     upper = torch.minimum(lower + 1, length - 1)
     weight = (at - lower).to(x.dtype)[:, None, :, None, None]
     below, above = (take_frames(x, start[:, None] + index) for index in (lower, upper))
-    return below.lerp(above, weight)
+    return below.lerp_(above, weight)
 
 
 def take_frames(x: Tensor, index: Tensor) -> Tensor:
-    """Frames ``index`` (N, T') of clips (N, C, T, V, M) -> (N, C, T', V, M)."""
-    return x.take_along_dim(index[:, None, :, None, None], dim=2)
+    """Frames ``index`` (N, T') of clips (N, C, T, V, M) -> (N, C, T', V, M), in memory as ``x`` is.
+
+    As a store keeps clips, a frame is one row, which is copied as a whole; so it stays through the whole view.
+    """
+    rows = x.permute(0, 2, 4, 3, 1)  # (N, T, M, V, C)
+    if not rows.is_contiguous():
+        return x.take_along_dim(index[:, None, :, None, None], dim=2)
+    place = torch.arange(len(x), device=x.device)[:, None] * rows.shape[1] + index
+    taken = rows.flatten(0, 1).index_select(0, place.flatten())
+    return taken.view(*place.shape, *rows.shape[2:]).permute(0, 4, 1, 3, 2)
 
 
 def random_window(
@@ -52,7 +61,7 @@ def random_window(
         (start, length), each (N,) int64 on the device of ``frames``.
     """
     low, high = ratio
-    share, place = uniform((2, len(frames)), generator, clips=1).to(frames.device)
+    share, place = send(uniform((2, len(frames)), generator, clips=1), frames.device)
     length = (frames.double() * (low + (high - low) * share)).floor().long()
     length = torch.minimum(length.clamp(min=minimum), frames)
     return (place * (frames - length + 1)).long(), length

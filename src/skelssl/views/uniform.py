@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from skelssl.data.batch import Batch
+from skelssl.devices import send
 from skelssl.errors import UserError
 from skelssl.views import spatial
 from skelssl.views.masked import check_frames, rotate
@@ -66,7 +67,7 @@ class SampledView(nn.Module):
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         """Batch -> (N, 3, T', V, M); frames are drawn before angles, each for all clips at once."""
-        draws = spatial.uniform((len(batch), self.frames + 2), generator).to(batch.frames.device)
+        draws = send(spatial.uniform((len(batch), self.frames + 2), generator), batch.frames.device)
         shown = take_frames(batch.x, uniform_frames(batch.frames, draws[:, 0], draws[:, 1:]))
         shown = rotate(shown, self.rotation, generator, coordinates=self.coordinates)
         return to_stream(shown, self.stream, self.layout, self.coordinates)
@@ -107,7 +108,7 @@ class SampledClips(nn.Module):
         """Batch -> (N·K, 3, T', V, M), the K clips of a sample side by side; ``generator`` is not used."""
         noise = spatial.uniform((self.clips, self.frames + 1), torch.Generator().manual_seed(self.seed))
         phase = torch.arange(self.clips, dtype=torch.float64) / self.clips
-        index = uniform_frames(batch.frames[:, None], *(draw.to(batch.frames.device) for draw in (phase, noise)))
+        index = uniform_frames(batch.frames[:, None], *(send(draw, batch.frames.device) for draw in (phase, noise)))
         shown = take_frames(batch.x, index.flatten(1))
         shown = rearrange(shown, "n c (k t) v m -> (n k) c t v m", k=self.clips)
         return to_stream(shown, self.stream, self.layout, self.coordinates)

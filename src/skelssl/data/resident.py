@@ -1,0 +1,73 @@
+"""The clips of a run on its device, ragged as in the store: then a step reads nothing from the host but row numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from skelssl.data.batch import Batch
+from skelssl.data.store import RecipeStore
+from skelssl.devices import send
+from skelssl.errors import UserError
+
+SHARE = 0.25  # of the device's free memory that ``auto`` may fill: the rest is for weights, activations and the cache
+CHUNK = 512  # clips copied at a time
+CHOICES = ("auto", True, False)
+
+
+def size(store: RecipeStore, rows: NDArray[np.int64]) -> int:
+    """Bytes of the clips ``rows`` and of one empty frame."""
+    frames = int((store.offsets[rows + 1] - store.offsets[rows]).sum()) + 1
+    return frames * store.x[:0].itemsize * int(np.prod(store.x.shape[1:]))
+
+
+def wanted(resident: bool | str, needed: int, device: torch.device) -> bool:
+    """Are ``needed`` bytes of clips to be kept on ``device``?
+
+    ``auto``: on a CUDA device where they fill at most a quarter of what is free. On a CPU the memory map is resident
+    already, in the page cache that all processes share, so ``auto`` copies nothing there; true does. Raises UserError
+    for another value, and for true where CUDA memory is too small.
+    """
+    if resident not in CHOICES:
+        raise UserError(f"method.loader.resident: found {resident!r}, expected auto, true or false")
+    if not resident or device.type != "cuda":
+        return resident is True
+    free = torch.cuda.mem_get_info(device)[0]
+    if resident is True and needed > free:
+        raise UserError(
+            f"method.loader.resident: found true, {needed / 1e9:.1f} GB of clips and {free / 1e9:.1f} GB free on "
+            f"{device}, expected auto or false"
+        )
+    return resident is True or needed <= SHARE * free
+
+
+class Resident:
+    """The clips ``rows`` of a store on ``device``; `gather` gives what the store's own gives, bit for bit."""
+
+    def __init__(self, store: RecipeStore, rows: NDArray[np.int64], device: torch.device) -> None:
+        self.device = device
+        self.lengths = store.offsets[rows + 1] - store.offsets[rows]
+        self.place = np.full(len(store), -1)  # of a row of the store
+        self.place[rows] = np.arange(len(rows))
+        start = np.concatenate([[0], np.cumsum(self.lengths)])
+        self.x = torch.zeros(
+            int(start[-1]) + 1, *store.x.shape[1:], device=device
+        )  # (F + 1, M, V, 3); the last: padding
+        for i in range(0, len(rows), CHUNK):
+            clips = [store.x[store.offsets[row] : store.offsets[row + 1]] for row in rows[i : i + CHUNK]]
+            first, last = start[i], start[min(i + CHUNK, len(rows))]
+            self.x[first:last].copy_(torch.from_numpy(np.concatenate(clips)))
+        facts = np.stack([start[:-1], self.lengths, store.labels[rows], rows])
+        self.start, self.frames, self.label, self.index = torch.from_numpy(facts).to(device)
+
+    def gather(self, rows: NDArray[np.int64]) -> Batch:
+        """The clips of ``rows`` as one Batch on the device, zero-padded to the longest of them."""
+        place = self.place[rows]
+        longest = int(self.lengths[place].max(initial=0))
+        chosen = send(torch.from_numpy(place), self.device)
+        frames, step = self.frames[chosen], torch.arange(longest, device=self.device)
+        there = step < frames[:, None]
+        index = torch.where(there, self.start[chosen][:, None] + step, len(self.x) - 1)
+        x = self.x.index_select(0, index.flatten()).view(*index.shape, *self.x.shape[1:])  # (N, T, M, V, 3)
+        return Batch(x.permute(0, 4, 1, 3, 2), frames, self.label[chosen], self.index[chosen])
