@@ -11,7 +11,7 @@ import yaml
 
 from skelssl.entry import config_dir
 
-COMMANDS = ("train", "evaluate", "prepare", "explore", "tune")
+COMMANDS = ("train", "evaluate", "prepare", "explore", "embed", "search", "export", "tune")
 OF_HYDRA = ("hydra.launcher.", "hydra.sweeper.")  # the keys of Hydra's that are meant to be changed
 GROUPS = {
     "method": "One paper each.", "dataset": "What `prepare` takes, and the splits that `train` takes.",

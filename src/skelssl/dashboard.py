@@ -1,4 +1,7 @@
-"""``python -m skelssl.dashboard ENTITY``: makes the workspace of Weights & Biases that our runs are read in.
+"""Makes the workspace of Weights & Biases that our runs are read in.
+
+  skelssl dashboard ENTITY
+  skelssl dashboard ENTITY --json workspace.json
 
 It shows what every run logs, a section for each question. ``--json FILE`` writes its definition and needs no network.
 """
@@ -85,7 +88,12 @@ class _Parser(argparse.ArgumentParser):
 
 def run(argv: list[str]) -> None:
     """Makes the workspace, or writes its definition."""
-    parser = _Parser(prog="python -m skelssl.dashboard", description=__doc__, allow_abbrev=False)
+    parser = _Parser(
+        prog="skelssl dashboard",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("entity", metavar="ENTITY", help="user or team that the project belongs to")
     parser.add_argument("--project", default="skelssl", help="as logger.wandb.project; default: skelssl")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the definition there and make nothing")

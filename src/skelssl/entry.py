@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
+import importlib.util
 import inspect
 import os
 import re
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,11 +24,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from skelssl.errors import RankError, Stopped, UserError
 
-COMMANDS = ("train", "evaluate", "prepare", "report", "explore", "tune", "dashboard")
+# Three are names of public functions, or could be: no module of the package itself may bear them.
+COMMANDS = {name: f"skelssl.{name}" for name in ("prepare", "train", "evaluate", "report", "explore")} | {
+    name: f"skelssl.commands.{name}" for name in ("embed", "search", "export")} | {
+    name: f"skelssl.{name}" for name in ("tune", "dashboard")}  # fmt: skip
 FILES = (FileExistsError, NotADirectoryError, PermissionError)
 MISTAKES = (UserError, RankError, HydraException, OmegaConfBaseException, *FILES)
 PATH_KEYS = (
     "raw", "import", "names", "checkpoint", "data_root", "resume", "name", "html", "hydra.run.dir",
+    "out", "index", "query", "save", "layout",
     "dataset.layout", "dataset.source.missing",
 )  # fmt: skip
 
@@ -75,23 +82,46 @@ def run_hydra(config_name: str, task: Callable[[DictConfig], None]) -> None:
     _guarded(jobs, config_name)
 
 
-def composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
-    """``conf/<config_name>.yaml`` with ``overrides``, as a command would have it, and not resolved."""
+def composed(config_name: str, overrides: Sequence[str], *, hydra_too: bool = False) -> DictConfig:
+    """``conf/<config_name>.yaml`` with ``overrides``, as a command would have it, and not resolved.
+
+    ``hydra_too`` keeps the key ``hydra``, which says what was chosen and overridden.
+    """
     if GlobalHydra.instance().is_initialized():  # inside of a command, on the same ``conf/``
-        return hydra.compose(config_name, list(overrides))
+        return hydra.compose(config_name, list(overrides), return_hydra_config=hydra_too)
     with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return hydra.compose(config_name, list(overrides))
+        return hydra.compose(config_name, list(overrides), return_hydra_config=hydra_too)
 
 
 def help_text(config_name: str, about: str) -> str:
-    """What a command does, the groups it chooses from, and its keys with their defaults and comments."""
+    """What a command does, with examples; the groups it chooses from, and its keys with their defaults and comments.
+
+    ``about`` is the docstring of its module, the rest stands in ``conf/<config_name>.yaml``.
+    """
     text = (config_dir() / f"{config_name}.yaml").read_text("utf-8")
     head, _, rest = text.partition("\n\n")  # the defaults list ends at the first blank line
-    groups = re.findall(r"^  - (?:optional |override )?(\w+):", head, re.MULTILINE)
-    choices = [f"{group}={'|'.join(names)}" for group in groups if (names := _options(group))]
+    # A group whose name is made of others' is chosen by itself.
+    groups = re.findall(r"^  - (?:optional )?(\w+): ([^\s$]+)(?: *# (.*))?$", head, re.MULTILINE)
+    choices = [_choice(*group) for group in groups if _options(group[0])]
     keys, _, _ = rest.partition("\nhydra:")
-    usage = f"usage: python -m skelssl.{config_name} KEY=VALUE ...      (-m sweeps: KEY=A,B)"
-    return "\n\n".join([about, usage, "\n".join(choices), keys.strip(), "method.KEY=..., dataset.KEY=...: see conf/"])
+    module = COMMANDS.get(config_name, f"skelssl.{config_name}")
+    parts = [
+        about,
+        f"usage: skelssl {config_name} KEY=VALUE ...      or: python -m {module} KEY=VALUE ...",
+        "Choices, and which one is taken:\n" + "\n".join(choices),
+        "Keys and their defaults (???: must be given):\n" + textwrap.indent(keys.strip(), "  "),
+        "-m before the keys runs every combination of KEY=A,B. debug=trace shows where an error came from. Everything\n"
+        f"else that can be set, such as method.optim.epochs=10, stands in {config_dir()}",
+    ]
+    return "\n\n".join(parts)
+
+
+def _choice(group: str, taken: str, comment: str) -> str:
+    """A line of the help: a group, what it is for, and its choices."""
+    said = f"  {group}={'...' if taken == '???' else taken}" + (f"  # {comment}" if comment else "")
+    return (
+        f"{said}\n{textwrap.fill(' '.join(_options(group)), 116, initial_indent='      ', subsequent_indent='      ')}"
+    )
 
 
 def _options(group: str) -> list[str]:
@@ -126,16 +156,16 @@ def quote_path(argument: str) -> str:
     ("raw='a (1).zip,b=2.zip'", 'method=pstl', "checkpoint=['a b','c=d']")
     """
     key, equals, value = argument.partition("=")
-    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    written = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     is_list = value.startswith("[") and value.endswith("]") and not Path(value).exists()
     plain = value.lower() in ("", "null", "true", "false", "???")
-    if not equals or key.lstrip("+~") not in PATH_KEYS or quoted or plain:
+    if not equals or key.lstrip("+~") not in PATH_KEYS or written or plain:
         return argument
     if not is_list:
-        return f"{key}={_quoted(value)}"
+        return f"{key}={quoted(value)}"
     if re.search(r"""(^|,)\s*['"]""", value[1:-1]):  # written for Hydra's parser already
         return argument
-    return f"{key}=[{','.join(_quoted(path) for path in _elements(value[1:-1]))}]"
+    return f"{key}=[{','.join(quoted(path) for path in _elements(value[1:-1]))}]"
 
 
 def _elements(inside: str) -> list[str]:
@@ -149,14 +179,18 @@ def _elements(inside: str) -> list[str]:
     return paths
 
 
-def _quoted(path: str) -> str:
+def quoted(path: str) -> str:
+    """A text as Hydra's parser takes it, whatever stands in it."""
     # A backslash is an escape only before a quote, the closing one included.
     escaped = re.sub(r"(\\+)('|$)", r"\1\1\2", path).replace("'", "\\'")
     return f"'{escaped}'"
 
 
-def sentence(error: Exception, config_name: str | None) -> str:
-    """One sentence for an error: the key or file, what was found, what was expected."""
+def sentence(error: Exception, config_name: str | None, arguments: Sequence[str] | None = None) -> str:
+    """One sentence for an error: the key or file, what was found, what was expected.
+
+    ``arguments`` are those of the command line unless they are given.
+    """
     cause: BaseException | None = error
     while cause is not None:  # a part's own sentence, wrapped by what tried to build it
         if isinstance(cause, UserError):
@@ -173,7 +207,7 @@ def sentence(error: Exception, config_name: str | None) -> str:
         expected = ", ".join(options.group(1).split()) if options else "a config of that group"
         return f"{group.group(1)}: found {group.group(2)!r}, expected one of {expected}"
     if key := re.search(r"Could not (?:override|append to config[^']*|delete from config[^']*) '([^']+)'", text):
-        return _unknown_key(key.group(1), config_name)
+        return _unknown_key(key.group(1), config_name, sys.argv[1:] if arguments is None else arguments)
     if key := re.search(r"You must specify '([^']+)', e.g", text):
         options = re.search(r"Available options:\n((?:\t.*\n?)+)", text)
         return f"{key.group(1)}: not given, expected one of {', '.join(options.group(1).split()) if options else '...'}"
@@ -182,11 +216,11 @@ def sentence(error: Exception, config_name: str | None) -> str:
     return " ".join(text.split())
 
 
-def _unknown_key(key: str, config_name: str | None) -> str:
+def _unknown_key(key: str, config_name: str | None, arguments: Sequence[str]) -> str:
     """Names the keys that stand beside the wrong one, the likeliest first."""
     parent, _, leaf = key.rpartition(".")
     try:
-        groups = [a for a in sys.argv[1:] if re.fullmatch(r"(method|dataset|protocol)=\w+", a)]
+        groups = [a for a in arguments if re.fullmatch(r"(method|dataset|protocol)=\w+", a)]
         if config_name == "prepare" and not any(a.startswith("dataset=") for a in groups):
             groups.append("dataset=synthetic")
         node: DictConfig = composed(config_name or "", groups)
@@ -200,11 +234,31 @@ def _unknown_key(key: str, config_name: str | None) -> str:
     return f"{key}: unknown key{hint}, {expected}"
 
 
+def overview() -> str:
+    """The commands, each with the first sentence of its module."""
+    lines = [f"  {name:10s} {_first_sentence(module)}" for name, module in COMMANDS.items()]
+    return "\n".join(["usage: skelssl COMMAND KEY=VALUE ...", "", *lines, "", "skelssl COMMAND --help explains one."])
+
+
+def _first_sentence(module: str) -> str:
+    """Read from the file: to import every command would take seconds."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    about = ast.get_docstring(ast.parse(Path(spec.origin).read_text("utf-8"))) or ""
+    return about.partition("\n\n")[0].replace("\n", " ")
+
+
 def main() -> None:
     """``skelssl <command> ...``, the same commands as ``python -m skelssl.<command>``."""
-    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if command in ("-h", "--help"):
+        print(overview())
+        return
     if command not in COMMANDS:
-        print(f"usage: skelssl {{{','.join(COMMANDS)}}} ...  (each takes --help)", file=sys.stderr)
-        sys.exit(0 if command in ("-h", "--help") else 2)
+        close = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        print(f"error: command: found {command!r}{hint}, expected one of {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(UserError.exit_code)
     sys.argv = [f"skelssl {command}", *sys.argv[2:]]
-    importlib.import_module(f"skelssl.{command}").main()
+    importlib.import_module(COMMANDS[command]).main()

@@ -1,4 +1,11 @@
-"""``python -m skelssl.evaluate protocol=linear checkpoint=RUN``: one protocol on one frozen encoder."""
+"""Evaluates a trained encoder under one protocol, and its random initialisation beside it.
+
+  skelssl evaluate protocol=linear checkpoint=outputs/pstl/ntu60_xsub/RUN
+  skelssl evaluate protocol=knn checkpoint=RUN 'seeds=[0,1,2]' mode=clean
+
+The result lies in the run folder, under eval/<protocol>/, as result.json. An evaluation that stands there already is
+read, not run again.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from skelssl.callbacks.loggers import build_loggers
@@ -39,17 +46,22 @@ TIMED = {"cuda": 32, "cpu": 4}  # test clips that time an encoder
 
 def main() -> None:
     """Console entry."""
-    run_hydra("evaluate", lambda config: evaluate_one(resolved(config)))
+    run_hydra("evaluate", run)
 
 
-def evaluate_one(config: Mapping[str, Any]) -> None:
-    """The protocol that the command line names."""
+def run(config: DictConfig) -> None:
+    """One job of the command."""
+    evaluate_one(resolved(config))
+
+
+def evaluate_one(config: Mapping[str, Any]) -> list[Done]:
+    """The protocol that the command line names: one result, or one for each of its seeds, shares and members."""
     protocol = config["protocol"]
     with ranks():
         if "over" in protocol:
-            instantiate(protocol["over"])(config)
-        else:
-            evaluate(config, [protocol])
+            fused: list[Done] = instantiate(protocol["over"])(config)
+            return fused
+        return evaluate(config, [protocol])
 
 
 def evaluate_run(folder: Path, protocols: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:

@@ -1,4 +1,10 @@
-"""``python -m skelssl.explore dataset=ntu60 name=S001C001P001R001A001``: a page that shows one clip, or a whole set."""
+"""Makes a page that shows one clip, or a whole data set, in a browser.
+
+  skelssl explore dataset=ntu60
+  skelssl explore dataset=ntu60 name=S001C001P001R001A001 checkpoint=RUN
+
+A clip is shown as it was recorded, under each recipe, and as a method draws and hides it.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,10 @@
-"""``python -m skelssl.prepare dataset=ntu60 raw=PATH``: raw archives -> the parsed store and its report.
+"""Reads raw recordings once, into the store that training reads.
 
-``import=PATH`` takes the preprocessed files of other code instead.
+  skelssl prepare dataset=ntu60 raw=nturgbd_skeletons_s001_to_s017.zip workers=8
+  skelssl prepare dataset=custom dataset.name=mine raw=MY_CLIPS
+
+Folders and zips are read as they are. What is left out, and why, stands in <data_root>/<dataset>/v1/report.json.
+import=PATH takes files that other code has preprocessed, verify=true checks what is prepared.
 """
 
 from __future__ import annotations

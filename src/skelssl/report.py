@@ -1,4 +1,8 @@
-"""``python -m skelssl.report FOLDER...``: one table of our figures, with the published ones beside them."""
+"""Makes one table of all results under some folders, with the published figures beside them.
+
+skelssl report outputs
+skelssl report RUN --html report.html
+"""
 
 from __future__ import annotations
 
@@ -92,7 +96,12 @@ class _Parser(argparse.ArgumentParser):
 
 def run(argv: list[str]) -> None:
     """Prints the table of the folders in ``argv``; writes files only where asked to."""
-    parser = _Parser(prog="python -m skelssl.report", description=__doc__, allow_abbrev=False)
+    parser = _Parser(
+        prog="skelssl report",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "folders", nargs="+", type=Path, metavar="FOLDER", help="a run, several runs, or a tree of them"
     )

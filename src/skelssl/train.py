@@ -1,4 +1,12 @@
-"""``python -m skelssl.train method=pstl dataset=ntu60_xsub``: pre-trains one encoder into its run folder."""
+"""Pre-trains one encoder without labels, into a run folder of its own.
+
+  skelssl train method=pstl dataset=ntu60_xsub
+  skelssl train method=mamp dataset=ntu60_xsub seed=1 'then=[linear,knn]'
+
+The folder is outputs/<method>/<dataset>/<run id>. The same command finds it again: a finished run says so, an
+unfinished one goes on. debug=smoke tries everything out in seconds; without any key a small PSTL trains on synthetic
+motion.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +33,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.precision import DoublePrecision
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from skelssl.callbacks.checkpoint import LAST
 from skelssl.callbacks.loggers import build_loggers, end_loggers, grouped
@@ -62,17 +70,27 @@ SHARED_KEYS = ("name", "recipe", "loader", "monitor", "probe")  # read by others
 
 def main() -> None:
     """Console entry."""
-    run_hydra("train", lambda config: train_and_evaluate(config))
+    run_hydra("train", train_job)
 
 
-def train_and_evaluate(config: DictConfig) -> None:
-    """One job: trains, then evaluates the protocols named by ``then``."""
-    plain = grouped(resolved(config), HydraConfig.get().runtime.choices.get("experiment"))
+def train_job(config: DictConfig) -> None:
+    """One job of the command."""
+    train_and_evaluate(config)
+
+
+def train_and_evaluate(config: DictConfig) -> Path:
+    """One job: trains, then evaluates the protocols named by ``then``; returns the run folder.
+
+    ``config`` is as the command line composed it; in a call of `skelssl.pretrain` it brings its ``hydra`` along.
+    """
+    hydra = config.hydra if "hydra" in config else HydraConfig.get()
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    plain = grouped(resolved(own), hydra.runtime.choices.get("experiment"))
     if plain["resume"] == "auto":  # another name of the default
         plain["resume"] = True
     protocols = read_protocols(plain["then"])
-    moved = [o for o in HydraConfig.get().overrides.hydra if o.startswith("hydra.run.dir=")]
-    folder = run_folder(plain, HydraConfig.get().run.dir if moved else None)
+    moved = [o for o in hydra.overrides.hydra if o.startswith("hydra.run.dir=")]
+    folder = run_folder(plain, hydra.run.dir if moved else None)
     try:
         train(plain, folder)
         here = place()
@@ -81,6 +99,7 @@ def train_and_evaluate(config: DictConfig) -> None:
             evaluate_run(folder, protocols, {**plain, "precision": plain["precision"].replace("fp64", "fp32")})
     finally:
         end_loggers()
+    return folder
 
 
 def train(config: Mapping[str, Any], folder: Path, callbacks: Sequence[L.Callback] = ()) -> None:

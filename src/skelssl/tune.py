@@ -1,4 +1,7 @@
-"""``python -m skelssl.tune method=pstl dataset=ntu60_xsub tune.trials=40``: searches settings with optuna.
+"""Searches settings with optuna: one trial, one run.
+
+  skelssl tune method=pstl dataset=ntu60_xsub tune.trials=40
+  skelssl tune method=mamp debug=smoke tune.trials=3
 
 Every argument but those under ``tune`` is one of a training; each trial is the run that ``python -m skelssl.train``
 would make of them and of what was drawn, in its own folder. What is searched stands in conf/tune.yaml. The objective is

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from skelssl.entry import composed, quote_path
 from tests.helpers.pages import ROOT, SHELL, blocks, commands, pages
 
-COMPOSED = ("train", "evaluate", "prepare", "explore", "tune")
+COMPOSED = ("train", "evaluate", "prepare", "explore", "embed", "search", "export", "tune")
 OF_A_FOLDER = "hydra.searchpath"  # such commands need the files of their page: test_worked_examples.py runs them
 
 

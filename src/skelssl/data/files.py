@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -14,6 +15,8 @@ from typing import IO, Any
 import numpy as np
 
 from skelssl.errors import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -35,6 +38,18 @@ def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def result_file(path: Path) -> Iterator[IO[Any]]:
+    """As `atomic_file`, for a file that a user asked for: a full disk is a UserError."""
+    try:
+        with atomic_file(path) as file:
+            yield file
+    except OSError as error:
+        if error.errno in FULL:
+            raise UserError(f"{path}: found no room on its disk ({error.strerror}), expected some (D33)") from error
         raise
 
 

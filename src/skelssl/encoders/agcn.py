@@ -57,7 +57,7 @@ class SpatialConv(nn.Module):
         gathered = rearrange(gathered, "b (w k) (t c) -> (b w) c k t", k=PARTITIONS, t=x.shape[3])
         weight = torch.cat(_each(self.conv_d, "weight"), 2)  # (C', C, K, 1)
         bias = torch.stack(_each(self.conv_d, "bias")).sum(0)
-        y: Tensor = self.bn(rearrange(conv2d(gathered, weight, bias), "(b w) d 1 t -> b d w t", b=len(x)))
+        y: Tensor = self.bn(rearrange(conv2d(gathered, weight, bias), "(b w) d 1 t -> b d w t", b=x.shape[0]))
         return y.add_(self.down(x)).relu_()
 
     def similarity(self, x: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ class AGCN(nn.Module):
         """
         check_clips(x, self.joints, ignore)
         rows = rearrange(x.to(self.data_bn.weight.dtype), "n c t v m -> (n t) (m v c)")
-        x = rearrange(self.data_bn(rows), "(n t) (m v c) -> (n m) v t c", n=len(x), m=PERSONS, v=self.joints)
+        x = rearrange(self.data_bn(rows), "(n t) (m v c) -> (n m) v t c", n=x.shape[0], m=PERSONS, v=self.joints)
         graphs = [self.A + block.get_parameter("gcn1.PA") for block in self.blocks]
         if ignore:
             kept = send(torch.tensor(sorted(set(range(self.joints)) - set(ignore))), x.device)

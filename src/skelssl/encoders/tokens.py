@@ -13,6 +13,8 @@ from einops import rearrange
 from torch import Tensor
 
 PERSONS = 2
+# torch 2.6 cannot tell an export from a compilation.
+EXPORTING: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 def patchify(x: Tensor, patch: int) -> Tensor:
@@ -34,8 +36,11 @@ def once_for_absent(function: Callable[[Tensor], Tensor], patches: Tensor) -> Te
     """``function(patches)``, in which all absent persons share one pass; patches (B, L, P) -> (B, ...).
 
     An absent person is zeros throughout, and a function that treats its rows one by one and draws nothing gives all of
-    them the same result: values and gradients are those of the full pass. On a GPU the host waits for the count.
+    them the same result: values and gradients are those of the full pass. On a GPU the host waits for the count. A
+    program that is exported has no count: in it everybody has a pass of his own.
     """
+    if EXPORTING():
+        return function(patches)
     rows, of = distinct(patches)
     return function(patches) if len(rows) == len(patches) else function(patches[rows])[of]
 

@@ -101,10 +101,10 @@ class Transformer(nn.Module):
         Raises:
             UserError: wrong shape, unknown joint, or no joint left.
         """
-        rest = self._rest(ignore).to(x.device)
+        rest = self._rest(ignore).to(x.device) if ignore else None
 
         def pooled(patches: Tensor) -> Tensor:
-            index = rest.expand(len(patches), -1) if ignore else None
+            index = None if rest is None else rest.expand(len(patches), -1)
             return self.encode(self.embed_patches(patches, index)).mean(1)
 
         return reduce(self._person_by_person(pooled, x), "(n m) d -> n d", "mean", m=PERSONS)

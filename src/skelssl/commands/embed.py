@@ -1,0 +1,65 @@
+"""Turns clips into features: one vector for each clip, by a trained encoder.
+
+  skelssl embed checkpoint=outputs/pstl/ntu60_xsub/RUN raw=CLIPS out=features.npz
+  skelssl embed checkpoint=EXPORT raw=ARRAYS layout=mediapipe33 fps=25
+
+Clips are what pose tools write, or arrays of joint positions, (frames, joints, 2 or 3) or (frames, persons, joints, 2
+or 3). They are mapped to the encoder's joints, resampled to 30 frames a second, and pass the encoder's own
+preprocessing. features.npz holds names and features, to be read with numpy.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from skelssl.checkpoints import load_encoder
+from skelssl.clip_files import read_clips
+from skelssl.data.files import result_file
+from skelssl.embedding import embed
+from skelssl.entry import run_hydra
+from skelssl.errors import UserError
+from skelssl.neighbours import digest_of
+
+
+def main() -> None:
+    """Console entry."""
+    run_hydra("embed", run)
+
+
+def run(config: DictConfig) -> None:
+    """Embeds every clip of ``raw`` and writes ``out``."""
+    out = Path(str(config.out)).expanduser()
+    if out.suffix != ".npz" or out.is_dir():
+        raise UserError(f"out: found {out}, expected the name of a file that ends in .npz")
+    encoder = opened(config)
+    clips = read_clips(config.raw, config.format)
+    features = embed(clips, encoder, **options(config))
+    about = {"encoder": digest_of(encoder), "checkpoint": str(config.checkpoint)}
+    with result_file(out) as file:
+        np.savez(file, names=np.array(list(clips)), features=features, about=np.array(json.dumps(about)))
+    print(f"{len(features)} clips, {features.shape[1]} features each -> {out}")
+
+
+def opened(config: DictConfig) -> nn.Module:
+    """The encoder that the keys ``checkpoint``, ``source``, ``representation`` and ``trust`` name."""
+    path = Path(str(config.checkpoint)).expanduser()
+    if not path.exists():
+        raise UserError(f"checkpoint: found nothing at {path}, expected a run folder, an export or a file")
+    return load_encoder(path, config.source, config.representation, trust=list(config.trust))
+
+
+def options(config: DictConfig) -> dict[str, Any]:
+    """What ``skelssl.embed`` is told by the keys of the same names."""
+    place = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return {"layout": config.layout, "fps": config.fps, "unit": config.unit, "batch": config.batch, "device": place}
+
+
+if __name__ == "__main__":
+    main()

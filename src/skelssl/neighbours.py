@@ -1,0 +1,170 @@
+"""``skelssl.Index``: which clips of a collection move most like a given one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+
+from skelssl.checkpoints import load_encoder
+from skelssl.clip_files import read_clips
+from skelssl.data.files import result_file
+from skelssl.embedding import embed
+from skelssl.errors import UserError
+from skelssl.poses import Poses
+from skelssl.protocols.features import full_float32
+from skelssl.protocols.knn import nearest_rows
+
+FORMAT = 1
+CHUNK = 256  # queries at a time
+
+
+class Hit(NamedTuple):
+    """A clip of the collection, and the cosine of the angle between its features and those of the query."""
+
+    name: str
+    similarity: float
+
+
+class Index:
+    """Features of a collection of clips, searched exactly: every query meets every clip.
+
+    >>> import numpy, skelssl
+    >>> from skelssl.checkpoints import build_encoder, foreign_about
+    >>> encoder = build_encoder(foreign_about("pstl", encoder={"hidden": 2}))  # or load_encoder("outputs/pstl/.../RUN")
+    >>> clips = {f"clip{i}": numpy.random.default_rng(i).normal(size=(20 + i, 25, 3)) for i in range(4)}
+    >>> index = skelssl.Index.build(clips, encoder)
+    >>> [hit.name for hit in index.search(clips["clip2"], k=1)]
+    ['clip2']
+    """
+
+    def __init__(
+        self, names: Sequence[str], features: NDArray[np.float32], digest: str, encoder: nn.Module | None = None
+    ) -> None:
+        """N names, features (N, D), the `digest` of the encoder they are of, and that encoder to embed queries with."""
+        if len(names) != len(features):
+            raise UserError(f"names: found {len(names)} of them, expected {len(features)}, one for each clip")
+        self.names, self.features, self.digest = list(names), np.asarray(features, np.float32), digest
+        self.encoder = encoder
+        if encoder is not None and digest_of(encoder) != digest:
+            raise UserError(
+                f"encoder: found one with the weights {digest_of(encoder)[:10]}, expected {digest[:10]}, which the "
+                "features of the index are of"
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def build(
+        cls, clips: Any, encoder: nn.Module | str | Path, names: Sequence[str] | None = None, **options: Any
+    ) -> Index:
+        """Embeds a collection: a folder or file of clips, a list, or a mapping from names to clips.
+
+        ``options`` are those of ``skelssl.embed``: layout, fps, unit, batch, device. Names are those of the files, of
+        the mapping, of `Poses`, or the places in the list. Raises UserError as ``embed`` does.
+        """
+        encoder = encoder if isinstance(encoder, nn.Module) else load_encoder(encoder)
+        if isinstance(clips, str | Path):
+            clips = read_clips(clips)
+        if isinstance(clips, Mapping):
+            own = list(map(str, clips))
+        else:
+            own = [clip.name if isinstance(clip, Poses) else str(i) for i, clip in enumerate(clips)]
+        return cls(own if names is None else names, embed(clips, encoder, **options), digest_of(encoder), encoder)
+
+    def search(self, query: Any, k: int = 5, **options: Any) -> list[Hit]:
+        """The ``k`` most similar clips, the nearest first; of equally near ones the first of the collection.
+
+        ``query`` is a clip, the path of a file with one clip, or features (D,). ``options`` are those of
+        ``skelssl.embed``. Raises UserError for a clip without an encoder, and for a ``k`` beyond the collection.
+        """
+        if isinstance(query, str | Path):
+            found = read_clips(query)
+            if len(found) != 1:
+                raise UserError(f"query={query}: found {len(found)} clips, expected one; search_all takes several")
+            query = next(iter(found.values()))
+        return self.search_all([query], k, **options)[0]
+
+    def search_all(self, queries: Any, k: int = 5, **options: Any) -> list[list[Hit]]:
+        """As `search`, for a list of clips, a mapping from names to clips, or features (N, D)."""
+        if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= len(self):
+            raise UserError(f"k: found {k!r}, expected a whole number of 1 to {len(self)}, the clips of the index")
+        gallery = F.normalize(torch.from_numpy(self.features), dim=1)
+        hits: list[list[Hit]] = []
+        with full_float32(gallery.device):
+            for q in torch.split(F.normalize(torch.from_numpy(self._features(queries, options)), dim=1), CHUNK):
+                for similarity, rows in zip(*(t.tolist() for t in nearest_rows(q @ gallery.T, k)), strict=True):
+                    hits.append(
+                        [
+                            Hit(self.names[r], s)
+                            for s, r in sorted(zip(similarity, rows, strict=True), key=lambda p: -p[0])
+                        ]
+                    )
+        return hits
+
+    def _features(self, queries: Any, options: Mapping[str, Any]) -> NDArray[np.float32]:
+        """(N, D) of clips, or as they are."""
+        given = list(queries.values()) if isinstance(queries, Mapping) else list(queries)
+        if all(not isinstance(q, Poses) and np.ndim(q) == 1 for q in given):
+            features = np.asarray(given, np.float32)
+            if features.shape[1:] != self.features.shape[1:]:
+                raise UserError(
+                    f"query: found features of shape {features.shape}, expected (N, {self.features.shape[1]})"
+                )
+            return features
+        if self.encoder is None:
+            raise UserError("query: found a clip, and an index without an encoder, expected Index.load(PATH, encoder)")
+        return embed(queries if isinstance(queries, Mapping) else given, self.encoder, **options)
+
+    def save(self, path: str | Path) -> None:
+        """Writes names and features into one ``.npz`` file, whole or not at all."""
+        about = json.dumps({"format": FORMAT, "encoder": self.digest})
+        with result_file(Path(path)) as file:
+            np.savez(file, names=np.array(self.names), features=self.features, about=np.array(about))
+
+    @classmethod
+    def load(cls, path: str | Path, encoder: nn.Module | str | Path | None = None) -> Index:
+        """An index that `save` wrote. Only features can be looked for without the ``encoder``.
+
+        Raises UserError for another file, and for an encoder with other weights, recipe or view.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                about = json.loads(str(file["about"]))
+                names, features = file["names"].tolist(), file["features"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(f"{path}: cannot be read as an index ({error}), expected what Index.save wrote") from error
+        if about.get("format") != FORMAT:
+            raise UserError(f"{path}: found format {about.get('format')}, expected {FORMAT}")
+        encoder = load_encoder(encoder) if isinstance(encoder, str | Path) else encoder
+        return cls(names, features, about["encoder"], encoder)
+
+
+def is_index(path: Path) -> bool:
+    """Whether a file is one that `Index.save` wrote, by what it holds."""
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as file:
+        return {"names.npy", "features.npy", "about.npy"} <= set(file.namelist())
+
+
+def digest_of(encoder: nn.Module) -> str:
+    """SHA-256 of what decides the features: weights, architecture, recipe and test view."""
+    about = cast(Any, encoder).about
+    facts = {"encoder": about["encoder"], "recipe": about["recipe"], "view": about["view"]["test"]}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, value in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
