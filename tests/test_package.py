@@ -9,8 +9,10 @@ import venv
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from skelssl.entry import COMMANDS
 from tests.helpers.page import figures
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,7 +85,20 @@ def test_the_demo_from_an_empty_folder(installed, tmp_path):
     assert "linear   top-1" in skelssl("train", "experiment=demo", *tiny, "hydra.run.dir=run")
     assert "retrieval" in skelssl("evaluate", "protocol=retrieval", "checkpoint=run", "debug=smoke")
     assert "pstl" in skelssl("report", "run", "--html", "report.html")
-    assert {path.name for path in tmp_path.iterdir()} == {"data", "run", "report.html"}
+    files = {"data", "run", "report.html"}
+    if "embed" in COMMANDS:
+        (tmp_path / "clips").mkdir()
+        clip = np.random.default_rng(0).normal(size=(40, 25, 3)).astype(np.float32)
+        np.save(tmp_path / "clips" / "wave.npy", clip)
+        skelssl("embed", "checkpoint=run", "raw=clips", "out=features.npz")
+        with np.load(tmp_path / "features.npz", allow_pickle=False) as features:
+            assert any(np.isfinite(features[name]).all() for name in features.files if features[name].ndim == 2)
+        skelssl("export", "checkpoint=run", "out=export")
+        assert {"encoder.safetensors", "config.json", "MODEL_CARD.md"} <= {
+            f.name for f in (tmp_path / "export").iterdir()
+        }
+        files |= {"clips", "features.npz", "export"}
+    assert {path.name for path in tmp_path.iterdir()} == files
     assert json.loads((tmp_path / "run" / "run.json").read_text())["git_commit"] is None  # of no checkout
     assert {p.parent.parent.name for p in tmp_path.rglob("result.json")} == {"linear", "knn", "retrieval"}
     assert figures((tmp_path / "report.html").read_text("utf-8"), "curves")

@@ -15,6 +15,8 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+SECTIONS = {"Args:": "Arguments", "Returns:": "Returns", "Raises:": "Raises", "Yields:": "Yields"}
+
 
 class PublishedNumbers(SphinxDirective):
     """```{published} METHOD``` becomes the table of that method's published accuracies."""
@@ -45,17 +47,23 @@ def write_pages(app: Sphinx) -> None:
 def as_rest(lines: list[str]) -> list[str]:
     """Our docstrings are prose with ``code``; this makes reST of them that says what they say.
 
-    ``Args:`` becomes a list, a table a literal block, and signs that reST would take for its own are escaped.
+    Sections such as ``Args:`` become lists, a table a literal block, and signs that reST would take for its own are
+    escaped.
     """
     found: list[str] = []
+    listed = False
     for line in lines:
-        if line == "Args:":
-            found += ["**Arguments**", ""]
-        elif found and "**Arguments**" in found and line.startswith("    ") and line.strip():
-            found.append(f"  {line.strip()}" if line.startswith("     ") else f"* {_escaped(line.strip())}")
+        listed = listed and (not line.strip() or line.startswith("    "))
+        if title := SECTIONS.get(line):
+            found += ["", f"**{title}**", ""]
+            listed = True
+        elif listed and line.strip():
+            deeper, words = line.startswith("     "), _escaped(line.strip())
+            found.append(f"  {words}" if deeper else f"* {words}")
         elif line.lstrip().startswith("|"):
             found += ([] if found and found[-1].startswith("    |") else ["", "::", ""]) + [f"    {line.strip()}"]
         else:
+            found += [""] if found and found[-1].startswith("    |") else []  # a literal block ends with a blank line
             found.append(line if line.lstrip().startswith(">>>") else _escaped(line))
     return found
 
@@ -74,14 +82,15 @@ def plain_docstring(app: Sphinx, what: str, name: str, obj: object, options: obj
 
 
 def awaited_pages(app: Sphinx, docname: str, source: list[str]) -> None:
-    """``name?`` in a table of contents is a page that may not be there yet; one without a place is an error."""
+    """``name?`` in the index is a page that may not be there yet, or ``name*?`` several; one without a place is an
+    error.
+    """
 
-    def entry(match: re.Match[str]) -> str:
-        there = (Path(app.srcdir) / f"{match[1]}.md").exists()
-        return f"{match[1]}\n" if there else ""
+    def entries(match: re.Match[str]) -> str:
+        return "".join(f"{path.stem}\n" for path in sorted(Path(app.srcdir).glob(f"{match[1]}.md")))
 
     if docname == "index":
-        source[0] = re.sub(r"^(\w+)\?\n", entry, source[0], flags=re.MULTILINE)
+        source[0] = re.sub(r"^([\w*]+)\?\n", entries, source[0], flags=re.MULTILINE)
 
 
 def mathml(writer: Any, node: nodes.math | nodes.math_block) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 
 from skelssl.checkpoints import load_encoder
 from skelssl.clip_files import read_clips
-from skelssl.data.files import atomic_file
+from skelssl.data.files import result_file
 from skelssl.embedding import embed
 from skelssl.errors import UserError
 from skelssl.poses import Poses
@@ -130,7 +130,7 @@ class Index:
     def save(self, path: str | Path) -> None:
         """Writes names and features into one ``.npz`` file, whole or not at all."""
         about = json.dumps({"format": FORMAT, "encoder": self.digest})
-        with atomic_file(Path(path)) as file:
+        with result_file(Path(path)) as file:
             np.savez(file, names=np.array(self.names), features=self.features, about=np.array(about))
 
     @classmethod

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skelssl.data.recipes.flat import TORSO
 from skelssl.errors import UserError, check_number
 from skelssl.poses import Poses
 from skelssl.skeleton import Layout
 
 FPS = 30.0  # of NTU RGB+D and PKU-MMD
-TORSO = 0.46  # metres from spine_base to spine_shoulder: the median of 12 recordings of NTU RGB+D
 PERSONS = 2
 UNITS: Mapping[str, float | None] = {"m": 1.0, "cm": 0.01, "mm": 0.001, "px": None, "auto": None, "unknown": None}
 

@@ -21,6 +21,7 @@ sys.path.insert(0, str(DOCS / "_ext"))
 import api_pages  # noqa: E402
 import config_pages  # noqa: E402
 import published_tables  # noqa: E402
+from site_pages import as_rest  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def leaves(value: object, prefix: str) -> set[str]:
 def test_every_key_is_in_the_reference(path: Path, reference: str) -> None:
     own = path.relative_to(config_dir()).with_suffix("").as_posix()
     group, _, name = own.partition("/")
-    title = f"### `{group}={name}`" if name else f"### `python -m skelssl.{group}`"
+    title = f"### `{group}={name}`" if name else f"### `skelssl {group}`"
     section = reference.split(title + "\n")[1].split("\n### ")[0]
     found = set(re.findall(r"^\| `([^`]+)`", section, re.MULTILINE))
     text = path.read_text("utf-8")
@@ -123,3 +124,12 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     for page in site.rglob("*.html"):
         links = re.findall(r"""<(?:script|img|link)[^>]*(?:src|href)="(https?://[^"]+)""", page.read_text("utf-8"))
         assert not links, page
+
+
+def test_sections_of_a_docstring_become_lists() -> None:
+    lines = ["One * of |these|.", "", "Args:", "    a: first", "        of all", "    b: ``x * y``", "", "Raises:",
+             "    UserError: never", "", "| a | b |", "after"]  # fmt: skip
+    assert [line for line in as_rest(lines) if line] == [
+        r"One \* of \|these\|.", "**Arguments**", "* a: first", "  of all", "* b: ``x * y``", "**Raises**",
+        "* UserError: never", "::", "    | a | b |", "after",
+    ]  # fmt: skip

@@ -21,7 +21,7 @@ from torch import nn
 
 from skelssl.checkpoints import load_encoder
 from skelssl.clip_files import read_clips
-from skelssl.data.files import atomic_file
+from skelssl.data.files import result_file
 from skelssl.embedding import embed
 from skelssl.entry import run_hydra
 from skelssl.errors import UserError
@@ -42,7 +42,7 @@ def run(config: DictConfig) -> None:
     clips = read_clips(config.raw, config.format)
     features = embed(clips, encoder, **options(config))
     about = {"encoder": digest_of(encoder), "checkpoint": str(config.checkpoint)}
-    with atomic_file(out) as file:
+    with result_file(out) as file:
         np.savez(file, names=np.array(list(clips)), features=features, about=np.array(json.dumps(about)))
     print(f"{len(features)} clips, {features.shape[1]} features each -> {out}")
 

@@ -36,9 +36,19 @@ def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException as error:
+    except BaseException:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in FULL:
+        raise
+
+
+@contextmanager
+def result_file(path: Path) -> Iterator[IO[Any]]:
+    """As `atomic_file`, for a file that a user asked for: a full disk is a UserError."""
+    try:
+        with atomic_file(path) as file:
+            yield file
+    except OSError as error:
+        if error.errno in FULL:
             raise UserError(f"{path}: found no room on its disk ({error.strerror}), expected some (D33)") from error
         raise
 
