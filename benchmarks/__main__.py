@@ -21,6 +21,7 @@ from benchmarks.machine import about
 from benchmarks.memory import in_child
 from benchmarks.suite import METHODS, Disagreement, Options, measure
 from benchmarks.tables import markdown
+from skelssl.heap import keep_pages
 
 MORE = ("data", "linear")
 
@@ -52,6 +53,8 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measures what is asked; says on standard error what it is at."""
     torch.set_num_threads(options.threads)
+    if not options.small:
+        keep_pages()
     how = Options(
         batch=options.batch, rounds=options.rounds, threads=options.threads, device=options.device,
         small=options.small, compile=options.compile, memory=not options.no_memory,

@@ -27,6 +27,7 @@ from benchmarks.machine import about
 from benchmarks.suite import METHODS, Case, Options
 from benchmarks.tables import markdown
 from benchmarks.tape import every
+from skelssl.heap import keep_pages
 from skelssl.pictures.axes import Axis, log_ticks
 from skelssl.pictures.html import stylesheet
 from skelssl.skeleton import layout
@@ -176,6 +177,8 @@ def main(given: Sequence[str] | None = None) -> int:
         print(f"--device {chosen.device}: there is no such device here, nothing was measured")
         return 0
     torch.set_num_threads(chosen.threads)
+    if not chosen.small:
+        keep_pages()
     options = Options(rounds=chosen.rounds, device=chosen.device, small=chosen.small)
     found: dict[str, Any] = {"about": about(chosen.device, chosen.threads, chosen.small), "cost": {}}
     for name in chosen.only:

@@ -19,6 +19,7 @@ from skelssl.data.recipes import RecipeConfig
 from skelssl.data.store import RecipeStore
 from skelssl.entry import composed
 from skelssl.methods.base import Method
+from skelssl.optim import clip_norm
 from skelssl.runs import resolved
 from skelssl.skeleton import layout
 from skelssl.train import build_method
@@ -65,7 +66,7 @@ class Form(ABC):
     """
 
     name: ClassVar[str] = "ours"
-    plain_optimiser: ClassVar[bool] = False  # parameter by parameter
+    plain_optimiser: ClassVar[bool] = False  # as torch has it by default, not fused
     compiles: ClassVar[tuple[str, ...]] = ()  # parts that torch.compile takes
     may_differ: ClassVar[tuple[str, ...]] = ()  # beginnings of names in the state dict, where forms have another state
 
@@ -94,7 +95,10 @@ class Form(ABC):
     def optimise(self) -> None:
         if (clip := self.method.optim.clip) is not None:
             trained = [p for group in self.optimiser.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(trained, clip, foreach=False if self.plain_optimiser else None)
+            if self.plain_optimiser:
+                nn.utils.clip_grad_norm_(trained, clip)
+            else:
+                clip_norm(trained, clip)
         self.optimiser.step()
 
     def build_optimiser(self) -> torch.optim.Optimizer:
@@ -103,7 +107,7 @@ class Form(ABC):
         if self.plain_optimiser:
             known = ("lr", "betas", "eps", "weight_decay", "momentum")
             kept = {key: value for key, value in found.defaults.items() if key in known}
-            found = type(found)(self.method.parameter_groups(), foreach=False, fused=False, **kept)  # type: ignore[call-arg]
+            found = type(found)(self.method.parameter_groups(), fused=False, **kept)  # type: ignore[call-arg]
         for group in found.param_groups:
             group["lr"] = RATE
         return found
@@ -132,7 +136,7 @@ class Form(ABC):
 
 
 class PlainData:
-    """What straightforward forms share: clips padded one by one, an optimiser that goes parameter by parameter."""
+    """What straightforward forms share: clips padded one by one, an optimiser as torch has it by default."""
 
     name = "straightforward"
     plain_optimiser = True

@@ -196,14 +196,20 @@ def parts(asked: dict[str, dict[tuple[str, str], Asked]], seconds: dict[str, Any
 
 
 def under_compile(case: Case, method: Method, rounds: int) -> dict[str, Any]:
-    """Both forms with the parts that torch.compile takes compiled; the first step, which compiles, apart."""
+    """Both forms with the parts that torch.compile takes compiled; the first step, which compiles, apart.
+
+    Raises Disagreement where the losses of that step differ, unless dropout draws other masks in each form.
+    """
     forms = {name: case.form(name, method) for name in FORMS}
-    first = {}
+    first, losses = {}, []
     for name, form in forms.items():
         form.compiled = {}
         start = time.perf_counter()
-        case.step(form, every())
+        losses.append(case.step(form, every()))
         first[name] = time.perf_counter() - start
+    draws = any(isinstance(module, nn.Dropout) and module.p > 0 for module in method.modules())
+    if not draws and abs(losses[0] - losses[1]) > 1e-3 * abs(losses[0]):
+        raise Disagreement(f"{case.name}: the compiled losses are {losses[0]} and {losses[1]}, expected equal ones")
     return {"first_step": first, "parts": list(forms["ours"].compiles), "seconds": in_turn(case, forms, rounds)}
 
 

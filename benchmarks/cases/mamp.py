@@ -1,6 +1,6 @@
 """MAMP's step. Straightforward (ha_cm.md, B10): every token embedded before a tenth is kept, attention matrices written
 out, visible and mask tokens joined and gathered, every token predicted, two sorts a mask, clips cropped and turned one
-by one, AdamW parameter by parameter.
+by one, AdamW as torch has it by default.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """PSTL's step. Straightforward (pstl.md, 12): plain ST-GCN, one pass of the projector for each of the four sides of two
-losses, the explicit D x D correlation, every augmentation a pass of its own, Adam parameter by parameter.
+losses, the explicit D x D correlation, every augmentation a pass of its own, Adam as torch has it by default.
 """
 
 from __future__ import annotations

@@ -14,7 +14,9 @@ from torch import Tensor
 from benchmarks.cases import mamp
 from benchmarks.forms import PlainData
 from benchmarks.naive import masks, skeleton2vec, transformer, views
+from benchmarks.naive.batches import padded
 from benchmarks.tape import On
+from skelssl.data.batch import Batch
 from skelssl.losses.collapse import figures, products
 
 BATCH = 48  # the most clips for which both forms stay below 16 GiB
@@ -48,7 +50,7 @@ class Ours(mamp.Ours):
     @torch.no_grad()
     def figures(self, targets: Any, prediction: Tensor, hidden: Tensor) -> None:
         figures(targets, prediction.detach(), targets.at(hidden), targets.presence(len(hidden)))
-        products(targets.mean[targets.present])
+        products(targets.mean, targets.present)
 
     def objective(self, prediction: Tensor, targets: Any, mask: Any) -> Tensor:
         presence = targets.presence(len(mask.hidden))
@@ -60,6 +62,9 @@ class Ours(mamp.Ours):
 
 
 class Straightforward(PlainData, Ours):  # type: ignore[misc]
+    def gather(self, rows: Any) -> Batch:
+        return self.on_device(padded(self.store, rows, frames=None))  # public code samples before it pads
+
     def view(self, batch: Any, generator: torch.Generator) -> Tensor:
         return views.sampled(self.method.view, batch, generator)
 

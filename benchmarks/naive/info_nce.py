@@ -25,8 +25,11 @@ def follow(copy: nn.Module, online: nn.Module, momentum: float) -> None:
 
 @torch.no_grad()
 def enqueue(queue: Queue, keys: Tensor) -> None:
-    """The host reads the pointer; keys go in one by one where they wrap."""
+    """The host reads the pointer; keys go in as one slice, or one by one where they wrap."""
     at, size = int(queue.pointer), len(queue.keys)
-    for n in range(max(len(keys) - size, 0), len(keys)):
-        queue.keys[(at + n) % size] = keys[n]
+    if at + len(keys) <= size:
+        queue.keys[at : at + len(keys)] = keys
+    else:
+        for n in range(max(len(keys) - size, 0), len(keys)):
+            queue.keys[(at + n) % size] = keys[n]
     queue.pointer.fill_((at + len(keys)) % size)

@@ -25,10 +25,15 @@ def crop_and_resize(x: Tensor, start: int, length: int, frames: int) -> Tensor:
 
 
 def turn(x: Tensor, angles: Tensor) -> Tensor:
-    """Clips (..., 3, T, V, M) turned about x, then y, then z, each by a product of its own; angles (3,)."""
+    """One clip (3, T, V, M) turned about x, then y, then z; angles (3,)."""
+    return torch.einsum("ij,jtvm->itvm", spatial.rotation_matrix(angles[None])[0].to(x), x)
+
+
+def turn_in_turn(x: Tensor, angles: Tensor) -> Tensor:
+    """Clips (N, 3, T, V, M) turned about x, then y, then z, each by a product of its own; angles (3,)."""
     for axis in range(3):
         alone = torch.where(torch.arange(3) == axis, angles, 0.0)
-        x = torch.einsum("ij,...jtvm->...itvm", spatial.rotation_matrix(alone[None])[0].to(x), x)
+        x = torch.einsum("ij,njtvm->nitvm", spatial.rotation_matrix(alone[None])[0].to(x), x)
     return x
 
 
@@ -71,14 +76,13 @@ def frames_of_one(n: int, phase: float, noise: list[float]) -> list[int]:
 
 
 def contrasted(view: skeleton_contrast.ContrastView, batch: Batch, generator: torch.Generator) -> Tensor:
-    """Skeleton-contrast's: one map of each joint after the other."""
+    """Skeleton-contrast's: one map of each joint of a clip."""
     start, length = random_window(batch.frames, view.crop_ratio, view.min_frames, generator)
     maps = view.maps(len(batch), generator)
     clips = []
     for x, s, n, own in zip(batch.x, start, length, maps, strict=True):
         clip = crop_and_resize(x, int(s), int(n), view.frames)
-        joints = [torch.einsum("ij,jtm->itm", own[v].to(clip), clip[:, :, v]) for v in range(clip.shape[2])]
-        clips.append(torch.stack(joints, 2))
+        clips.append(torch.einsum("vij,jtvm->itvm", own.to(clip), clip))
     return to_stream(torch.stack(clips), view.stream, view.layout)
 
 
@@ -92,5 +96,5 @@ def sheared_and_turned(view: pstl.PSTLView, batch: Batch, generator: torch.Gener
     angles = spatial.draw_angles(1, view.rot_main_deg, view.rot_other_deg, generator)[0]
     flip = bool(spatial.uniform((1, 1), generator) < view.flip_p)
     x = torch.cat([x[:, :, :padding].flip(2), x, x[:, :, frames - padding :].flip(2)], 2)[:, :, start : start + frames]
-    x = turn(torch.einsum("ij,njtvm->nitvm", shear.to(x), x), angles)
+    x = turn_in_turn(torch.einsum("ij,njtvm->nitvm", shear.to(x), x), angles)
     return x[:, :, :, torch.from_numpy(layout(view.layout).flip)] if flip else x

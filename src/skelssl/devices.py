@@ -1,8 +1,11 @@
-"""From the host to a device without waiting: what every step sends is small, and a wait costs more than the copy."""
+"""From the host to a device without waiting, since what a step sends is small and a wait costs more than the copy; and
+how precisely the device multiplies.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -20,3 +23,19 @@ def send(x: Tensor, device: torch.device) -> Tensor:
 def table(values: Sequence[int], device: torch.device) -> Tensor:
     """The constant int64 tensor of ``values`` (a tuple) on ``device``, sent there once and never to be written to."""
     return torch.tensor(values, dtype=torch.int64, device=device)
+
+
+@contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """How float32 is multiplied inside: ``highest``, or with TF32 where a GPU has it (``high``, ``medium``).
+
+    Convolutions follow, whose own switch torch leaves on by default.
+    """
+    before, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.allow_tf32 = precision != "highest"
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+        torch.backends.cudnn.allow_tf32 = convolutions

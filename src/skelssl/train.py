@@ -43,6 +43,7 @@ from skelssl.compilation import check_compiler, compile_parts
 from skelssl.data.batch import Batch
 from skelssl.data.files import locked, write_json
 from skelssl.data.module import Dataset, SkeletonData
+from skelssl.devices import matmul_precision
 from skelssl.entry import run_hydra
 from skelssl.errors import Stopped, UserError, check_flag
 from skelssl.evaluate import evaluate_run
@@ -217,17 +218,6 @@ def check(config: Mapping[str, Any]) -> None:
     check_flag("compile", config["compile"])
     if config["compile"]:
         check_compiler()
-
-
-@contextmanager
-def matmul_precision(precision: str) -> Iterator[None]:
-    """How float32 products are computed inside: ``highest``, or with TF32 where there is one (``high``, ``medium``)."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def check_ranks(trainer: Mapping[str, Any]) -> None:

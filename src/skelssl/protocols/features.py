@@ -14,6 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from skelssl.data.batch import Batch
+from skelssl.devices import matmul_precision
 from skelssl.errors import UserError
 from skelssl.parallel import gather, step_generator
 
@@ -157,13 +158,8 @@ def standardised(train: Features, test: Features) -> tuple[Features, Features]:
 @contextmanager
 def full_float32(device: torch.device) -> Iterator[None]:
     """Products on ``device`` in plain float32 inside, whatever speed-up (TF32, autocast) the training asked for."""
-    before = torch.get_float32_matmul_precision()
-    try:
-        torch.set_float32_matmul_precision("highest")
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+    with matmul_precision("highest"), torch.autocast(device.type, enabled=False):
+        yield
 
 
 def probe_split(label: Tensor, subject: Tensor, *, max_clips: int | None, seed: int) -> tuple[Tensor, Tensor]:
