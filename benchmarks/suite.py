@@ -1,4 +1,4 @@
-"""Measures one method: that both forms agree, then their seconds in turn, what they ask for, and their memory."""
+"""Measures one method: that both forms agree, then the seconds of each, what they ask for, and their memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class Options:
     small: bool = False
     compile: bool = False
     memory: bool = True
+    keep_memory: bool = False  # the straightforward form keeps freed memory too
     overrides: tuple[str, ...] = ()
 
 
@@ -77,26 +79,45 @@ class Case:
 
 
 def measure(name: str, options: Options) -> dict[str, Any]:
-    """Everything about one method, ready for JSON. Both forms keep freed memory, as training does."""
+    """Everything about one method, ready for JSON. Each form is timed in a process of its own."""
     torch.set_num_threads(options.threads)
-    if not options.small:
-        keep_pages()
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         case = Case(name, options, Path(folder))
         found: dict[str, Any] = {"method": name, "batch": case.batch, "agreement": check_agreement(case)}
-        if options.memory:  # before this process holds both forms
+        if options.memory:
             found["memory"] = {form: in_child(peak, name, form, options) for form in FORMS}
-        method = method_of(case.config)
-        forms = {form: case.form(form, method) for form in FORMS}
-        asked = {form: ask(case, forms[form]) for form in FORMS}
-        found["seconds"] = in_turn(case, forms, options.rounds)
-        found["parts"] = parts(asked, found["seconds"])
+        found["seconds"], found["parts"] = {}, {}
+        for form in FORMS:
+            work = timed if options.small else partial(in_child, timed)
+            found["seconds"][form], found["parts"][form] = work(name, form, options)
         if options.compile:
-            found["compiled"] = under_compile(case, method, options.rounds)
+            found["compiled"] = under_compile(case, method_of(case.config), options.rounds)
         if options.device.startswith("cuda"):
-            found["kernels"] = kernels(case, forms["ours"])
+            found["kernels"] = kernels(case, case.form("ours"))
     return found
+
+
+def timed(name: str, form: str, options: Options) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Seconds of one form's step and of its parts, and part -> pass -> what it asks and its median seconds.
+
+    Ours keeps freed memory, as training does. The straightforward form has the C library's usual way with it, unless
+    ``keep_memory`` gives it ours.
+    """
+    torch.set_num_threads(options.threads)
+    if not options.small and (form == "ours" or options.keep_memory):
+        keep_pages()
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        case = Case(name, options, Path(folder))
+        own = case.form(form)
+        asked = ask(case, own)
+        seconds = in_turn(case, {form: own}, options.rounds)[form]
+    found = {
+        part: {way: {**asdict(asked[part, way]), "seconds": of[way]["median"]} for way in of}
+        for part, of in seconds["parts"].items()
+    }
+    return seconds, found
 
 
 def check_agreement(case: Case) -> dict[str, float]:
@@ -182,17 +203,6 @@ def spread(values: Sequence[float]) -> Spread:
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
     return {"min": min(values), "q1": float(low), "median": float(middle), "q3": float(high), "max": max(values),
             "rounds": len(values)}  # fmt: skip
-
-
-def parts(asked: dict[str, dict[tuple[str, str], Asked]], seconds: dict[str, Any]) -> dict[str, Any]:
-    """Form -> part -> pass -> what it asks and its median seconds."""
-    return {
-        form: {
-            part: {way: {**asdict(asked[form][part, way]), "seconds": own[way]["median"]} for way in own}
-            for part, own in seconds[form]["parts"].items()
-        }
-        for form in seconds
-    }
 
 
 def under_compile(case: Case, method: Method, rounds: int) -> dict[str, Any]:

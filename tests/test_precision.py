@@ -54,6 +54,8 @@ class Losses(L.Callback):
 
 def run(data_root, folder, method, *overrides):
     off = ["callbacks.probe=null", "callbacks.masks=null", "method.optim.lr=1e-4"]
+    if method == "pstl":
+        off.append("method.encoder.dropout=0")  # its masks are other ones in each precision
     losses = Losses()
     train(train_config(data_root, f"method={method}", *off, *overrides), folder, [losses])
     return losses.found

@@ -118,7 +118,12 @@ def test_a_trial_that_diverges_is_no_mistake_of_the_user(here, monkeypatch):
 def test_a_search_never_opens_the_test_split(here, monkeypatch):
     opened = []
     real = RecipeStore.gather
-    monkeypatch.setattr(RecipeStore, "gather", lambda self, rows: opened.extend(map(int, rows)) or real(self, rows))
+
+    def gather(self, rows, **options):
+        opened.extend(map(int, rows))
+        return real(self, rows, **options)
+
+    monkeypatch.setattr(RecipeStore, "gather", gather)
     tune.run([*here, "tune.trials=1"])
     config = load_config(Path(outcome()["best"]["folder"]))
     data = build_data(config).dataset

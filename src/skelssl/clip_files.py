@@ -22,9 +22,9 @@ def read_clips(path: str | Path, format: str | None = None) -> dict[str, Any]:
     without its suffix. Raises UserError where there is none, and for a file that cannot be read.
     """
     root = Path(path).expanduser()
-    if root.suffix in ARRAYS and root.is_file():
+    if root.suffix.lower() in ARRAYS and root.is_file():
         return {root.stem: read_array(root)}
-    files = [p for p in root.rglob("*") if p.suffix in ARRAYS and p.is_file()] if root.is_dir() else []
+    files = list(find(root, ARRAYS)) if root.is_dir() else []
     found = [(file.relative_to(root).with_suffix("").as_posix(), read_array(file)) for file in files]
     if not files or any(find(root)):
         found += [(poses.name, poses) for poses in read_poses(root, format)]
@@ -38,7 +38,7 @@ def read_clips(path: str | Path, format: str | None = None) -> dict[str, Any]:
 def read_array(path: Path) -> Any:
     """The array of a ``.npy`` or ``.npz`` file; raises UserError for a damaged one. No pickles are opened."""
     try:
-        return READERS[path.suffix](path)
+        return READERS[path.suffix.lower()](path)
     except BadInput as bad:
         raise UserError(f"{path}: {bad.reason} ({bad.code})") from bad
     except OSError as error:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from skelssl.checkpoints import load_encoder
+from skelssl.clip_files import read_clips
 from skelssl.data.batch import Batch
 from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes import RecipeConfig
@@ -56,12 +57,15 @@ def embed(
     stay who move most.
 
     Args:
-        clips: one clip, a list of them, or a mapping from names, which errors then use, to clips.
+        clips: one clip, a list of them, a mapping from names, which errors then use, to clips, or the path of a file or
+            folder of clips.
         encoder: of ``load_encoder``, or a path for it.
         layout: of the clips, a name (``mediapipe33``) or a ``.yaml`` file; the encoder's own by default.
         fps: frames a second of the clips, which are resampled to 30, the rate of the data sets; none: they have it.
-        unit: ``m`` (3-D arrays by default), ``cm`` or ``mm``; ``px`` (y downwards) or ``auto`` (2-D arrays by default)
-            scale each clip so that its torso, spine_base to spine_shoulder, has a median length of 0.46 m.
+        unit: ``m`` (3-D arrays by default), ``cm`` or ``mm``; ``px`` (2-D arrays by default: x right and y down, as
+            images count) or ``auto`` scale each clip so that its torso, spine_base to spine_shoulder, has a median
+            length of 0.46 m. Axes are otherwise those of NTU RGB+D: x to the left as the camera sees it, y up, z away
+            from the camera. To an encoder of x, y and confidence 2-D arrays go as its training clips did, unturned.
         batch: clips at a time.
         device: where to compute; by default where the encoder is. It goes back there afterwards.
         precision: ``fp32`` or ``bf16``.
@@ -80,7 +84,7 @@ def embed(
         raise UserError(f"batch: found {batch!r}, expected a whole number of at least 1")
     encoder = encoder if isinstance(encoder, nn.Module) else load_encoder(encoder)
     entry = Entry(encoder)
-    ready = [entry.ready(clip, where, layout, fps, unit) for where, clip in _named(clips)]
+    ready = [entry.ready(clip, where, layout, fps, unit) for where, clip in named_clips(clips)]
     entry.warn()
     out: NDArray[np.float32] | None = None
     with moved(encoder, device) as place:
@@ -95,14 +99,18 @@ def embed(
     return out
 
 
-def _named(clips: Any) -> list[tuple[str, Any]]:
-    """What an error calls each clip, and the clips; raises UserError where there is none."""
+def named_clips(clips: Any, place: str = "clips[{}]") -> list[tuple[str, Any]]:
+    """The clips and what each is called, by its ``place`` if it has no name; raises UserError where there is none."""
+    if isinstance(clips, str | Path):
+        clips = read_clips(clips)
     if isinstance(clips, Mapping):
         named = [(str(name), clip) for name, clip in clips.items()]
     else:
         alone = isinstance(clips, np.ndarray | torch.Tensor | Poses)
+        if not alone and not isinstance(clips, Sequence):
+            raise UserError(f"clips: found {type(clips).__name__}, expected an array, a list, a mapping or a path")
         named = [
-            (clip.name if isinstance(clip, Poses) else f"clips[{i}]", clip)
+            (clip.name if isinstance(clip, Poses) else place.format(i), clip)
             for i, clip in enumerate([clips] if alone else clips)
         ]
     if not named:
@@ -135,7 +143,8 @@ class Entry:
     def ready(self, clip: Any, where: str, layout: str | None, fps: float | None, unit: str | None) -> Ready:
         """One clip through everything that comes before the view; raises UserError for one that cannot be used."""
         named = layout or (clip.layout if isinstance(clip, Poses) else self.layout)
-        own, body = as_clip(clip, where, named, fps, unit), body_layout(named)
+        own = as_clip(clip, where, named, fps, unit, flat_unit="auto" if self.confident else "px")
+        body = body_layout(named)
         check_joints(own, body)
         if self.confident:
             own = in_the_plane(own, confidence=own.x.shape[-1] == 3 and not isinstance(clip, Poses))

@@ -19,7 +19,7 @@ from torch import nn
 from skelssl.checkpoints import load_encoder
 from skelssl.clip_files import read_clips
 from skelssl.data.files import result_file
-from skelssl.embedding import embed
+from skelssl.embedding import embed, named_clips
 from skelssl.errors import UserError
 from skelssl.poses import Poses
 from skelssl.protocols.features import full_float32
@@ -75,13 +75,9 @@ class Index:
         the mapping, of `Poses`, or the places in the list. Raises UserError as ``embed`` does.
         """
         encoder = encoder if isinstance(encoder, nn.Module) else load_encoder(encoder)
-        if isinstance(clips, str | Path):
-            clips = read_clips(clips)
-        if isinstance(clips, Mapping):
-            own = list(map(str, clips))
-        else:
-            own = [clip.name if isinstance(clip, Poses) else str(i) for i, clip in enumerate(clips)]
-        return cls(own if names is None else names, embed(clips, encoder, **options), digest_of(encoder), encoder)
+        clips = read_clips(clips) if isinstance(clips, str | Path) else clips
+        own = [name for name, _ in named_clips(clips, "{}")] if names is None else names
+        return cls(own, embed(clips, encoder, **options), digest_of(encoder), encoder)
 
     def search(self, query: Any, k: int = 5, **options: Any) -> list[Hit]:
         """The ``k`` most similar clips, the nearest first; of equally near ones the first of the collection.
@@ -116,13 +112,14 @@ class Index:
     def _features(self, queries: Any, options: Mapping[str, Any]) -> NDArray[np.float32]:
         """(N, D) of clips, or as they are."""
         given = list(queries.values()) if isinstance(queries, Mapping) else list(queries)
+        if not given:
+            raise UserError("query: found none, expected at least one clip")
         if all(not isinstance(q, Poses) and np.ndim(q) == 1 for q in given):
-            features = np.asarray(given, np.float32)
-            if features.shape[1:] != self.features.shape[1:]:
-                raise UserError(
-                    f"query: found features of shape {features.shape}, expected (N, {self.features.shape[1]})"
-                )
-            return features
+            for own in given:
+                if np.shape(own) != self.features.shape[1:] or not np.isfinite(np.asarray(own, np.float64)).all():
+                    wanted = f"({self.features.shape[1]},), all finite"
+                    raise UserError(f"query: found features of shape {np.shape(own)}, expected {wanted}")
+            return np.asarray(given, np.float32)
         if self.encoder is None:
             raise UserError("query: found a clip, and an index without an encoder, expected Index.load(PATH, encoder)")
         return embed(queries if isinstance(queries, Mapping) else given, self.encoder, **options)
@@ -142,13 +139,16 @@ class Index:
         try:
             with np.load(path, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
+                kind, digest = about["format"], about["encoder"]
                 names, features = file["names"].tolist(), file["features"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (
+            OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error
+        ) as error:  # fmt: skip
             raise UserError(f"{path}: cannot be read as an index ({error}), expected what Index.save wrote") from error
-        if about.get("format") != FORMAT:
-            raise UserError(f"{path}: found format {about.get('format')}, expected {FORMAT}")
+        if kind != FORMAT:
+            raise UserError(f"{path}: found format {kind}, expected {FORMAT}")
         encoder = load_encoder(encoder) if isinstance(encoder, str | Path) else encoder
-        return cls(names, features, about["encoder"], encoder)
+        return cls(names, features, digest, encoder)
 
 
 def is_index(path: Path) -> bool:

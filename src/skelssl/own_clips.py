@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from skelssl.data.recipes.flat import TORSO
 from skelssl.errors import UserError, check_number
 from skelssl.poses import Poses
+from skelssl.poses.poses import FROM_IMAGE
 from skelssl.skeleton import Layout
 
 FPS = 30.0  # of NTU RGB+D and PKU-MMD
@@ -28,7 +30,7 @@ class Clip:
     """One clip of a caller's, as it came."""
 
     where: str  # what an error calls it
-    x: NDArray[np.float32]  # (T, M, V, C), C = 2 or 3, y up
+    x: NDArray[np.float32]  # (T, M, V, C), C = 2 or 3, axes as in `Poses`
     seen: NDArray[np.float32]  # (T, M, V) confidence in [0, 1], 0: not seen
     layout: str
     fps: float | None
@@ -45,31 +47,32 @@ class Whole:
     known: NDArray[np.bool_]  # (M, V) whether the joint was ever seen
 
 
-def as_clip(clip: Any, where: str, body: str, fps: float | None, unit: str | None) -> Clip:
+def as_clip(clip: Any, where: str, body: str, fps: float | None, unit: str | None, *, flat_unit: str = "px") -> Clip:
     """An array (T, V, C) or (T, M, V, C), or a ``Poses``, which brings layout, rate and unit unless they are given.
 
-    Raises UserError, which calls the clip ``where``, for another shape, for no frame and for an unknown unit.
+    ``flat_unit`` is that of 2-D arrays without one. Raises UserError, which calls the clip ``where``, for another
+    shape, for no frame and for an unknown unit.
     """
     if isinstance(clip, Poses):
         seen = np.asarray(clip.seen, np.float32)
         x = np.array(clip.x, np.float32)
         x[seen <= 0] = np.nan
-        fps, unit = fps or clip.fps, unit or clip.unit
+        fps, unit = clip.fps if fps is None else fps, clip.unit if unit is None else unit
     else:
         x = _array(clip, where)
         seen = np.asarray(np.isfinite(x).all(-1), np.float32)
-        unit = unit or ("m" if x.shape[-1] == 3 else "auto")
+        unit = ("m" if x.shape[-1] == 3 else flat_unit) if unit is None else unit
         if unit == "px":
-            x = _upright(x)  # pixels count downwards
+            x[..., :2] *= FROM_IMAGE
     if unit not in UNITS:
         raise UserError(f"unit: found {unit!r}, expected one of {', '.join(UNITS)}")
     if fps is not None:
-        check_number("fps", fps, "a number above 0", lambda f: f > 0)
+        check_number("fps", fps, "a number from 1 to 1000", lambda f: 1 <= f <= 1000)
     return Clip(where, x, seen, body, fps, unit)
 
 
 def _array(clip: Any, where: str) -> NDArray[np.float32]:
-    x = np.asarray(clip)
+    x = np.asarray(clip.detach().cpu() if isinstance(clip, torch.Tensor) else clip)
     if x.dtype.kind not in "fiu":
         raise UserError(f"{where}: found {x.dtype} in the array, expected numbers")
     if x.ndim not in (3, 4) or x.shape[-1] not in (2, 3):
@@ -79,18 +82,17 @@ def _array(clip: Any, where: str) -> NDArray[np.float32]:
     return (x[:, None] if x.ndim == 3 else x).astype(np.float32)
 
 
-def _upright(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    turned = x.copy()
-    turned[..., 1] *= -1
-    return turned
-
-
 def in_the_plane(clip: Clip, *, confidence: bool) -> Clip:
     """x and y of a clip for an encoder of x, y and confidence; ``confidence``: the third number of the array is it.
 
     As in training, a person stays absent in frames in which no joint of his is seen.
     """
     seen = np.where(np.isfinite(clip.x[..., 2]), clip.x[..., 2], 0) if confidence else clip.seen
+    if seen.min() < 0 or seen.max() > 1:
+        raise UserError(
+            f"{clip.where}: found third numbers from {seen.min():.3g} to {seen.max():.3g}, expected confidences in "
+            "[0, 1], which an encoder of x, y and confidence reads there"
+        )
     x = np.where(seen[..., None] > 0, clip.x[..., :2], np.float32(np.nan))
     x[~np.any(seen > 0, axis=2)] = 0
     return replace(clip, x=x.astype(np.float32), seen=seen.astype(np.float32))

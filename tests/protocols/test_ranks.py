@@ -163,7 +163,7 @@ def test_what_ranks_share(done: Evaluated) -> None:
 
 def test_batches_of_a_share() -> None:
     class Store:
-        def gather(self, rows: list[int]) -> list[int]:
+        def gather(self, rows: list[int], **_: Any) -> list[int]:
             return rows
 
     rows: Any = list(range(10))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.imports.rows import Refused
-from skelssl.poses.poses import Poses
+from skelssl.poses.poses import FROM_IMAGE, Poses
 from skelssl.poses.tracks import Frames, tracked
 
 _NUMBER = re.compile(r"([0-9]+)\D*$")
@@ -74,19 +74,19 @@ def image_clip(
     fps: float | None = None,
     unit: str | None = None,
 ) -> Poses:
-    """A clip of detections in the image plane, y down in the file and up from here on.
+    """A clip of detections in the image plane, x right and y down in the file, both turned from here on.
 
     Without ``unit`` it is pixels where a coordinate is too large for anything else.
     """
     x, seen = tracked(frames, path)
     unit = unit or ("px" if np.abs(x).max() > _IN_PIXELS else "unknown")
-    return Poses(name, x * np.array([1, -1], np.float32) + 0, seen, layout, fps, unit)
+    return Poses(name, x * FROM_IMAGE + 0, seen, layout, fps, unit)
 
 
 def space_clip(name: str, frames: Frames, path: Path, *, layout: str, unit: str, fps: float | None = None) -> Poses:
-    """A clip in space with y down and z away from the camera in the file: turned half round x, so left stays left."""
+    """A clip in space, x right, y down and z away from the camera in the file: turned half round z."""
     x, seen = tracked(frames, path)
-    return Poses(name, x * np.array([1, -1, -1], np.float32) + 0, seen, layout, fps, unit)
+    return Poses(name, x * np.append(FROM_IMAGE, np.float32(1)) + 0, seen, layout, fps, unit)
 
 
 def whole(values: Sequence[Any]) -> bool:

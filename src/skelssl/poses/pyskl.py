@@ -15,7 +15,7 @@ import numpy as np
 from skelssl.data.imports.rows import Refused
 from skelssl.data.imports.unpickle import load
 from skelssl.poses.keypoints import confidence
-from skelssl.poses.poses import Poses
+from skelssl.poses.poses import FROM_IMAGE, Poses
 
 _LAYOUTS = {17: "coco17", 18: "openpose18"}
 _LISTS = (list, tuple)
@@ -65,7 +65,7 @@ def _clip(note: Mapping[str, Any], path: Path, name: str, members: Mapping[str, 
     if not seen.any():
         raise Refused(path, "D04", f"found nobody in {own}, expected somebody")
     order = np.argsort(-seen.sum((0, 2)), kind="stable")
-    x, seen = x[:, order] * np.array([1, -1], np.float32), seen[:, order]
+    x, seen = x[:, order] * FROM_IMAGE, seen[:, order]
     x = np.where(seen[..., None] > 0, x, 0) + 0
     splits = tuple(sorted(key for key, names in members.items() if own in names))
     return Poses(f"{name}/{own}", x, seen, _LAYOUTS[shape[2]], unit="px", label=label, splits=splits)

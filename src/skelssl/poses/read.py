@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,8 @@ def read_poses(path: Path | str, format: str | None = None) -> list[Poses]:
     return clips
 
 
-def find(root: Path) -> Iterator[Path]:
-    """Files, and folders of frames, at or below a path, sorted; hidden ones are passed over."""
+def find(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Iterator[Path]:
+    """Files of these suffixes, and folders of frames, at or below a path, sorted; hidden ones are passed over."""
     if root.is_file() or openpose.is_folder_of_frames(root):
         yield root
         return
@@ -60,8 +60,8 @@ def find(root: Path) -> Iterator[Path]:
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            yield from find(path)
-        elif path.suffix.lower() in SUFFIXES:
+            yield from find(path, suffixes)
+        elif path.suffix.lower() in suffixes:
             yield path
 
 
