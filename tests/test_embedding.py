@@ -197,7 +197,7 @@ def test_the_encoder_is_left_as_it_was():
         ({"a": body(name="coco17")}, {}, r"a: found 17 joints in shape .* of layout ntu25"),
         ([body()], {"layout": "coco18"}, r"layout: found 'coco18', expected one of coco17"),
         ([body()], {"unit": "feet"}, r"unit: found 'feet', expected one of m, cm"),
-        ([body()], {"fps": -1}, r"fps: found -1, expected a number above 0"),
+        ([body()], {"fps": -1}, r"fps: found -1, expected a number from 1 to 1000"),
         ([body()], {"batch": 0}, r"batch: found 0, expected a whole number of at least 1"),
         ([body()], {"device": "tpu9"}, r"device: found 'tpu9', expected one that this machine has"),
         ([np.full((9, 25, 3), np.nan)], {}, r"clips\[0\]: found nobody in any of 9 frames"),

@@ -122,7 +122,7 @@ def test_mistakes_are_one_sentence(index, tmp_path):
     for k in (0, 7, 1.0, True):
         with pytest.raises(UserError, match=rf"k: found {k}, expected a whole number of 1 to 6"):
             index.search(index.features[0], k=k)
-    with pytest.raises(UserError, match=r"query: found features of shape \(1, 3\), expected \(N, 8\)"):
+    with pytest.raises(UserError, match=r"query: found features of shape \(3,\), expected \(8,\), all finite"):
         index.search(np.zeros(3))
     (tmp_path / "other.npz").write_bytes(b"no")
     with pytest.raises(UserError, match=r"other\.npz: cannot be read as an index"):
@@ -131,3 +131,19 @@ def test_mistakes_are_one_sentence(index, tmp_path):
     with pytest.raises(UserError, match=r"pickle\.npz: cannot be read as an index"):
         skelssl.Index.load(tmp_path / "pickle.npz")
     assert not is_index(tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize("about", ["[1]", "{}", "3", "no json"])
+def test_what_is_no_index_is_one_sentence(tmp_path, about):
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    np.savez(tmp_path / "x.npz", names=np.array(["a"]), features=np.zeros((1, 2)), about=np.array(about))
+    for name in ("x.npy", "x.npz"):
+        with pytest.raises(UserError, match=r"cannot be read as an index .*, expected what Index.save wrote"):
+            skelssl.Index.load(tmp_path / name)
+
+
+def test_a_query_that_is_no_number_is_refused(index):
+    with pytest.raises(UserError, match=r"expected .*, all finite"):
+        index.search(np.full(8, np.nan, np.float32), k=1)
+    with pytest.raises(UserError, match="query: found none, expected at least one clip"):
+        index.search_all([], k=1)

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from skelssl.errors import UserError
-from skelssl.own_clips import TORSO, Whole, as_clip, at_rate, check_joints, in_metres, two_persons, whole
+from skelssl.own_clips import (
+    TORSO,
+    Whole,
+    as_clip,
+    at_rate,
+    check_joints,
+    in_metres,
+    in_the_plane,
+    two_persons,
+    whole,
+)
 from skelssl.poses import Poses
 from skelssl.skeleton import layout
 
@@ -149,12 +159,21 @@ def test_units():
         np.testing.assert_allclose(scaled / x[:, 0], scaled[0, 0, 0] / x[0, 0, 0, 0], rtol=1e-4)
 
 
-def test_pixels_of_an_array_count_downwards():
+def test_pixels_of_an_array_count_to_the_right_and_downwards():
     x = noise(channels=2)
-    np.testing.assert_array_equal(clip(x, "px").x, x * [1, -1])
+    np.testing.assert_array_equal(clip(x, "px").x, x * [-1, -1])
     np.testing.assert_array_equal(clip(x, "auto").x, x)
-    assert clip(x, None).unit == "auto"
+    assert clip(x, None).unit == "px"
+    assert as_clip(x, "clip", "ntu25", None, None, flat_unit="auto").unit == "auto"
     assert clip(noise(), None).unit == "m"
+
+
+def test_a_third_number_is_a_confidence_or_refused():
+    x = noise()
+    with pytest.raises(UserError, match=r"clip: found third numbers from -.* expected confidences in \[0, 1\]"):
+        in_the_plane(clip(x), confidence=True)
+    x[..., 2] = 0.5
+    assert in_the_plane(clip(x), confidence=True).seen.max() == 0.5
 
 
 def test_the_two_who_move_most_stay():
@@ -187,7 +206,7 @@ def test_other_arrays_are_one_sentence(x, message):
 def test_other_mistakes_are_one_sentence():
     with pytest.raises(UserError, match=r"unit: found 'inch', expected one of m, cm, mm"):
         clip(noise(), "inch")
-    with pytest.raises(UserError, match=r"fps: found 0, expected a number above 0"):
+    with pytest.raises(UserError, match=r"fps: found 0, expected a number from 1 to 1000"):
         clip(noise(), fps=0)
     with pytest.raises(UserError, match=r"clip: found 17 joints in shape .*, expected 25 of layout ntu25"):
         check_joints(clip(noise(joints=17)), NTU)

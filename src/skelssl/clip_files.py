@@ -24,7 +24,7 @@ def read_clips(path: str | Path, format: str | None = None) -> dict[str, Any]:
     root = Path(path).expanduser()
     if root.suffix.lower() in ARRAYS and root.is_file():
         return {root.stem: read_array(root)}
-    files = list(find(root, ARRAYS)) if root.is_dir() else []
+    files = list(find(root, ARRAYS, folders=False)) if root.is_dir() else []
     found = [(file.relative_to(root).with_suffix("").as_posix(), read_array(file)) for file in files]
     if not files or any(find(root)):
         found += [(poses.name, poses) for poses in read_poses(root, format)]

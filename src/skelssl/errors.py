@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -15,6 +16,14 @@ class UserError(ValueError):
     """
 
     exit_code = 2
+
+
+class Refused(UserError):
+    """A file that cannot be taken: the file, a code of the bad-input catalogue and the reason."""
+
+    def __init__(self, path: Path | str, code: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason} ({code})")
+        self.path, self.code, self.reason = Path(path), code, reason
 
 
 class Diverged(UserError):

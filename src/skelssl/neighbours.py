@@ -79,8 +79,8 @@ class Index:
         own = [name for name, _ in named_clips(clips, "{}")] if names is None else names
         return cls(own, embed(clips, encoder, **options), digest_of(encoder), encoder)
 
-    def search(self, query: Any, k: int = 5, **options: Any) -> list[Hit]:
-        """The ``k`` most similar clips, the nearest first; of equally near ones the first of the collection.
+    def search(self, query: Any, k: int | None = None, **options: Any) -> list[Hit]:
+        """The ``k`` most similar clips (5, or all of fewer), nearest first, of equally near ones the first.
 
         ``query`` is a clip, the path of a file with one clip, or features (D,). ``options`` are those of
         ``skelssl.embed``. Raises UserError for a clip without an encoder, and for a ``k`` beyond the collection.
@@ -92,8 +92,9 @@ class Index:
             query = next(iter(found.values()))
         return self.search_all([query], k, **options)[0]
 
-    def search_all(self, queries: Any, k: int = 5, **options: Any) -> list[list[Hit]]:
+    def search_all(self, queries: Any, k: int | None = None, **options: Any) -> list[list[Hit]]:
         """As `search`, for a list of clips, a mapping from names to clips, or features (N, D)."""
+        k = min(5, len(self)) if k is None else k
         if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= len(self):
             raise UserError(f"k: found {k!r}, expected a whole number of 1 to {len(self)}, the clips of the index")
         gallery = F.normalize(torch.from_numpy(self.features), dim=1)

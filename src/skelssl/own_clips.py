@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skelssl.data.recipes.flat import TORSO
 from skelssl.errors import UserError, check_number
 from skelssl.poses import Poses
 from skelssl.poses.poses import FROM_IMAGE
-from skelssl.skeleton import Layout
+from skelssl.skeleton import TORSO, Layout
 
 FPS = 30.0  # of NTU RGB+D and PKU-MMD
 PERSONS = 2

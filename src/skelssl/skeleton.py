@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from skelssl.errors import UserError
 
+TORSO = 0.46  # metres from spine_base to spine_shoulder: the median of 12 recordings of NTU RGB+D
 _OTHER = {"_left": "_right", "_right": "_left"}
 _KEYS = ("name", "joints", "center", "bones", "parts", "core", "means")
 

@@ -31,8 +31,8 @@ def sure(x: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def flat(x: np.ndarray, seen: np.ndarray) -> list[float]:
-    """One person's joints (V, C), y up, as a tool lists them: y down, confidence behind."""
-    down = x * np.array([1, -1, -1][: x.shape[-1]])
+    """One person's joints (V, C) as a tool lists them: x right, y down, z away, confidence behind."""
+    down = x * np.array([-1, -1, 1][: x.shape[-1]])
     return [float(v) for point, c in zip(down, seen, strict=True) for v in (*point, c)]
 
 
@@ -81,7 +81,7 @@ def openpose_folder(folder: Path, frames: list[dict[str, Any]], first: int = 0) 
 
 def landmarks(x: np.ndarray, seen: np.ndarray | None = None) -> list[dict[str, float]]:
     """One person (33, 2 or 3), y up, as MediaPipe's objects."""
-    down = x * np.array([1, -1, -1][: x.shape[-1]])
+    down = x * np.array([-1, -1, 1][: x.shape[-1]])
     rows = []
     for v, point in enumerate(down):
         row = {"x": float(point[0]), "y": float(point[1]), "z": float(point[2]) if len(point) > 2 else -0.5}
@@ -97,7 +97,7 @@ def around_hips(x: np.ndarray) -> np.ndarray:
 
 
 def pyskl_note(name: str, x: np.ndarray, seen: np.ndarray, label: int) -> dict[str, Any]:
-    down = (x * np.array([1, -1])).transpose(1, 0, 2, 3)
+    down = (x * np.array([-1, -1])).transpose(1, 0, 2, 3)
     return {
         "frame_dir": name,
         "label": label,

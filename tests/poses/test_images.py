@@ -455,3 +455,27 @@ def test_whatever_stands_in_a_file_is_read_or_refused(tmp_path: Path, seed: int)
         assert str(error).startswith(str(tmp_path))  # noqa: PT017
     else:
         assert all(np.isfinite(clip.x).all() and 0 <= clip.seen.min() <= clip.seen.max() <= 1 for clip in clips)
+
+
+def test_somebody_who_faces_the_camera_does_so_as_in_the_recordings_of_ntu(tmp_path: Path) -> None:
+    """In an image his left is on the right; there, seen from the sensor, at smaller x, and near is small z."""
+    body = layout("coco17")
+    left, right, nose, hip = map(body.index, ("shoulder_left", "shoulder_right", "nose", "hip_left"))
+    image = np.full((17, 3), 300.0)
+    image[[left, right, nose, hip], :2] = [[380, 200], [260, 200], [320, 100], [360, 420]]
+    rows = [{"image_id": t, "category_id": 1, "score": 1.0, "keypoints": image.flatten().tolist()} for t in range(3)]
+    (clip,) = read_poses(dump(tmp_path / "facing.json", rows))
+    x = clip.x[0, 0]
+    assert x[left, 0] < x[right, 0]
+    assert x[nose, 1] > x[hip, 1]
+
+    body = layout("mediapipe33")
+    left, right, nose, hip = map(body.index, ("shoulder_left", "shoulder_right", "nose", "hip_left"))
+    world = np.zeros((33, 3))
+    world[[left, right, nose, hip]] = [[0.2, -0.5, 0.1], [-0.2, -0.5, 0.1], [0, -0.7, -0.2], [0.1, 0.0, 0.0]]
+    points = [{"x": a, "y": b, "z": c, "visibility": 1.0} for a, b, c in world.tolist()]
+    (clip,) = read_poses(dump(tmp_path / "world.json", [{"pose_world_landmarks": points}] * 3))
+    x = clip.x[0, 0]
+    assert x[left, 0] < x[right, 0]
+    assert x[nose, 1] > x[hip, 1]
+    assert x[nose, 2] < x[left, 2]  # the nose is nearer to the camera

@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl import skeleton
-from skelssl.data.imports.rows import Refused
 from skelssl.data.source import BadInput
-from skelssl.errors import UserError
+from skelssl.errors import Refused, UserError
 from skelssl.mapping import joint_map
 from skelssl.own_clips import as_clip, at_rate, in_metres, in_the_plane, two_persons, whole
 from skelssl.poses import Poses

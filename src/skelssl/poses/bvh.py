@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl import skeleton
-from skelssl.data.imports.rows import Refused
+from skelssl.errors import Refused
 from skelssl.poses.bvh_names import house_names
 from skelssl.poses.poses import Poses
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl import skeleton
-from skelssl.data.imports.rows import Refused
+from skelssl.errors import Refused
 from skelssl.poses.keypoints import COCO_FIRST, confidence, frame_number, image_clip, numbers, triples, whole
 from skelssl.poses.poses import Poses
 from skelssl.poses.tracks import Detection, timeline

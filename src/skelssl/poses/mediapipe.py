@@ -11,6 +11,7 @@ out (MediaPipe's guide to its pose landmarker).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl import skeleton
-from skelssl.data.imports.rows import Refused
+from skelssl.errors import Refused
 from skelssl.poses.keypoints import confidence, image_clip, numbers, space_clip, whole
 from skelssl.poses.poses import Poses
 from skelssl.poses.tracks import Detection, timeline
@@ -52,6 +53,13 @@ def read(content: Any, path: Path, name: str) -> list[Poses]:
         return [space_clip(name, order(_in_space(world, image)), path, layout=LAYOUT, unit="m", fps=fps)]
     size = about.get("width"), about.get("height")
     sized = all(isinstance(side, int | float) and side > 0 for side in size)
+    if not sized:
+        warnings.warn(
+            f"{path}: found image landmarks without width and height beside the frames, so the body is stretched by "
+            "the image's aspect",
+            UserWarning,
+            stacklevel=2,
+        )
     scale = np.array(size if sized else (1, 1), np.float32)
     flat = [[Detection(one[:, :2] * scale, one[:, 3]) for one in persons] for persons in image]
     unit = "px" if sized else "unknown"

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from skelssl.data.imports.rows import Refused
-from skelssl.errors import UserError
+from skelssl.errors import Refused, UserError
 from skelssl.poses import alphapose, bvh, coco, mediapipe, openpose, pyskl
 from skelssl.poses.keypoints import load_json
 from skelssl.poses.poses import Poses
@@ -51,16 +50,16 @@ def read_poses(path: Path | str, format: str | None = None) -> list[Poses]:
     return clips
 
 
-def find(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Iterator[Path]:
-    """Files of these suffixes, and folders of frames, at or below a path, sorted; hidden ones are passed over."""
-    if root.is_file() or openpose.is_folder_of_frames(root):
+def find(root: Path, suffixes: Sequence[str] = SUFFIXES, *, folders: bool = True) -> Iterator[Path]:
+    """Files of these suffixes, and ``folders`` of frames, at or below a path, sorted; hidden ones are passed over."""
+    if root.is_file() or (folders and openpose.is_folder_of_frames(root)):
         yield root
         return
     for path in sorted(root.iterdir()):
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            yield from find(path, suffixes)
+            yield from find(path, suffixes, folders=folders)
         elif path.suffix.lower() in suffixes:
             yield path
 

@@ -18,8 +18,8 @@ import pytest
 
 from skelssl.data.imports import unpickle
 from skelssl.data.imports.listed import ListedNTU
-from skelssl.data.imports.rows import Refused
 from skelssl.data.source import BadInput, Entry
+from skelssl.errors import Refused
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 

@@ -8,9 +8,9 @@ import pytest
 from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes import RECIPES, RecipeConfig
 from skelssl.data.recipes.aimclr import resize
-from skelssl.data.recipes.flat import TORSO, filled, scaled
+from skelssl.data.recipes.flat import filled, scaled
 from skelssl.errors import UserError
-from skelssl.skeleton import layout
+from skelssl.skeleton import TORSO, layout
 
 COCO = layout("coco17")
 HIPS, SHOULDERS = (11, 12), (5, 6)

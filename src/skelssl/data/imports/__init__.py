@@ -27,12 +27,12 @@ from skelssl.data.imports.imported import Imported
 from skelssl.data.imports.listed import ABOUT, SUFFIX, ListedNTU
 from skelssl.data.imports.names import attach, check_dataset, check_sides, own_split
 from skelssl.data.imports.npz import find_npz
-from skelssl.data.imports.rows import Found, Refused
+from skelssl.data.imports.rows import Found
 from skelssl.data.ntu import NTU
 from skelssl.data.prepare import write_refusal
 from skelssl.data.prepare_report import Report
 from skelssl.data.source import Source
-from skelssl.errors import UserError
+from skelssl.errors import Refused, UserError
 
 _KNOWN = "an .npz of CTR-GCN, a folder of ST-GCN, AimCLR or 2s-AGCN arrays, a pyskl .pkl, or .skeleton.npy files"
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from skelssl import skeleton
 from skelssl.data.clip import RawClip
 from skelssl.data.files import atomic_file, check_space
-from skelssl.data.imports.rows import TEXT, Block, Found, Part, Refused, Row
+from skelssl.data.imports.rows import TEXT, Block, Found, Part, Row
 from skelssl.data.imports.unpickle import load
 from skelssl.data.source import BadInput, Skipped, Source
-from skelssl.errors import UserError
+from skelssl.errors import Refused, UserError
 
 _MAX_PERSONS = 2
 _LISTS = (list, tuple, np.ndarray)

@@ -16,10 +16,10 @@ import numpy as np
 from skelssl import skeleton
 from skelssl.data.clip import LISTED_TWO, RawClip
 from skelssl.data.imports.labels import read_labels
-from skelssl.data.imports.rows import TEXT, Block, Found, Part, Refused, Row, npy_block, persons_first
+from skelssl.data.imports.rows import TEXT, Block, Found, Part, Row, npy_block, persons_first
 from skelssl.data.recipes.aimclr import FRAMES
 from skelssl.data.source import Source
-from skelssl.errors import UserError
+from skelssl.errors import Refused, UserError
 from skelssl.skeleton import Layout
 
 MAX_FRAMES = 300

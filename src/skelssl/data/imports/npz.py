@@ -14,9 +14,9 @@ from skelssl import skeleton
 from skelssl.data.clip import RawClip
 from skelssl.data.files import atomic_file, check_space
 from skelssl.data.imports.labels import from_one_hot
-from skelssl.data.imports.rows import TEXT, Block, Found, Part, Refused, Row, npy_block
+from skelssl.data.imports.rows import TEXT, Block, Found, Part, Row, npy_block
 from skelssl.data.source import Source
-from skelssl.errors import UserError
+from skelssl.errors import Refused, UserError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 PERSONS = 2

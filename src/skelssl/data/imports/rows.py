@@ -15,18 +15,10 @@ from numpy.typing import NDArray
 
 from skelssl.data.clip import RawClip
 from skelssl.data.source import Entry, Skipped
-from skelssl.errors import UserError
+from skelssl.errors import Refused
 
 TEXT = 1200  # bytes of text that one body in one frame would take, for the check of free space
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-
-
-class Refused(UserError):
-    """An import that cannot be: the file, a code of the bad-input catalogue and the reason."""
-
-    def __init__(self, path: Path | str, code: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason} ({code})")
-        self.path, self.code, self.reason = Path(path), code, reason
 
 
 @dataclass(frozen=True, slots=True)

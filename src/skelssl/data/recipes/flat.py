@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes.tracks import located
 from skelssl.errors import UserError
-from skelssl.skeleton import Layout
+from skelssl.skeleton import TORSO, Layout
 
 if TYPE_CHECKING:
     from skelssl.data.recipes import Recipe
-
-TORSO = 0.46  # metres from spine_base to spine_shoulder: the median of 12 recordings of NTU RGB+D
 
 
 class Flat:
