@@ -81,18 +81,6 @@ def plain_docstring(app: Sphinx, what: str, name: str, obj: object, options: obj
     lines[:] = as_rest(lines)
 
 
-def awaited_pages(app: Sphinx, docname: str, source: list[str]) -> None:
-    """``name?`` in the index is a page that may not be there yet, or ``name*?`` several; one without a place is an
-    error.
-    """
-
-    def entries(match: re.Match[str]) -> str:
-        return "".join(f"{path.stem}\n" for path in sorted(Path(app.srcdir).glob(f"{match[1]}.md")))
-
-    if docname == "index":
-        source[0] = re.sub(r"^([\w*]+)\?\n", entries, source[0], flags=re.MULTILINE)
-
-
 def mathml(writer: Any, node: nodes.math | nodes.math_block) -> None:
     """Equations as MathML, which browsers set by themselves: no page needs a network."""
     text, inline = node.astext(), isinstance(node, nodes.math)
@@ -105,7 +93,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Registers everything with Sphinx."""
     app.add_html_math_renderer("mathml", (mathml, None), (mathml, None))
     app.connect("builder-inited", write_pages)
-    app.connect("source-read", awaited_pages)
     app.connect("autodoc-process-docstring", plain_docstring)
     app.add_directive("published", PublishedNumbers)
     return {"parallel_read_safe": True}
