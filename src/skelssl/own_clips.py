@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from skelssl.errors import UserError, check_number
@@ -71,7 +70,7 @@ def as_clip(clip: Any, where: str, body: str, fps: float | None, unit: str | Non
 
 
 def _array(clip: Any, where: str) -> NDArray[np.float32]:
-    x = np.asarray(clip.detach().cpu() if isinstance(clip, torch.Tensor) else clip)
+    x = np.asarray(clip.detach().cpu() if hasattr(clip, "detach") else clip)  # torch is not loaded here
     if x.dtype.kind not in "fiu":
         raise UserError(f"{where}: found {x.dtype} in the array, expected numbers")
     if x.ndim not in (3, 4) or x.shape[-1] not in (2, 3):
