@@ -11,7 +11,6 @@ from einops import rearrange
 from torch import Tensor
 
 from benchmarks.cases import mamp
-from benchmarks.forms import PlainData
 from benchmarks.naive import ha_cm as naive
 from benchmarks.naive import transformer, views
 from benchmarks.tape import On
@@ -44,7 +43,7 @@ class Ours(mamp.Ours):
         return value
 
 
-class Straightforward(PlainData, Ours):  # type: ignore[misc]
+class Straightforward(mamp.PlainDecoder, Ours):  # type: ignore[misc]
     def view(self, batch: Any, generator: torch.Generator) -> Tensor:
         return views.cropped(self.method.view, batch, generator)
 
@@ -63,9 +62,6 @@ class Straightforward(PlainData, Ours):  # type: ignore[misc]
         tokens = take_tokens(naive.exp0(naive.embed(encoder, x)).flatten(1, 2), visible)
         found: Tensor = encoder.norm(transformer.blocks(encoder.blocks, tokens))
         return found
-
-    def decode(self, tokens: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
-        return transformer.decode(self.method.decoder, tokens, torch.cat([visible, hidden], dim=1))
 
     def both(self, prediction: Tensor, tokens: Tensor, x: Tensor, mask: Any) -> Tensor:
         encoder = self.method.encoder

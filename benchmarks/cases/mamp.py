@@ -50,7 +50,14 @@ class Ours(Form):
         return loss
 
 
-class Straightforward(PlainData, Ours):  # type: ignore[misc]
+class PlainDecoder(PlainData):
+    """The straightforward decoder of MAMP, Skeleton2vec and HA-CM."""
+
+    def decode(self: Any, tokens: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
+        return transformer.decode(self.method.decoder, tokens, torch.cat([visible, hidden], dim=1))
+
+
+class Straightforward(PlainDecoder, Ours):  # type: ignore[misc]
     def view(self, batch: Any, generator: torch.Generator) -> Tensor:
         return views.cropped(self.method.view, batch, generator)
 
@@ -59,9 +66,6 @@ class Straightforward(PlainData, Ours):  # type: ignore[misc]
 
     def encode(self, x: Tensor, visible: Tensor) -> Tensor:
         return transformer.encode(self.method.encoder, x, visible)
-
-    def decode(self, tokens: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
-        return transformer.decode(self.method.decoder, tokens, torch.cat([visible, hidden], dim=1))
 
     def objective(self, prediction: Tensor, x: Tensor, mask: Any) -> Tensor:
         return transformer.loss(prediction, x, self.method.encoder.patch, mask.mask)

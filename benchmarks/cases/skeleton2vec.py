@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.cases import mamp
-from benchmarks.forms import PlainData
 from benchmarks.naive import masks, skeleton2vec, transformer, views
 from benchmarks.naive.batches import padded
 from benchmarks.tape import On
@@ -61,7 +60,7 @@ class Ours(mamp.Ours):
         self.method.teacher.update(self.method.student, MOMENTUM)
 
 
-class Straightforward(PlainData, Ours):  # type: ignore[misc]
+class Straightforward(mamp.PlainDecoder, Ours):  # type: ignore[misc]
     def gather(self, rows: Any) -> Batch:
         return self.on_device(padded(self.store, rows, frames=None))  # public code samples before it pads
 
@@ -73,9 +72,6 @@ class Straightforward(PlainData, Ours):  # type: ignore[misc]
 
     def encode(self, x: Tensor, visible: Tensor) -> Tensor:
         return transformer.encode(self.method.student, x, visible)
-
-    def decode(self, tokens: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
-        return transformer.decode(self.method.decoder, tokens, torch.cat([visible, hidden], dim=1))
 
     def targets(self, x: Tensor) -> Any:
         return skeleton2vec.targets(self.method.encoder, x)

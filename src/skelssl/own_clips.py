@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skelssl.data.recipes.tracks import interpolate
 from skelssl.errors import UserError, check_number
 from skelssl.poses import Poses
 from skelssl.poses.poses import FROM_IMAGE
@@ -139,10 +140,7 @@ def _filled(x: NDArray[np.float32], seen: NDArray[np.bool_], there: NDArray[np.b
     """(T, M, V, C) interpolated where a person is there and a joint of his is not seen, else zero where not seen."""
     out = np.where(seen[..., None], x, np.float32(0))
     missing = there[..., None] & ~seen
-    for person, joint in zip(*np.nonzero(missing.any(0) & seen.any(0)), strict=True):
-        bad, good = np.flatnonzero(missing[:, person, joint]), np.flatnonzero(seen[:, person, joint])
-        for axis in range(x.shape[-1]):
-            out[bad, person, joint, axis] = np.interp(bad, good, x[good, person, joint, axis])
+    interpolate(out, missing, seen)
     return out
 
 

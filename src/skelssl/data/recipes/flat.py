@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.clip import EmptyClip, RawClip
-from skelssl.data.recipes.tracks import located
+from skelssl.data.recipes.tracks import interpolate, located
 from skelssl.errors import UserError
 from skelssl.skeleton import TORSO, Layout
 
@@ -54,10 +54,7 @@ def filled(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     x, seen = x.copy(), x[..., 2] > 0
     missing = np.any(seen, axis=2, keepdims=True) & ~seen
-    for person, joint in zip(*np.nonzero(missing.any(0) & seen.any(0)), strict=True):
-        bad, good = np.flatnonzero(missing[:, person, joint]), np.flatnonzero(seen[:, person, joint])
-        for axis in range(2):
-            x[bad, person, joint, axis] = np.interp(bad, good, x[good, person, joint, axis])
+    interpolate(x[..., :2], missing, seen)
     return x
 
 

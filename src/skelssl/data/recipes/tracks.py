@@ -149,3 +149,15 @@ def _by_frame(tracks: Sequence[Track], shape: tuple[int, ...]) -> NDArray[np.flo
                 x[track.frames, person], taken[track.frames, person] = track.points, True
                 break
     return x
+
+
+def interpolate(x: NDArray[np.float32], missing: NDArray[np.bool_], seen: NDArray[np.bool_]) -> None:
+    """Fills joints (T, M, V, C) in place where they are ``missing`` (T, M, V), from the frames in which they are seen.
+
+    Linear in time; before the first and after the last such frame a joint stays where it was, and one that is never
+    seen is left alone.
+    """
+    for person, joint in zip(*np.nonzero(missing.any(0) & seen.any(0)), strict=True):
+        bad, good = np.flatnonzero(missing[:, person, joint]), np.flatnonzero(seen[:, person, joint])
+        for axis in range(x.shape[-1]):
+            x[bad, person, joint, axis] = np.interp(bad, good, x[good, person, joint, axis])
