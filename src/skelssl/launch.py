@@ -26,6 +26,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, PContext
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from skelssl.errors import RankError, Stopped, UserError
+from skelssl.parallel import join
 from skelssl.signals import Signals
 
 AGAIN = "the same command goes on from its last checkpoint"
@@ -96,7 +97,7 @@ def joined(here: Place | None, trainer: Mapping[str, Any]) -> Iterator[None]:
     device = torch.device("cuda", here.local_rank) if gpu else None
     if device:
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if gpu else "gloo", timeout=TIMEOUT, device_id=device)
+    join("nccl" if gpu else "gloo", timeout=TIMEOUT, device_id=device)
     yield
     dist.destroy_process_group()  # not after an error: it would wait for ranks that are gone
 

@@ -31,6 +31,16 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
+def join(backend: str, **how: Any) -> None:
+    """``init_process_group(backend, **how)``, and back when every rank is connected.
+
+    gloo lets a rank go as soon as it has connected by itself: one that then ends early breaks the others' start.
+    """
+    dist.init_process_group(backend, **how)
+    if "gloo" in backend:
+        dist.all_reduce(torch.zeros(()))
+
+
 def on_first(task: Callable[[], None]) -> None:
     """``task`` on the first rank, while the others wait; its UserError is raised on all of them."""
     said: list[str | None] = [None]

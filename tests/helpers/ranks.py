@@ -17,6 +17,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from skelssl.parallel import join
+
 ROOT = str(Path(__file__).parents[2])
 
 
@@ -28,7 +30,7 @@ def run_ranks(function: Callable[..., Any], world: int, *args: Any) -> list[Any]
     if ROOT not in sys.path:
         sys.path.append(ROOT)  # the ranks inherit the path, and look the function up as tests.<module>.<name>
     context = mp.get_context("forkserver")  # a clean process that imported torch once: each rank starts in milliseconds
-    context.set_forkserver_preload(["torch", "torch.distributed"])
+    context.set_forkserver_preload(["torch", "torch.distributed", "skelssl.parallel"])
     with TemporaryDirectory() as folder, ProcessPoolExecutor(world, context) as pool:
         store = str(Path(folder) / "store")  # a file, because two workers of pytest can fight for one port
         jobs = [pool.submit(_rank, store, world, rank, function, args) for rank in range(world)]
@@ -56,9 +58,7 @@ def step_under_ddp(method: Any, trained: Sequence[nn.Module], batch: Any) -> dic
 
 def _rank(store: str, world: int, rank: int, function: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=timedelta(seconds=60)
-    )
+    join("gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=timedelta(seconds=60))
     try:
         buffer = io.BytesIO()
         torch.save(function(*args), buffer)
