@@ -63,8 +63,8 @@ class SpatialConv(nn.Module):
     def similarity(self, x: Tensor) -> Tensor:
         """S (B, K, V, V) of ``x`` (B, C, V, T)."""
         weight, bias = (torch.cat(_each(self.conv_a, name) + _each(self.conv_b, name)) for name in ("weight", "bias"))
-        embedded = rearrange(conv2d(x, weight, bias), "b (two k e) v t -> two b k v (t e)", two=2, k=PARTITIONS)
-        theta, phi = embedded.unbind()
+        embedded = rearrange(conv2d(x, weight, bias), "b c v t -> b v t c")  # the memory, which its gradient keeps
+        theta, phi = rearrange(embedded, "b v t (two k e) -> two b k v (t e)", two=2, k=PARTITIONS).unbind()
         return (theta @ phi.mT / theta.shape[-1]).softmax(-2)
 
 

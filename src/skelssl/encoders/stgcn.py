@@ -13,9 +13,9 @@ from collections.abc import Collection
 import torch
 from einops import rearrange, reduce
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
 
 from skelssl.devices import send
+from skelssl.encoders.convolution import Conv2d, conv2d
 from skelssl.encoders.inputs import PERSONS, check_clips
 from skelssl.skeleton import layout as body_layout
 
@@ -93,7 +93,7 @@ class Block(nn.Module):
         self.tcn = nn.Sequential(
             nn.BatchNorm2d(out_channels),
             nn.ReLU(inplace=True),
-            nn.Conv2d(out_channels, out_channels, (9, 1), (stride, 1), (4, 0)),
+            Conv2d(out_channels, out_channels, (9, 1), (stride, 1), (4, 0)),
             nn.BatchNorm2d(out_channels),
             Dropout(dropout, inplace=True),
         )
@@ -102,7 +102,7 @@ class Block(nn.Module):
         if residual and in_channels == out_channels and stride == 1:
             self.residual = nn.Identity()
         elif residual:
-            shortcut = nn.Conv2d(in_channels, out_channels, 1)
+            shortcut = Conv2d(in_channels, out_channels, 1)
             self.residual = nn.Sequential(shortcut, nn.BatchNorm2d(out_channels))
 
     def forward(self, x: Tensor, graph: Tensor) -> Tensor:

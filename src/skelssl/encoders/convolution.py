@@ -1,0 +1,79 @@
+"""Convolutions along one axis whose weights learn through matrix products.
+
+oneDNN takes two to ten times as long for the gradient of such a weight as for the convolution itself, though both are
+as many multiplications. On a CPU the gradient is therefore written out: one product of activations and gradients for
+every tap of the kernel.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+NARROW = 512  # weights of a tap below which oneDNN's own gradient is as fast (measured, two AVX-512 cores)
+
+
+class Conv2d(nn.Conv2d):
+    """``nn.Conv2d`` with a kernel of (taps, 1) and no dilation or groups; same numbers, names and initial values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` (N, C, H, W), fastest in channels-last memory -> (N, C', H', W)."""
+        return conv2d(x, self.weight, self.bias, self.stride[0], cast(int, self.padding[0]))
+
+
+def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> Tensor:
+    """torch's ``conv2d`` of ``x`` (N, C, H, W) with ``weight`` (C', C, taps, 1), both along H alone."""
+    learns = weight.requires_grad and torch.is_grad_enabled()
+    wide = weight.shape[0] * weight.shape[1] >= NARROW and x.dtype in (torch.float32, torch.float64)
+    if learns and wide and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        return cast(Tensor, _Conv2d.apply(x, weight, bias, stride, padding))  # type: ignore[no-untyped-call]
+    return nn.functional.conv2d(x, weight, bias, (stride, 1), (padding, 0))
+
+
+class _Conv2d(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        ctx.save_for_backward(x, weight)
+        ctx.stride, ctx.padding = stride, padding
+        return nn.functional.conv2d(x, weight, bias, (stride, 1), (padding, 0))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        to_x, to_weight, to_bias, *_ = ctx.needs_input_grad
+        return (
+            _of_input(grad, x, weight, ctx.stride, ctx.padding) if to_x else None,
+            _of_weight(grad, x, weight, ctx.stride, ctx.padding) if to_weight else None,
+            grad.sum((0, 2, 3)) if to_bias else None,
+            None,
+            None,
+        )
+
+
+def _of_input(grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    found = torch.ops.aten.convolution_backward(
+        grad, x, weight, None, (stride, 1), (padding, 0), (1, 1), False, (0, 0), 1, (True, False, False)
+    )
+    return cast(Tensor, found[0])
+
+
+def _of_weight(grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """dW[:, :, k] = Σ_nhw g[n, :, h, w] x[n, :, stride·h + k - padding, w], h where that row is one of x's."""
+    grad, x = grad.permute(0, 2, 3, 1), x.permute(0, 2, 3, 1)  # (N, H', W, C') and (N, H, W, C), contiguous
+    rows = [x[:, r::stride].contiguous() for r in range(stride)]  # so that the rows of a tap are neighbours
+    height, taps = grad.shape[1], []
+    for k in range(weight.shape[2]):
+        shift, r = divmod(k - padding, stride)
+        low, high = max(0, -shift), min(height, rows[r].shape[1] - shift)
+        if high <= low:
+            taps.append(torch.zeros_like(weight[:, :, k, 0]))
+            continue
+        taps.append((grad[:, low:high].flatten(1, 2).mT @ rows[r][:, low + shift : high + shift].flatten(1, 2)).sum(0))
+    return torch.stack(taps, 2)[..., None]
