@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -15,8 +16,16 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from benchmarks.tape import Watch, tensors
 
-# Torch counts the attention of GPUs only.
-ON_CPU = {
+
+def recurrence(x: Any, weights: Any, *_: Any, **__: Any) -> int:
+    """Products of cuDNN's recurrent layers on ``x`` (T, N, F): each matrix of ``weights`` (shapes) meets every row."""
+    return 2 * math.prod(x[:2]) * sum(math.prod(shape) for shape in weights if len(shape) == 2)
+
+
+# Torch counts the attention of GPUs only, and no recurrence.
+UNCOUNTED = {
+    torch.ops.aten._cudnn_rnn: recurrence,
+    torch.ops.aten._cudnn_rnn_backward: lambda x, weights, *_, **__: 2 * recurrence(x, weights),
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
         lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
@@ -55,7 +64,7 @@ def counter(asked: dict[tuple[str, str], Asked]) -> Watch:
 
     @contextmanager
     def watch(name: str, way: str) -> Iterator[None]:
-        with FlopCounterMode(display=False, custom_mapping=ON_CPU) as products, Traffic() as traffic:
+        with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as products, Traffic() as traffic:
             yield
         found = asked[name, way]
         found.flops += products.get_total_flops()

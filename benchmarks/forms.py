@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -16,6 +17,7 @@ from benchmarks.naive.batches import padded
 from benchmarks.tape import On
 from skelssl.data.batch import Batch
 from skelssl.data.recipes import RecipeConfig
+from skelssl.data.resident import Resident
 from skelssl.data.store import RecipeStore
 from skelssl.entry import composed
 from skelssl.methods.base import Method
@@ -126,9 +128,16 @@ class Form(ABC):
 
         return wrapped
 
+    @cached_property
+    def clips(self) -> RecipeStore | Resident:
+        """Where a step finds its clips: on a GPU, if that is where it runs, as ``loader.resident=auto`` has it."""
+        if self.device.startswith("cuda"):
+            return Resident(self.store, np.arange(len(self.store)), torch.device(self.device))
+        return self.store
+
     def gather(self, rows: Any) -> Batch:
         """The clips ``rows`` of the store on the device."""
-        return self.on_device(self.store.gather(rows))
+        return self.on_device(self.clips.gather(rows))
 
     def on_device(self, batch: Batch) -> Batch:
         moved = batch.to(self.device)

@@ -168,6 +168,18 @@ def test_the_products_that_are_counted_are_the_formulas(tmp_path: Path) -> None:
     )  # read and written; the view is free
 
 
+def test_products_of_recurrences_on_a_gpu_are_counted() -> None:
+    """By shapes alone, without a GPU: 3H gates of a GRU meet F inputs and H hidden ones in each of T·N rows."""
+    frames, rows, inputs, hidden = 5, 4, 6, 8
+    shapes = ((3 * hidden, inputs), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,))
+    weights = [torch.empty(shape, device="meta") for shape in shapes]
+    x, start = (torch.empty(shape, device="meta") for shape in ((frames, rows, inputs), (1, rows, hidden)))
+    asked: dict[tuple[str, str], Asked] = defaultdict(Asked)
+    with counter(asked)("one", "forward"):
+        torch.ops.aten._cudnn_rnn(x, weights, 4, None, start, None, 3, hidden, 0, 1, False, 0.0, True, False, [], None)
+    assert asked["one", "forward"].flops == 2 * frames * rows * 3 * hidden * (inputs + hidden)
+
+
 def test_peak_memory_of_work() -> None:
     with allocated() as found:
         x = torch.empty(1000)
