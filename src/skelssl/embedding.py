@@ -28,13 +28,6 @@ from skelssl.protocols.features import extract
 from skelssl.skeleton import Layout
 from skelssl.skeleton import layout as body_layout
 
-# The joints that a recipe moves and turns a clip by.
-TURNS_ABOUT = {
-    "ctrgcn": ("spine_mid",), "pyskl": ("spine_mid",),
-    "agcn": ("spine_base", "spine_mid", "shoulder_left", "shoulder_right"),
-    "aimclr": ("spine_base", "spine_shoulder", "shoulder_left", "shoulder_right"),
-}  # fmt: skip
-
 
 def embed(
     clips: Any,
@@ -176,7 +169,7 @@ class Entry:
     def _absent(self, known: NDArray[np.bool_], where: str) -> tuple[int, ...]:
         """Joints that one of the persons lacks; of bones also those that end in such a joint."""
         lost: NDArray[np.bool_] = np.logical_not(np.all(known, axis=0))
-        about = [v for point in TURNS_ABOUT[self.stages.name] for v in self.body.point(point)]
+        about = [v for point in self.recipe.turns_about for v in self.body.point(point)]
         if needed := [self.body.joints[v] for v in about if lost[v]]:
             raise UserError(
                 f"{where}: found no {needed[0]}, expected it to be seen: recipe {self.stages.name} turns clips about it"

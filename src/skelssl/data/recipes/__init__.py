@@ -28,6 +28,7 @@ class Recipe(Protocol):
     version: int  # bumped when the arithmetic changes, so that older stores are derived anew
     published_interval: str  # how its published PKU-MMD files read an interval
     options: frozenset[str]  # which of RecipeConfig's options mean anything to it
+    turns_about: tuple[str, ...]  # points of the body that a clip is moved and turned by
 
     def __init__(self, body: Layout, config: RecipeConfig) -> None: ...
 

@@ -45,6 +45,7 @@ class AGCN:
     version = 1
     published_interval = "inclusive"
     options: frozenset[str] = frozenset()
+    turns_about: tuple[str, ...] = ("spine_base", "spine_mid", "shoulder_left", "shoulder_right")
 
     def __init__(self, body: Layout, config: RecipeConfig) -> None:
         self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat

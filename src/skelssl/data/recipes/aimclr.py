@@ -41,6 +41,7 @@ class AimCLR:
     version = 1
     published_interval = "inclusive"
     options: frozenset[str] = frozenset()
+    turns_about: tuple[str, ...] = ("spine_base", "spine_shoulder", "shoulder_left", "shoulder_right")
 
     def __init__(self, body: Layout, config: RecipeConfig) -> None:
         self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat

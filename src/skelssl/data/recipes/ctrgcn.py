@@ -40,6 +40,7 @@ class CTRGCN:
     version = 2
     published_interval = "after_start"
     options: frozenset[str] = frozenset({"single_person_fill", "center"})
+    turns_about: tuple[str, ...] = ("spine_mid",)
 
     def __init__(self, body: Layout, config: RecipeConfig) -> None:
         self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat

@@ -26,6 +26,7 @@ class Flat:
     def __init__(self, recipe: Recipe, body: Layout) -> None:
         self.recipe, self.body = recipe, body
         self.version, self.published_interval, self.options = recipe.version, recipe.published_interval, recipe.options
+        self.turns_about = recipe.turns_about
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
         """As the recipe does."""

@@ -38,6 +38,7 @@ class PySKL:
     version = 1
     published_interval = "after_start"
     options: frozenset[str] = frozenset({"align_spine"})
+    turns_about: tuple[str, ...] = ("spine_mid",)
 
     def __init__(self, body: Layout, config: RecipeConfig) -> None:
         self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat
