@@ -63,6 +63,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     )  # fmt: skip
     found: dict[str, Any] = {"about": about(options.device, options.threads, options.small), "methods": {}}
     for name in options.only:
+        if name in MORE and options.device.startswith("cuda"):
+            print(f"{name}: measured on the CPU alone, left out", file=sys.stderr, flush=True)
+            continue
         print(f"{name} ...", file=sys.stderr, flush=True)
         if name == "linear":
             found["linear"] = linear_eval.measure(how)

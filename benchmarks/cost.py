@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,37 +68,48 @@ def curves(name: str, options: Options) -> dict[str, Any]:
     study = STUDIES[name]
     base = () if options.small else study.base
     few = slice(0, 2) if options.small else slice(None)
-    points: dict[str, list[tuple[float, float]]] = {axis: [] for axis in AXES}
+    points: dict[str, dict[float, Callable[..., Case]]] = {axis: {} for axis in AXES}
     for frames in study.frames[few]:
         own = () if study.frames_key is None else (f"{study.frames_key}={frames}",)
-        seconds = step(name, (*base, *own), study.clips, options, None if own else frames)
-        points["frames"].append((frames, seconds))
+        points["frames"][frames] = partial(sized, name, (*base, *own), study.clips, options, None if own else frames)
     for body in LAYOUTS[few]:
-        points["joints"].append((len(layout(body).joints), step(name, base, study.clips, options, body=body)))
+        points["joints"][len(layout(body).joints)] = partial(sized, name, base, study.clips, options, body=body)
     for clips in BATCHES[few]:
-        points["clips"].append((clips, step(name, base, clips, options)))
+        points["clips"][clips] = partial(sized, name, base, clips, options)
     for share, override in list(study.visible.items())[few]:
-        points["visible share"].append((share, step(name, (*base, override), study.clips, options)))
-    return {axis: fitted(pairs) for axis, pairs in points.items() if pairs}
+        points["visible share"][share] = partial(sized, name, (*base, override), study.clips, options)
+    return {axis: fitted(fastest(made, options)) for axis, made in points.items() if made}
 
 
-def step(
-    name: str, overrides: Sequence[str], clips: int, options: Options, frames: int | None = None, body: str = "ntu25"
-) -> float:
-    """Median seconds of our training step, after one that warms up."""
+def sized(
+    name: str, overrides: Sequence[str], clips: int, options: Options, frames: int | None = None, body: str = "ntu25",
+    *, folder: Path,
+) -> Case:  # fmt: skip
+    """The method at one size."""
     given = (*(f"method.{override}" for override in overrides), f"dataset.layout={body}")
-    with tempfile.TemporaryDirectory() as folder:
-        how = Options(batch=clips, device=options.device, small=options.small, overrides=given)
-        case = Case(name, how, Path(folder))
-        if frames is not None:
-            case.store = make_store(case.config, Path(folder), len(case.store), (frames, frames))
-        form, wait, taken = case.form("ours"), waiter(options.device), []
-        for _ in range(options.rounds + 1):
-            start = time.perf_counter()
-            case.step(form, every())
-            wait()
-            taken.append(time.perf_counter() - start)
-    return statistics.median(taken[1:])
+    case = Case(name, Options(batch=clips, device=options.device, small=options.small, overrides=given), folder)
+    if frames is not None:
+        case.store = make_store(case.config, folder, len(case.store), (frames, frames))
+    return case
+
+
+def fastest(made: Mapping[float, Callable[..., Case]], options: Options) -> list[tuple[float, float]]:
+    """Size and seconds of the fastest step of ours; the sizes take turns, so that what disturbs one disturbs all."""
+    taken: dict[float, list[float]] = {size: [] for size in made}
+    wait = waiter(options.device)
+    with tempfile.TemporaryDirectory() as root:
+        forms = {}
+        for i, (size, make) in enumerate(made.items()):
+            (folder := Path(root) / str(i)).mkdir()
+            case = make(folder=folder)
+            forms[size] = case, case.form("ours")
+        for _ in range(options.rounds + 1):  # the first one warms up
+            for size, (case, form) in forms.items():
+                start = time.perf_counter()
+                case.step(form, every())
+                wait()
+                taken[size].append(time.perf_counter() - start)
+    return [(size, min(own[1:])) for size, own in taken.items()]
 
 
 def fitted(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
@@ -166,7 +177,7 @@ def main(given: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=METHODS, choices=METHODS)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--small", action="store_true", help="tiny networks, two sizes: whether it runs, not how fast")

@@ -33,6 +33,9 @@ UNCOUNTED = {
 }
 
 
+FREE = ("detach", "empty")  # in the names of operations that move no bytes
+
+
 @dataclass
 class Asked:
     """Of one part and pass."""
@@ -43,7 +46,7 @@ class Asked:
 
 
 class Traffic(TorchDispatchMode):
-    """Adds up what operations read and write; one that only looks at a tensor differently counts for nothing."""
+    """Adds up what operations read and write; those that only look at a tensor or hand out memory count for nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +55,7 @@ class Traffic(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         looks = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
-        if not looks and "detach" not in func._schema.name:
+        if not looks and not any(free in func._schema.name for free in FREE):
             touched = {id(t): t for t in tensors((args, kwargs, result))}
             self.bytes += sum(t.numel() * t.element_size() for t in touched.values())
             self.calls += 1

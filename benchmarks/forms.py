@@ -94,6 +94,14 @@ class Form(ABC):
         self.follow(on)
         return float(loss.detach())
 
+    def begin(self) -> None:
+        """Makes the optimiser's state, which is there in every step but the first, by a step of no gradient."""
+        for group in self.optimiser.param_groups:
+            for p in group["params"]:
+                p.grad = torch.zeros_like(p)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+
     def optimise(self) -> None:
         if (clip := self.method.optim.clip) is not None:
             trained = [p for group in self.optimiser.param_groups for p in group["params"]]
@@ -109,7 +117,7 @@ class Form(ABC):
         if self.plain_optimiser:
             known = ("lr", "betas", "eps", "weight_decay", "momentum")
             kept = {key: value for key, value in found.defaults.items() if key in known}
-            found = type(found)(self.method.parameter_groups(), fused=False, **kept)  # type: ignore[call-arg]
+            found = type(found)(self.method.parameter_groups(), **kept)  # type: ignore[call-arg]
         for group in found.param_groups:
             group["lr"] = RATE
         return found

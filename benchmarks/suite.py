@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd import DeviceType
 
 from benchmarks.counts import Asked, counter, stopwatch, waiter
 from benchmarks.forms import Form, configuration, make_store, method_of
 from benchmarks.memory import Peak, allocated, in_child
 from benchmarks.tape import BACKWARD, FORWARD, Tape, Watch, every, plain
+from skelssl.devices import matmul_precision
 from skelssl.heap import keep_pages
 from skelssl.methods.base import Method
 
@@ -87,19 +88,18 @@ def measure(name: str, options: Options) -> dict[str, Any]:
         found: dict[str, Any] = {"method": name, "batch": case.batch, "agreement": check_agreement(case)}
         if options.memory:
             found["memory"] = {form: in_child(peak, name, form, options) for form in FORMS}
-        found["seconds"], found["parts"] = {}, {}
+        alone = (lambda work, *given: work(*given)) if options.small else in_child
         for form in FORMS:
-            work = timed if options.small else partial(in_child, timed)
-            found["seconds"][form], found["parts"][form] = work(name, form, options)
+            for key, value in alone(timed, name, form, options).items():
+                found.setdefault(key, {})[form] = value
         if options.compile:
-            found["compiled"] = under_compile(case, method_of(case.config), options.rounds)
-        if options.device.startswith("cuda"):
-            found["kernels"] = kernels(case, case.form("ours"))
+            found["compiled"] = compared({form: alone(compiled, name, form, options) for form in FORMS}, name)
     return found
 
 
-def timed(name: str, form: str, options: Options) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Seconds of one form's step and of its parts, and part -> pass -> what it asks and its median seconds.
+@contextmanager
+def ready(name: str, form: str, options: Options) -> Iterator[tuple[Case, Form]]:
+    """A case and one of its forms, which has made its optimiser's state, under the settings that training has.
 
     Ours keeps freed memory, as training does. The straightforward form has the C library's usual way with it, unless
     ``keep_memory`` gives it ours.
@@ -108,16 +108,54 @@ def timed(name: str, form: str, options: Options) -> tuple[dict[str, Any], dict[
     if not options.small and (form == "ours" or options.keep_memory):
         keep_pages()
     torch.manual_seed(0)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, matmul_precision("highest"):
         case = Case(name, options, Path(folder))
         own = case.form(form)
+        own.begin()
+        yield case, own
+
+
+def timed(name: str, form: str, options: Options) -> dict[str, Any]:
+    """``seconds`` of one form's step, ``parts`` (part -> pass -> what it asks and its median seconds) and the longest
+    ``operations`` of a step.
+    """
+    with ready(name, form, options) as (case, own):
         asked = ask(case, own)
-        seconds = in_turn(case, {form: own}, options.rounds)[form]
-    found = {
+        seconds = in_turn(case, own, options.rounds)
+        longest = operations(case, own) if form == "ours" else []
+    parts = {
         part: {way: {**asdict(asked[part, way]), "seconds": of[way]["median"]} for way in of}
         for part, of in seconds["parts"].items()
     }
-    return seconds, found
+    return {"seconds": seconds, "parts": parts, "operations": longest}
+
+
+def compiled(name: str, form: str, options: Options) -> dict[str, Any]:
+    """Seconds of a form's first step, which compiles its parts, its loss, and the seconds of later steps.
+
+    Dropout is off, so that the losses of both forms can be compared.
+    """
+    with ready(name, form, options) as (case, own):
+        without_dropout(own.method)
+        own.compiled = {}
+        start = time.perf_counter()
+        loss = case.step(own, every())
+        first = time.perf_counter() - start
+        return {"loss": loss, "first_step": first, "seconds": in_turn(case, own, options.rounds), "parts": own.compiles}
+
+
+def compared(found: dict[str, dict[str, Any]], name: str) -> dict[str, dict[str, Any]]:
+    """``found`` of the compiled forms; raises Disagreement where their losses differ."""
+    naive, ours = (found[form]["loss"] for form in FORMS)
+    if not abs(naive - ours) <= 1e-3 * abs(naive):
+        raise Disagreement(f"{name}: the compiled losses are {naive} and {ours}, expected equal ones")
+    return found
+
+
+def without_dropout(module: nn.Module) -> None:
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
 
 
 def check_agreement(case: Case) -> dict[str, float]:
@@ -128,9 +166,7 @@ def check_agreement(case: Case) -> dict[str, float]:
     """
     start = method_of(case.config).double()
     draw = torch.Generator().manual_seed(1)
-    for module in start.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
+    without_dropout(start)
     with torch.no_grad():
         for parameter in (p for p in start.parameters() if p.requires_grad):
             parameter.add_(0.01 * torch.randn(parameter.shape, generator=draw, dtype=parameter.dtype).to(parameter))
@@ -176,24 +212,23 @@ def ask(case: Case, form: Form) -> dict[tuple[str, str], Asked]:
     return asked
 
 
-def in_turn(case: Case, forms: dict[str, Form], rounds: int) -> dict[str, dict[str, Any]]:
-    """Seconds of the whole step and of each part and pass, form after form in each round; both have warmed up."""
-    taken: dict[str, list[tuple[float, dict[tuple[str, str], float]]]] = {name: [] for name in forms}
+def in_turn(case: Case, form: Form, rounds: int) -> dict[str, Any]:
+    """Seconds of the whole step and of each part and pass, ``rounds`` times; the form has warmed up."""
+    taken: list[tuple[float, dict[tuple[str, str], float]]] = []
     wait = waiter(case.options.device)
     # A part is timed by waiting for the device, which costs time itself: there the whole step has one of its own.
     apart = case.options.device.startswith("cuda")
     for _ in range(rounds):
-        for name, form in forms.items():
-            own: dict[tuple[str, str], float] = defaultdict(float)
-            parts = stopwatch(own, wait)
-            if apart:
-                case.step(form, parts)
-            wait()
-            start = time.perf_counter()
-            case.step(form, every() if apart else parts)
-            wait()
-            taken[name].append((time.perf_counter() - start, own))
-    return {name: seconds_of(own) for name, own in taken.items()}
+        own: dict[tuple[str, str], float] = defaultdict(float)
+        parts = stopwatch(own, wait)
+        if apart:
+            case.step(form, parts)
+        wait()
+        start = time.perf_counter()
+        case.step(form, every() if apart else parts)
+        wait()
+        taken.append((time.perf_counter() - start, own))
+    return seconds_of(taken)
 
 
 def seconds_of(steps: Sequence[tuple[float, dict[tuple[str, str], float]]]) -> dict[str, Any]:
@@ -210,36 +245,20 @@ def spread(values: Sequence[float]) -> Spread:
             "rounds": len(values)}  # fmt: skip
 
 
-def under_compile(case: Case, method: Method, rounds: int) -> dict[str, Any]:
-    """Both forms with the parts that torch.compile takes compiled; the first step, which compiles, apart.
-
-    Raises Disagreement where the losses of that step differ, unless dropout draws other masks in each form.
-    """
-    forms = {name: case.form(name, method) for name in FORMS}
-    first, losses = {}, []
-    for name, form in forms.items():
-        form.compiled = {}
-        start = time.perf_counter()
-        losses.append(case.step(form, every()))
-        first[name] = time.perf_counter() - start
-    draws = any(isinstance(module, nn.Dropout) and module.p > 0 for module in method.modules())
-    if not draws and abs(losses[0] - losses[1]) > 1e-3 * abs(losses[0]):
-        raise Disagreement(f"{case.name}: the compiled losses are {losses[0]} and {losses[1]}, expected equal ones")
-    return {"first_step": first, "parts": list(forms["ours"].compiles), "seconds": in_turn(case, forms, rounds)}
-
-
 def peak(name: str, form: str, options: Options) -> dict[str, int]:
     """Run in a process of its own: most bytes of a step, weights and optimiser included, and of its loss alone."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     if form == "ours" and not options.small:  # as training does
         keep_pages()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, matmul_precision("highest"):
         case = Case(name, options, Path(folder))
-        warm_up()
+        warm_up(options.device)
         memory = Peak(options.device)
         watch, loss = around("loss", options.device)
-        case.step(case.form(form), watch)
+        own = case.form(form)
+        own.begin()
+        case.step(own, watch)
         return {"step": memory.above(), "loss": loss[0][0]}
 
 
@@ -258,19 +277,32 @@ def around(part: str, device: str) -> tuple[Watch, list[list[int]]]:
     return watch, found
 
 
-def warm_up() -> None:
+def warm_up(device: str) -> None:
     """What torch loads and keeps once is no part of a step's memory."""
-    x = torch.randn(64, 64, requires_grad=True)
+    x = torch.randn(64, 64, requires_grad=True, device=device)
     (x @ x).sum().backward()  # type: ignore[no-untyped-call]
 
 
-def kernels(case: Case, form: Form, longest: int = 15) -> list[dict[str, Any]]:
-    """The kernels of a step that take longest on a GPU: their microseconds and how often they ran."""
+def operations(case: Case, form: Form, longest: int = 8) -> list[dict[str, Any]]:
+    """Of a step of a form that has warmed up: operations, on a GPU kernels, that take longest, the others not counted.
+
+    Share of the time that all take, seconds, and how often they ran.
+    """
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as account:
+    gpu = case.options.device.startswith("cuda")
+    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]) as account:
         case.step(form, every())
         waiter(case.options.device)()
-    found = [e for e in account.key_averages() if e.self_device_time_total > 0 and not e.key.startswith("aten::")]
-    found.sort(key=lambda e: -e.self_device_time_total)
-    return [{"kernel": e.key, "us": e.self_device_time_total, "calls": e.count} for e in found[:longest]]
+    if gpu:
+        chosen = [e for e in account.key_averages() if e.device_type == DeviceType.CUDA and not e.is_user_annotation]
+        times = [(e.self_device_time_total, e) for e in chosen]
+    else:
+        times = [(e.self_cpu_time_total, e) for e in account.key_averages() if not e.is_user_annotation]
+    whole = sum(us for us, _ in times)
+    times.sort(key=lambda pair: -pair[0])
+    return [
+        {"name": e.key.removeprefix("aten::"), "share": us / whole, "seconds": us / 1e6, "calls": e.count}
+        for us, e in times[:longest]
+        if us > 0
+    ]

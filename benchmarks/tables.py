@@ -16,7 +16,7 @@ from typing import Any
 FORMS = ("straightforward", "ours")
 END = "<!-- end of tables -->"
 MARKS = re.compile(rf"(<!-- tables: ([^,\n]+?)(?:, ([^\n]+?))? -->\n).*?({END})", re.DOTALL)
-BOUND = 0.25  # less than this share of a part's time explained by any of the three: something else
+BOUND = 0.5  # less than this share of a part's time explained by any of the three: none of them bounds it
 GIB, MIB = 2**30, 2**20
 
 
@@ -26,9 +26,9 @@ def markdown(found: dict[str, Any], titles: Collection[str] = ()) -> str:
     if methods := found.get("methods"):
         sections["Steps"] = "\n\n".join(text for text in (steps(methods), memory(methods)) if text)
         sections["Parts of a step"] = by_part(methods)
-        sections["Where the remaining time goes"] = remaining(methods, found["about"]["rates"])
+        where = (remaining(methods, found["about"]["rates"]), operations(methods))
+        sections["Where the remaining time goes"] = "\n\n".join(text for text in where if text)
         sections["Under torch.compile"] = compiled(methods)
-        sections["Kernels"] = kernels(methods)
     for key, title, text in (("data", "Input, one worker on one core", data),
                              ("linear", "Linear evaluation", linear), ("cost", "Cost over size", cost)):  # fmt: skip
         if key in found:
@@ -126,10 +126,11 @@ def remaining(methods: dict[str, Any], rates: dict[str, float]) -> str:
         parts = m["parts"]["ours"]
         keys, passes = ("flops", "bytes", "calls", "seconds"), ("forward", "backward")
         every = {way: {key: sum(p[way][key] for p in parts.values() if way in p) for key in keys} for way in passes}
+        every["forward"]["seconds"], every["backward"]["seconds"] = whole, 0  # on a GPU the parts' waits add to theirs
         for part, own in (*parts.items(), ("whole step", every)):
             share = needs(own, rates)
             largest = max(share, key=share.__getitem__)
-            bound = largest if share[largest] >= BOUND else "other"
+            bound = largest if share[largest] >= BOUND else f"mixed, most {largest}"
             if (of_step := both_passes(own, "seconds") / whole) >= 0.005:
                 rows.append([f"`{name}`", part, f"{of_step:.1%}", f"{both_passes(own, 'flops') / 1e9:.4g}",
                              *(f"{v:.0%}" for v in share.values()), bound])  # fmt: skip
@@ -143,20 +144,24 @@ def compiled(methods: dict[str, Any]) -> str:
     for name, m in methods.items():
         if "compiled" in m:
             plain = [m["seconds"][form]["step"]["median"] for form in FORMS]
-            fast = [m["compiled"]["seconds"][form]["step"]["median"] for form in FORMS]
-            first = [m["compiled"]["first_step"][form] for form in FORMS]
-            rows.append([f"`{name}`", m["batch"], ", ".join(m["compiled"]["parts"]), *map(short, (*plain, *fast)),
-                         f"{fast[0] / fast[1]:.2f}x", *map(short, first)])  # fmt: skip
+            fast = [m["compiled"][form]["seconds"]["step"]["median"] for form in FORMS]
+            first = [m["compiled"][form]["first_step"] for form in FORMS]
+            parts = ", ".join(m["compiled"]["ours"]["parts"])
+            ratio = f"{fast[0] / fast[1]:.2f}x"
+            rows.append([f"`{name}`", m["batch"], parts, *map(short, (*plain, *fast)), ratio, *map(short, first)])
     head = ["step", "clips", "compiled parts", "straightforward, plain", "ours, plain", "straightforward, compiled",
             "ours, compiled", "ratio of compiled", "first step, straightforward", "first step, ours"]  # fmt: skip
     return table(head, rows) if rows else ""
 
 
-def kernels(methods: dict[str, Any]) -> str:
-    """The longest kernels of our steps on a GPU."""
-    rows = [[f"`{name}`", f"`{k['kernel'][:60]}`", k["calls"], short(k["us"] / 1e6)]
-            for name, m in methods.items() for k in m.get("kernels", ())]  # fmt: skip
-    return table(["method", "kernel", "calls", "time"], rows, left=2) if rows else ""
+def operations(methods: dict[str, Any]) -> str:
+    """What takes longest in our steps: operations, on a GPU kernels."""
+    rows = [
+        [f"`{name}`", ", ".join(f"{o['name'][:60]} {o['share']:.0%}" for o in m["operations"]["ours"])]
+        for name, m in methods.items()
+        if m.get("operations", {}).get("ours")
+    ]
+    return table(["step of ours", "share of the time of all operations"], rows, left=2) if rows else ""
 
 
 def data(found: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from benchmarks.forms import Form, PlainData
 from benchmarks.naive import masks, transformer, views
 from benchmarks.tape import On
 
-BATCH = 52  # the most clips for which both forms stay below 16 GiB
+BATCH = 56  # about the most for which both forms stay below 16 GB
 
 
 class Ours(Form):

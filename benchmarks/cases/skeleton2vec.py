@@ -18,7 +18,7 @@ from benchmarks.tape import On
 from skelssl.data.batch import Batch
 from skelssl.losses.collapse import figures, products
 
-BATCH = 48  # the most clips for which both forms stay below 16 GiB
+BATCH = 50  # about the most for which both forms stay below 16 GB
 MOMENTUM = 0.9999
 
 

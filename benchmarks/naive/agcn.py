@@ -23,10 +23,10 @@ def encode(encoder: AGCN, x: Tensor) -> Tensor:
     for block in encoder.blocks:
         y = temporal(block.tcn1, spatial(block.gcn1, x, encoder.A))
         if block.residual is None:
-            x = torch.relu(y)
+            x = torch.relu_(y)
         else:
             rest = x if isinstance(block.residual, torch.nn.Identity) else temporal(block.residual, x)  # type: ignore[arg-type]
-            x = torch.relu(y + rest)
+            x = torch.relu_(y + rest)
     return rearrange(x, "(n m) c t v -> n m c (t v)", n=n).mean(3).mean(1)
 
 
@@ -41,7 +41,7 @@ def spatial(module: Any, x: Tensor, graph: Tensor) -> Tensor:
         moved = (x.reshape(n, -1, v) @ learned).view(n, -1, t, v)
         z = module.conv_d[k](moved)
         y = z if y is None else y + z
-    return torch.relu(module.bn(y) + module.down(x))
+    return torch.relu_(module.bn(y) + module.down(x))
 
 
 def temporal(module: Any, x: Tensor) -> Tensor:

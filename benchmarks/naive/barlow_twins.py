@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn.functional import batch_norm
 
@@ -15,12 +14,3 @@ def barlow_twins(z1: Tensor, z2: Tensor, lambda_: float) -> Tensor:
     on_diagonal = (c.diagonal() - 1).square().sum()
     off_diagonal = c.flatten()[:-1].view(dim - 1, dim + 1)[:, 1:].square().sum()  # every element but the diagonal
     return on_diagonal + lambda_ * off_diagonal
-
-
-def projector_and_loss(
-    projector: torch.nn.Module, anchor: Tensor, temporal: Tensor, spatial: Tensor, lambda_: float
-) -> Tensor:
-    """PSTL's objective on encoder features (N, 256): one pair after the other, hence four projector passes."""
-    first = barlow_twins(projector(anchor), projector(temporal), lambda_)
-    second = barlow_twins(projector(anchor), projector(spatial), lambda_)
-    return first + second

@@ -7,15 +7,12 @@ The modules are those of skelssl, so both forms have the same weights; only the 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from benchmarks.naive import transformer as naive
-from skelssl.encoders.decoder import Decoder
-from skelssl.encoders.tokens import patchify, take_tokens
+from skelssl.encoders.tokens import patchify
 from skelssl.encoders.transformer import Transformer
 from skelssl.maskers.hyperbolic import CrossMasker
 
@@ -49,9 +46,10 @@ def order(masker: CrossMasker, score: Tensor, noise: Tensor) -> Tensor:
     return keys.argsort(dim=1, descending=True)
 
 
-def orders(masker: CrossMasker, encoder: Transformer, x: Tensor, noise: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The order of the tokens of both groups."""
-    tokens = embed(encoder, x)
+def orders(
+    masker: CrossMasker, encoder: Transformer, x: Tensor, tokens: Tensor, noise: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The order of the tokens of both groups; ``tokens`` are those of `embed`."""
     even, h = tokens[:, ::2], exp0(cut(tokens))[:, 1::2]
     logits = torch.einsum("btvd,buvd->bvtu", masker.l1(even), masker.l2(even)) * masker.scale
     attention = torch.softmax(logits, dim=1).sum(2).transpose(1, 2)
@@ -61,24 +59,6 @@ def orders(masker: CrossMasker, encoder: Transformer, x: Tensor, noise: tuple[Te
     pairs = distances(h[:, :, :, None].expand(-1, -1, -1, h.shape[2], -1), h[:, :, None], factor)
     hierarchy = pairs.sum(-1) + masker.father_weight * distances(h, father[:, :, None], factor)
     return order(masker, attention, noise[0]), order(masker, hierarchy, noise[1])
-
-
-def loss(
-    model: Any, masker: CrossMasker, x: Tensor, noise: tuple[Tensor, Tensor]
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Reconstruction + contrast in the corrected layout, and the tokens of both groups that stay."""
-    encoder: Transformer = model.encoder
-    decoder: Decoder = model.decoder
-    k, tokens = masker.kept, exp0(embed(encoder, x)).flatten(1, 2)
-    attention, hierarchy = orders(masker, encoder, x, noise)
-    first, second = masker.attention_tokens[attention], masker.hierarchy_tokens[hierarchy]
-    ids = torch.cat([first[:, :k], second[:, :k], first[:, k:], second[:, k:]], dim=1)
-    visible = take_tokens(tokens, ids[:, : 2 * k])
-    encoded = encoder.norm(naive.blocks(encoder.blocks, visible))
-    prediction = naive.decode(decoder, encoded, ids)
-    restore = ids.argsort(dim=1)
-    mask = (restore >= 2 * k).to(x.dtype)
-    return reconstruction(prediction, encoder.select(x), encoder.patch, mask) + contrast(encoded, k), (first, second)
 
 
 def reconstruction(prediction: Tensor, x: Tensor, patch: int, mask: Tensor) -> Tensor:

@@ -32,10 +32,10 @@ class Block(nn.Module):
         self.gcn = GraphConv(in_channels, out_channels)
         self.tcn = nn.Sequential(
             nn.BatchNorm2d(out_channels),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(out_channels, out_channels, (9, 1), (stride, 1), (4, 0)),
             nn.BatchNorm2d(out_channels),
-            nn.Dropout(dropout),
+            nn.Dropout(dropout, inplace=True),
         )
         self.residual: nn.Module | None = None
         if residual and in_channels == out_channels and stride == 1:
@@ -47,7 +47,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, graph: Tensor) -> Tensor:
         y = self.tcn(self.gcn(x, graph))
-        return torch.relu(y if self.residual is None else y + self.residual(x))
+        return torch.relu_(y if self.residual is None else y + self.residual(x))
 
 
 class NaiveSTGCN(nn.Module):

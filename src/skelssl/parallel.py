@@ -32,13 +32,17 @@ def rank() -> int:
 
 
 def join(backend: str, **how: Any) -> None:
-    """``init_process_group(backend, **how)``, and back when every rank is connected.
+    """``init_process_group(backend, **how)``; with gloo it comes back when every rank is connected.
 
-    gloo lets a rank go as soon as it has connected by itself: one that then ends early breaks the others' start.
+    By itself gloo lets a rank go as soon as that one has connected: if it then ends early, the others' start fails.
     """
     dist.init_process_group(backend, **how)
     if "gloo" in backend:
-        dist.all_reduce(torch.zeros(()))
+        try:
+            dist.all_reduce(torch.zeros(()))
+        except BaseException:
+            dist.destroy_process_group()
+            raise
 
 
 def on_first(task: Callable[[], None]) -> None:

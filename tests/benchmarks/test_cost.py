@@ -58,6 +58,7 @@ def test_no_figure_of_the_docs_is_typed_by_hand() -> None:
     doc = (ROOT / "docs/speed.md").read_text("utf-8")
     assert len(tables.MARKS.findall(doc)) == doc.count("<!-- tables") == 3
     assert tables.filled(doc, ROOT) == doc
+    assert all((ROOT / mark[1]).is_file() for mark in tables.MARKS.findall(doc))
 
 
 def test_what_bounds_a_part() -> None:
@@ -70,14 +71,16 @@ def test_what_bounds_a_part() -> None:
     assert row == "| `m` | decoder | 100.0% | 1e-07 | 50% | 20% | 10% | products |"
 
 
-def test_tables_of_compiled_steps_kernels_and_memory() -> None:
+def test_tables_of_compiled_steps_operations_and_memory() -> None:
     spread = {"median": 2.0, "q1": 1.0, "q3": 3.0}
     both = {form: {"step": spread} for form in tables.FORMS}
     one = {"batch": 4, "seconds": both, "memory": {"straightforward": {"step": 2**31, "loss": 2**21},
                                                    "ours": {"step": 2**30, "loss": 2**20}},
-           "compiled": {"parts": ["encoder"], "first_step": {"straightforward": 9, "ours": 8}, "seconds": both},
-           "kernels": [{"kernel": "gemm", "us": 1500.0, "calls": 3}]}  # fmt: skip
+           "compiled": {form: {"parts": ["encoder"], "first_step": first, "seconds": {"step": spread}}
+                        for form, first in zip(tables.FORMS, (9, 8), strict=True)},
+           "operations": {"ours": [{"name": "gemm", "share": 0.25, "seconds": 1.5, "calls": 3},
+                                   {"name": "add", "share": 0.1, "seconds": 0.6, "calls": 9}]}}  # fmt: skip
     assert "| `m` | 4 | 2.00 GiB | 1.00 GiB | 0.50 | 2.0 MiB | 1.0 MiB | 0.50 |" in tables.memory({"m": one})
     assert "| `m` | 4 | encoder | 2 s | 2 s | 2 s | 2 s | 1.00x | 9 s | 8 s |" in tables.compiled({"m": one})
-    assert "| `m` | `gemm` | 3 | 1.5 ms |" in tables.kernels({"m": one})
+    assert "| `m` | gemm 25%, add 10% |" in tables.operations({"m": one})
     assert "2 s (1 s to 3 s)" in tables.steps({"m": one})

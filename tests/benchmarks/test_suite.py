@@ -229,14 +229,35 @@ def test_under_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert form.compiled is not None
     assert sorted(name.split(":")[0] for name in form.compiled) == ["decoder", "encoder"]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
-    found = suite.under_compile(case, method, 1)
-    assert set(found) == {"first_step", "parts", "seconds"}
-    assert min(found["first_step"].values()) > 0
+    found = {form: suite.compiled("mamp", form, case.options) for form in FORMS}
+    assert suite.compared(found, "mamp") is found
+    assert all(own["first_step"] > 0 for own in found.values())
+    found["ours"]["loss"] *= 1.01
+    with pytest.raises(Disagreement, match="mamp: the compiled losses are"):
+        suite.compared(found, "mamp")
 
 
-def test_without_a_gpu_there_are_no_kernels(tmp_path: Path) -> None:
+def test_the_longest_operations(tmp_path: Path) -> None:
     case = case_of("mamp", tmp_path)
-    assert suite.kernels(case, case.form("ours")) == []
+    form = case.form("ours")
+    form.begin()
+    found = suite.operations(case, form, longest=5)
+    assert len(found) == 5
+    assert [o["share"] for o in found] == sorted((o["share"] for o in found), reverse=True)
+    assert sum(o["share"] for o in found) < 1
+    assert all(o["seconds"] > 0 and o["calls"] > 0 for o in found)
+
+
+def test_the_optimiser_begins_without_a_step(tmp_path: Path) -> None:
+    """Its state is there; weights have decayed at most, and no gradient is left."""
+    form = case_of("mamp", tmp_path).form("ours")
+    before = {n: p.detach().clone() for n, p in form.method.named_parameters() if p.requires_grad}
+    form.begin()
+    assert len(form.optimiser.state) == len(before)
+    for name, p in form.method.named_parameters():
+        if name in before:
+            assert p.grad is None
+            torch.testing.assert_close(p, before[name])
 
 
 def test_without_a_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,15 @@ NARROW = 512  # weights of a tap below which oneDNN's own gradient is as fast (m
 
 
 class Conv2d(nn.Conv2d):
-    """``nn.Conv2d`` with a kernel of (taps, 1) and no dilation or groups; same numbers, names and initial values."""
+    """``nn.Conv2d`` with a kernel of (taps, 1) that moves along H; same numbers, names and initial values.
+
+    Its gradients cannot be differentiated again.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, taps: int, *, stride: int = 1, padding: int = 0, bias: bool = True
+    ) -> None:
+        super().__init__(in_channels, out_channels, (taps, 1), (stride, 1), (padding, 0), bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (N, C, H, W), fastest in channels-last memory -> (N, C', H', W)."""

@@ -93,7 +93,7 @@ class Block(nn.Module):
         self.tcn = nn.Sequential(
             nn.BatchNorm2d(out_channels),
             nn.ReLU(inplace=True),
-            Conv2d(out_channels, out_channels, (9, 1), (stride, 1), (4, 0)),
+            Conv2d(out_channels, out_channels, 9, stride=stride, padding=4),
             nn.BatchNorm2d(out_channels),
             Dropout(dropout, inplace=True),
         )

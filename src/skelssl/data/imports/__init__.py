@@ -23,11 +23,11 @@ from pathlib import Path
 from skelssl.data.files import locked
 from skelssl.data.imports.annotations import find_annotations
 from skelssl.data.imports.arrays import find_arrays, holds_arrays
-from skelssl.data.imports.source import Imported
 from skelssl.data.imports.listed import ABOUT, SUFFIX, ListedNTU
 from skelssl.data.imports.names import attach, check_dataset, check_sides, own_split
 from skelssl.data.imports.npz import find_npz
 from skelssl.data.imports.rows import Found
+from skelssl.data.imports.source import Imported
 from skelssl.data.ntu import NTU
 from skelssl.data.prepare import write_refusal
 from skelssl.data.prepare_report import Report
