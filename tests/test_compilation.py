@@ -146,6 +146,7 @@ def test_inductor_gives_the_same_losses(fresh, data_root, tmp_path, method):
 @pytest.mark.parametrize("method", ["pstl", "skeleton_contrast"])
 def test_inductor_compiles_a_block_of_each_graph_encoder(fresh, data_root, method):
     """One block, since the C++ of a whole encoder takes minutes; its gradients and running statistics too."""
+    fresh.setattr("skelssl.encoders.convolution.NARROW", 0)  # as the blocks of real widths go
     config = train_config(data_root, f"method={method}", *METHODS[method])
 
     def step(compiled):

@@ -41,13 +41,13 @@ class Block(nn.Module):
         if residual and in_channels == out_channels and stride == 1:
             self.residual = nn.Identity()
         elif residual:
-            self.residual = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, (stride, 1)), nn.BatchNorm2d(out_channels)
-            )
+            self.residual = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1), nn.BatchNorm2d(out_channels))
+        self.stride = stride
 
     def forward(self, x: Tensor, graph: Tensor) -> Tensor:
         y = self.tcn(self.gcn(x, graph))
-        return torch.relu_(y if self.residual is None else y + self.residual(x))
+        # See skelssl.encoders.stgcn.Block: torch's own stride is unsafe here once a compiler has chosen channels-last.
+        return torch.relu_(y if self.residual is None else y + self.residual(x[:, :, :: self.stride]))
 
 
 class NaiveSTGCN(nn.Module):

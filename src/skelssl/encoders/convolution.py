@@ -1,8 +1,8 @@
 """Convolutions along one axis whose weights learn through matrix products.
 
-oneDNN takes two to ten times as long for the gradient of such a weight as for the convolution itself, though both are
-as many multiplications. On a CPU the gradient is therefore written out: one product of activations and gradients for
-every tap of the kernel.
+The gradient of such a weight is as many multiplications as the convolution, but oneDNN may take several times as long
+for it (``python -m benchmarks.convolutions``). On a CPU it is therefore written out: one product of activations and
+gradients for every tap of the kernel.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class _Conv2d(Function):
         to_x, to_weight, to_bias, *_ = ctx.needs_input_grad
         return (
             _of_input(grad, x, weight, ctx.stride, ctx.padding) if to_x else None,
-            _of_weight(grad, x, weight, ctx.stride, ctx.padding) if to_weight else None,
+            of_weight(grad, x, weight, ctx.stride, ctx.padding) if to_weight else None,
             grad.sum((0, 2, 3)) if to_bias else None,
             None,
             None,
@@ -72,8 +72,11 @@ def _of_input(grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int
     return cast(Tensor, found[0])
 
 
-def _of_weight(grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """dW[:, :, k] = Σ_nhw g[n, :, h, w] x[n, :, stride·h + k - padding, w], h where that row is one of x's."""
+def of_weight(grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """dW[:, :, k] = Σ_nhw g[n, :, h, w] x[n, :, stride·h + k - padding, w], h where that row is one of x's.
+
+    ``grad`` (N, C', H', W) and ``x`` (N, C, H, W), both channels-last -> (C', C, taps, 1).
+    """
     grad, x = grad.permute(0, 2, 3, 1), x.permute(0, 2, 3, 1)  # (N, H', W, C') and (N, H, W, C), contiguous
     rows = [x[:, r::stride].contiguous() for r in range(stride)]  # so that the rows of a tap are neighbours
     height, taps = grad.shape[1], []
