@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
+from benchmarks.pipeline import timed
 from benchmarks.tables import short, table
 from skelssl.encoders.convolution import of_weight
 from skelssl.heap import keep_pages
@@ -80,9 +80,7 @@ def measure(shape: Shape, rounds: int) -> list[str]:
     taken: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(rounds + 1):
         for name, do in work.items():
-            start = time.perf_counter()
-            do()
-            taken[name].append(time.perf_counter() - start)
+            taken[name].append(timed(do))
     seconds = {name: statistics.median(own[1:]) for name, own in taken.items()}
     widths = f"{shape.into} to {shape.out}, {shape.taps} taps"
     return [shape.name, widths, *map(short, seconds.values()), f"{seconds['torch'] / seconds['products']:.2f}x"]

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,8 @@ def measure(name: str, options: Options) -> dict[str, Any]:
 
 
 @contextmanager
-def ready(name: str, form: str, options: Options) -> Iterator[tuple[Case, Form]]:
-    """A case and one of its forms, which has made its optimiser's state, under the settings that training has.
+def as_training(name: str, form: str, options: Options) -> Iterator[Case]:
+    """The case of ``name`` under the settings that training has, for one of its forms.
 
     Ours keeps freed memory, as training does. The straightforward form has the C library's usual way with it, unless
     ``keep_memory`` gives it ours.
@@ -111,7 +111,13 @@ def ready(name: str, form: str, options: Options) -> Iterator[tuple[Case, Form]]
         keep_pages()
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder, matmul_precision("highest"):
-        case = Case(name, options, Path(folder))
+        yield Case(name, options, Path(folder))
+
+
+@contextmanager
+def ready(name: str, form: str, options: Options) -> Iterator[tuple[Case, Form]]:
+    """The case and that form of it, which has made its optimiser's state."""
+    with as_training(name, form, options) as case:
         own = case.form(form)
         own.begin()
         yield case, own
@@ -254,13 +260,11 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def peak(name: str, form: str, options: Options) -> dict[str, int]:
-    """Run in a process of its own: most bytes of a step, weights and optimiser included, and of its loss alone."""
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    if form == "ours" and not options.small:  # as training does
-        keep_pages()
-    with tempfile.TemporaryDirectory() as folder, matmul_precision("highest"):
-        case = Case(name, options, Path(folder))
+    """Run in a process of its own: most bytes of a step, weights and optimiser included, and of its loss alone.
+
+    The straightforward form never keeps freed memory here: it would not give back what is past.
+    """
+    with as_training(name, form, replace(options, keep_memory=False)) as case:
         warm_up(options.device)
         memory = Peak(options.device)
         watch, loss = around("loss", options.device)
