@@ -230,6 +230,6 @@ def test_it_learns(data_root: Path, tmp_path: Path) -> None:
         asked = compose("evaluate", *places, f"representation={name}")
         result = evaluate(asked, [asked["protocol"]])[0].result
         gain += (result["top1"] - result["random_init_top1"]) / 2
-    # Of 72 test clips: rounding alone moves it. Seeds 0, 1 and 2 gave 0.049, 0.035 and -0.056, so this guards the way to
-    # the features and says little about them; docs/measured.md has longer runs.
+    # Of 72 test clips: rounding alone moves it. Seeds 0, 1 and 2 gave 0.049, 0.035 and -0.056, so this guards the way
+    # to the features and says little about them; docs/measured.md has longer runs.
     assert gain > 0.02
