@@ -22,7 +22,7 @@ from benchmarks.machine import about
 from benchmarks.memory import in_child
 from benchmarks.suite import METHODS, Disagreement, Options, measure
 from benchmarks.tables import markdown
-from skelssl.heap import keep_pages
+from skelssl.runtime.memory import keep_pages
 
 MORE = ("data", "linear")
 

@@ -19,7 +19,7 @@ from torch.nn.functional import conv2d
 from benchmarks.pipeline import timed
 from benchmarks.tables import short, table
 from skelssl.encoders.convolution import of_weight
-from skelssl.heap import keep_pages
+from skelssl.runtime.memory import keep_pages
 
 JOINTS = 25
 

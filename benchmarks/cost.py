@@ -27,10 +27,10 @@ from benchmarks.machine import about
 from benchmarks.suite import METHODS, Case, Options
 from benchmarks.tables import markdown
 from benchmarks.tape import every
-from skelssl.heap import keep_pages
 from skelssl.pictures.axes import Axis, log_ticks
 from skelssl.pictures.html import stylesheet
-from skelssl.skeleton import layout
+from skelssl.runtime.memory import keep_pages
+from skelssl.skeleton.layout import load_layout
 
 LAYOUTS = ("coco17", "kinect20", "ntu25", "mediapipe33")
 TRANSFORMER = ("encoder.hidden=128", "encoder.depth=4", "encoder.heads=4", "decoder.hidden=128", "decoder.heads=4")
@@ -73,7 +73,7 @@ def curves(name: str, options: Options) -> dict[str, Any]:
         own = () if study.frames_key is None else (f"{study.frames_key}={frames}",)
         points["frames"][frames] = partial(sized, name, (*base, *own), study.clips, options, None if own else frames)
     for body in LAYOUTS[few]:
-        points["joints"][len(layout(body).joints)] = partial(sized, name, base, study.clips, options, body=body)
+        points["joints"][len(load_layout(body).joints)] = partial(sized, name, base, study.clips, options, body=body)
     for clips in BATCHES[few]:
         points["clips"][clips] = partial(sized, name, base, clips, options)
     for share, override in list(study.visible.items())[few]:

@@ -46,7 +46,7 @@ def main() -> None:
 
 def line(one: Path, two: Path) -> str:
     """One row of the table."""
-    from skelssl.runs import load_config
+    from skelssl.core.runs import load_config
 
     config, (a, b) = load_config(one), (checkpoint(path) for path in (one, two))
     dropout = config["method"]["encoder"].get("dropout")

@@ -15,15 +15,14 @@ from torch import Tensor, nn
 
 from benchmarks.naive.batches import padded
 from benchmarks.tape import On
+from skelssl.core.compose import composed, resolved
 from skelssl.data.batch import Batch
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.resident import Resident
 from skelssl.data.store import RecipeStore
-from skelssl.entry import composed
 from skelssl.methods.base import Method
 from skelssl.optim import clip_norm
-from skelssl.runs import resolved
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from skelssl.train import build_method
 
 BACKEND = "inductor"  # of torch.compile
@@ -46,7 +45,7 @@ def make_store(config: dict[str, Any], folder: Path, clips: int, frames: tuple[i
     draw = np.random.default_rng(0)
     low, high = frames or FRAMES.get(recipe.name, RAGGED)
     lengths = draw.integers(low, high + 1, clips)
-    joints = len(layout(config["dataset"]["layout"]).joints)
+    joints = len(load_layout(config["dataset"]["layout"]).joints)
     steps = draw.standard_normal((int(lengths.sum()), 2, joints, 3), np.float32)
     parts = [part.cumsum(0) / 10 for part in np.split(steps, lengths.cumsum()[:-1])]
     for n, part in enumerate(parts):

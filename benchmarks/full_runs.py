@@ -20,11 +20,10 @@ from numpy.polynomial import Polynomial
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.counts import UNCOUNTED
+from skelssl.core.compose import composed, resolved
 from skelssl.data.batch import Batch
-from skelssl.entry import composed
 from skelssl.optim import Optim
 from skelssl.published import split_clips
-from skelssl.runs import resolved
 from skelssl.train import build_method
 
 METHODS = ("pstl", "skeleton_contrast", "mamp", "skeleton2vec", "ha_cm")

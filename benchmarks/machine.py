@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks.counts import rates
-from skelssl.runs import git_commit
+from skelssl.core.runs import git_commit
 
 
 def about(device: str, threads: int, small: bool = False) -> dict[str, Any]:

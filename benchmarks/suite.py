@@ -23,10 +23,10 @@ from benchmarks.counts import Asked, counter, stopwatch, waiter
 from benchmarks.forms import Form, configuration, make_store, method_of
 from benchmarks.memory import Peak, allocated, in_child
 from benchmarks.tape import BACKWARD, FORWARD, Tape, Watch, every, plain
-from skelssl.compilation import compile_parts
-from skelssl.devices import matmul_precision
-from skelssl.heap import keep_pages
 from skelssl.methods.base import Method
+from skelssl.runtime.compile import compile_parts
+from skelssl.runtime.devices import matmul_precision
+from skelssl.runtime.memory import keep_pages
 
 METHODS = ("pstl", "skeleton_contrast", "mamp", "skeleton2vec", "ha_cm")
 FORMS = ("straightforward", "ours")

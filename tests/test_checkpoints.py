@@ -7,9 +7,9 @@ from safetensors.torch import save_file
 
 import skelssl
 from skelssl.checkpoints import build_encoder, foreign_about, save_encoders
+from skelssl.core.errors import UserError
 from skelssl.encoders.stgcn import STGCN
-from skelssl.errors import UserError
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from skelssl.trust import check_target
 from tests.helpers.config import compose, train_config
 
@@ -68,7 +68,7 @@ def test_the_wrappings_that_files_come_in(released, x, tmp_path, wrap):
 def test_double_precision_stays(released, x, tmp_path):
     path, original = released
     state = {k: v.double() if v.is_floating_point() else v for k, v in torch.load(path).items()}
-    state["A"] = torch.from_numpy(layout("ntu25").adjacency())
+    state["A"] = torch.from_numpy(load_layout("ntu25").adjacency())
     torch.save(state, tmp_path / "double.pt")
     encoder, exact = skelssl.load_encoder(tmp_path / "double.pt", source="pstl"), original.double()
     exact.A.copy_(state["A"])
@@ -134,7 +134,7 @@ def test_only_modules_of_trusted_packages_are_built(tmp_path):
     with pytest.raises(
         UserError, match=r"_target_: found skelssl\.runs\.git_commit, expected the name of an nn\.Module"
     ):
-        check_target({"a": [{"_target_": "skelssl.runs.git_commit"}]}, ())
+        check_target({"a": [{"_target_": "skelssl.core.runs.git_commit"}]}, ())
     with pytest.raises(UserError, match=r"found torch\.nn\.Linear"):
         check_target({"_target_": "torch.nn.Linear"}, ())
     check_target({"_target_": "torch.nn.Linear"}, ("torch",))

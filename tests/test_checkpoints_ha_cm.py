@@ -11,8 +11,8 @@ import torch
 
 import skelssl
 from skelssl.checkpoints import save_encoders
+from skelssl.core.errors import UserError
 from skelssl.encoders.transformer import Transformer
-from skelssl.errors import UserError
 from skelssl.train import build_method
 from tests.helpers.config import compose
 from tests.test_checkpoints_mamp import HEAD, State, theirs

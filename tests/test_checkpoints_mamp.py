@@ -14,8 +14,8 @@ from torch import Tensor
 
 import skelssl
 from skelssl.checkpoints import save_encoders
+from skelssl.core.errors import UserError
 from skelssl.encoders.transformer import Transformer
-from skelssl.errors import UserError
 from skelssl.train import build_method
 from tests.helpers.config import compose
 

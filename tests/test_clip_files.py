@@ -10,7 +10,7 @@ import pytest
 
 import skelssl
 from skelssl.clip_files import read_clips
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.poses import FORMATS
 from tests.helpers.poses import BVH, MIXAMO, dump, landmarks, pyskl_note, sure, tree, walk, write_pickle
 from tests.poses.test_images import WRITERS

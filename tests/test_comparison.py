@@ -10,7 +10,7 @@ import pytest
 
 from skelssl import report
 from skelssl.comparison import compare
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.protocols.statistics import paired_difference
 from skelssl.rows import find_results
 from tests.helpers.results import write_evaluation

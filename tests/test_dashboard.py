@@ -9,8 +9,8 @@ import pytest
 
 from skelssl import dashboard
 from skelssl.callbacks.metrics import read_rows
-from skelssl.data.files import read_json
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
+from skelssl.core.files import read_json
 from skelssl.train import train
 from tests.helpers.config import train_config
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from skelssl.callbacks.metrics import read_rows
-from skelssl.errors import UserError
-from skelssl.launch import place, ranks_wanted
-from skelssl.runs import run_folder
+from skelssl.core.errors import UserError
+from skelssl.core.runs import run_folder
+from skelssl.runtime.ranks import place, ranks_wanted
 from skelssl.train import train
 from tests.helpers.config import TINY, train_config
 

@@ -11,14 +11,14 @@ import torch
 
 import skelssl
 from skelssl.checkpoints import build_encoder, foreign_about, save_encoders
+from skelssl.core.errors import UserError
 from skelssl.data.clip import RawClip
 from skelssl.data.parsed import ParsedStore
 from skelssl.data.recipes import RecipeConfig
 from skelssl.embedding import collate
-from skelssl.errors import UserError
-from skelssl.mapping import joint_map
 from skelssl.poses import Poses
-from skelssl.skeleton import layout, layouts
+from skelssl.skeleton.layout import layouts, load_layout
+from skelssl.skeleton.mapping import joint_map
 from tests.helpers.config import train_config
 from tests.helpers.frozen import ENCODERS, frozen_of
 
@@ -35,7 +35,7 @@ def small(method="mamp", stream="joint", **changes):
 
 
 def body(frames=20, persons=1, seed=0, name="ntu25", channels=3):
-    joints = len(layout(name).joints)
+    joints = len(load_layout(name).joints)
     return np.random.default_rng(seed).normal(size=(frames, persons, joints, channels)).astype(np.float32)
 
 
@@ -101,8 +101,8 @@ def test_a_joint_that_was_never_seen_is_left_out(method):
 
 def test_a_bone_to_a_joint_that_was_never_seen_is_left_out_too():
     encoder, x = small(stream="bone"), body()
-    elbow = layout("ntu25").index("elbow_left")
-    wrist = layout("ntu25").index("wrist_left")
+    elbow = load_layout("ntu25").index("elbow_left")
+    wrist = load_layout("ntu25").index("wrist_left")
     holes = x.copy()
     holes[:, :, elbow] = np.nan
     wanted = by_hand(encoder, x, ignore=[elbow, wrist])
@@ -112,7 +112,7 @@ def test_a_bone_to_a_joint_that_was_never_seen_is_left_out_too():
 @pytest.mark.parametrize("name", layouts())
 def test_every_layout_is_mapped_to_the_encoder_with_the_rest_left_out(name):
     encoder, x = small(), body(name=name)
-    change = joint_map(layout(name), layout("ntu25"))
+    change = joint_map(load_layout(name), load_layout("ntu25"))
     mapped, _ = change.apply(x, np.ones(x.shape[:3], np.float32))
     wanted = by_hand(encoder, mapped, ignore=change.absent)
     np.testing.assert_allclose(skelssl.embed(x, encoder, layout=name)[0], wanted, atol=1e-6)
@@ -122,7 +122,7 @@ def test_a_gap_in_a_mean_of_joints_is_filled_before_it_is_taken():
     """hip_left alone is missing in a frame; the base of the spine is there all the same."""
     encoder, x = small(), body(name="coco17")
     straight = x.copy()
-    hip = layout("coco17").index("hip_left")
+    hip = load_layout("coco17").index("hip_left")
     straight[5, :, hip] = (x[4, :, hip] + x[6, :, hip]) / 2
     holes = x.copy()
     holes[5, :, hip] = np.nan
@@ -211,7 +211,7 @@ def test_mistakes_are_one_sentence(clips, options, message):
 
 def test_a_clip_without_what_the_recipe_turns_about_is_refused():
     x = body()
-    x[:, :, layout("ntu25").index("spine_mid")] = np.nan
+    x[:, :, load_layout("ntu25").index("spine_mid")] = np.nan
     with pytest.raises(UserError, match=r"clips\[0\]: found no spine_mid, expected it to be seen: recipe ctrgcn"):
         skelssl.embed(x, small())
 

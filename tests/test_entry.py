@@ -4,7 +4,8 @@ import sys
 import hydra
 import pytest
 
-from skelssl.entry import composed, config_dir, quote_path
+from skelssl.core.compose import composed, config_dir
+from skelssl.core.overrides import quote_path
 
 PATHS = [
     "a b/c",

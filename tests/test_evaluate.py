@@ -12,14 +12,13 @@ import pytest
 import torch
 
 from skelssl.callbacks.metrics import read_rows
-from skelssl.data.files import read_json
+from skelssl.core.errors import UserError
+from skelssl.core.files import read_json, sha256
 from skelssl.encoders.stgcn import STGCN
-from skelssl.errors import UserError
 from skelssl.evaluate import evaluate, evaluate_run, random_init
 from skelssl.page import open_run
 from skelssl.probes import read_protocols
 from skelssl.results import KEYS, MORE
-from skelssl.runs import sha256
 from skelssl.train import build_method, train
 from tests.helpers.config import TINY_DATA, compose, train_config
 

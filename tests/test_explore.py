@@ -17,18 +17,18 @@ import yaml
 from skelssl import explore
 from skelssl.checkpoints import save_encoders
 from skelssl.clip_figures import recorded, under_recipes
+from skelssl.core.compose import config_dir
+from skelssl.core.errors import UserError
 from skelssl.data import process_file
 from skelssl.data.clip import PERSONS, RawClip
 from skelssl.data.module import open_dataset
 from skelssl.data.ntu import NTU
 from skelssl.data.parsed import Index, pack, write_store
 from skelssl.data.prepare import build_parsed, parsed_folder
-from skelssl.entry import config_dir
-from skelssl.errors import UserError
 from skelssl.looks.run import trained
 from skelssl.methods.base import resized
 from skelssl.pictures.pose import stand
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from skelssl.train import build_method
 from skelssl.views.pstl import PSTLView
 from tests.helpers.bodies import body, clip_of, on
@@ -39,7 +39,7 @@ from tests.helpers.page import figures
 from tests.helpers.shared import data, shared
 
 NAME = "S001C001P001R001A001"
-BODY = layout("ntu25")
+BODY = load_layout("ntu25")
 
 
 def run(root: Path, *overrides: str) -> None:
@@ -244,7 +244,7 @@ def test_another_body_and_another_method(tmp_path: Path) -> None:
     raw, recipes, views, masks = figures(html, "player")
     assert (len(raw["side"]), len(recipes["clips"][0]["x"][0])) == (20, 2)
     assert drawn(raw["clips"][0], 20) == pytest.approx(
-        1000 * stand(x.astype(float), np.ones((40, 1), bool), layout("kinect20")), abs=0.51
+        1000 * stand(x.astype(float), np.ones((40, 1), bool), load_layout("kinect20")), abs=0.51
     )
     assert len(views["clips"]) == 4
     assert [clip["tokens"]["kind"] for clip in masks["clips"]] == ["hidden", "hidden", "weight"]

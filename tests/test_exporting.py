@@ -13,6 +13,7 @@ import torch
 import skelssl
 from skelssl import exporting
 from skelssl.checkpoints import build_encoder, foreign_about, save_encoders
+from skelssl.core.errors import UserError
 from skelssl.encoders import tokens
 from skelssl.encoders.agcn import AGCN
 from skelssl.encoders.gru import GRU
@@ -20,7 +21,6 @@ from skelssl.encoders.hcn import HCN
 from skelssl.encoders.representations import ConcatL2
 from skelssl.encoders.stgcn import STGCN
 from skelssl.encoders.transformer import Transformer
-from skelssl.errors import UserError
 from skelssl.exporting import examples, export_encoder, input_shape, parity, write_encoder
 from tests.helpers.config import train_config
 from tests.test_embedding import body, small
@@ -118,9 +118,8 @@ def test_the_card_says_what_was_measured(export):
 def test_the_card_lists_the_results_of_these_weights_alone(run, tmp_path):
     import shutil
 
-    from skelssl.data.files import write_json
+    from skelssl.core.files import sha256, write_json
     from skelssl.results import KEYS
-    from skelssl.runs import sha256
 
     own = tmp_path / "run"
     shutil.copytree(run, own)

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.heads import Projector
 
 

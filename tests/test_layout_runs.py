@@ -13,33 +13,33 @@ import pytest
 
 from skelssl import explore, load_encoder
 from skelssl import prepare as prepare_command
+from skelssl.core.compose import config_dir
+from skelssl.core.errors import UserError
+from skelssl.core.files import read_json
+from skelssl.core.identity import LATER, run_id
 from skelssl.data.custom import Custom
 from skelssl.data.custom_arrays import in_plane, read_array
-from skelssl.data.files import read_json
 from skelssl.data.prepare import prepare
 from skelssl.data.prepare_report import Report
 from skelssl.data.recipes import RECIPES, RecipeConfig
 from skelssl.data.source import BadInput
 from skelssl.data.synthetic import Synthetic
-from skelssl.entry import config_dir
-from skelssl.errors import UserError
 from skelssl.evaluate import evaluate
-from skelssl.mapping import joint_map
 from skelssl.page import open_run, raw_floors, write_page
-from skelssl.runs import LATER, run_id
-from skelssl.skeleton import layout, layouts
+from skelssl.skeleton.layout import layouts, load_layout
+from skelssl.skeleton.mapping import joint_map
 from skelssl.train import train
 from skelssl.views.pstl import PlainView
 from tests.helpers.config import compose, train_config
 from tests.helpers.custom import built, save
 from tests.helpers.page import figures
 
-COCO = layout("coco17")
+COCO = load_layout("coco17")
 
 
 def write_synthetic(root: Path, body: str, *, flat: bool) -> Path:
     """Clips of the synthetic set in the joints of ``body``; ``flat`` in pixels with confidence, as a pose tool sees."""
-    source, change = Synthetic(classes=3, subjects=4), joint_map(layout("ntu25"), layout(body))
+    source, change = Synthetic(classes=3, subjects=4), joint_map(load_layout("ntu25"), load_layout(body))
     recipe = RecipeConfig.parse({"name": "ctrgcn", "faithful": False, "center": False}).build()
     dice = np.random.default_rng(0)
     for entry in source.entries([], Report("synthetic")):
@@ -228,7 +228,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "layouts.md").read_text("utf-8")
 
 def test_the_layout_on_the_page_is_one(tmp_path: Path) -> None:
     (tmp_path / "stick.yaml").write_text(PAGE.partition("```yaml\n")[2].partition("```")[0])
-    body = layout(str(tmp_path / "stick.yaml"))
+    body = load_layout(str(tmp_path / "stick.yaml"))
     assert (len(body.joints), body.point("spine_mid")) == (13, (0, 1))
     for recipe in RECIPES:
         RecipeConfig.parse({"name": recipe}).build(str(tmp_path / "stick.yaml"))
@@ -237,5 +237,5 @@ def test_the_layout_on_the_page_is_one(tmp_path: Path) -> None:
 def test_the_table_lists_every_layout() -> None:
     rows = [line.split("|") for line in PAGE.splitlines() if line.startswith("| `") and line.count("|") == 7]
     found = {row[1].strip(" `"): (int(row[2]), row[4].strip(" `")) for row in rows if row[2].strip().isdigit()}
-    bodies = {name: layout(name) for name in layouts()}
+    bodies = {name: load_layout(name) for name in layouts()}
     assert found == {name: (len(body.joints), body.joints[body.center]) for name, body in bodies.items()}

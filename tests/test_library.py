@@ -8,10 +8,11 @@ import sys
 import pytest
 
 import skelssl
-from skelssl.data.files import read_json
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
+from skelssl.core.files import read_json
+from skelssl.core.identity import run_id
+from skelssl.core.runs import load_config
 from skelssl.library import _value
-from skelssl.runs import load_config, run_id
 from tests.helpers.config import TINY, train_config
 
 
@@ -82,7 +83,7 @@ def test_any_value_survives_the_parser_of_hydra(value):
 
 
 def test_importing_the_package_does_not_load_torch():
-    code = "import sys, skelssl.data.prepare, skelssl.entry as e; e.overview(); print('torch' in sys.modules)"
+    code = "import sys, skelssl.data.prepare, skelssl.cli.app as e; e.overview(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
     assert {name for name in skelssl.__all__ if getattr(skelssl, name)} == set(skelssl.__all__)

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.momentum import Momentum, Queue, Schedule, linear_momentum
-from skelssl.parallel import rank, step_generator
+from skelssl.runtime.collectives import rank
+from skelssl.runtime.draws import step_generator
 from tests.helpers.ranks import run_ranks
 
 

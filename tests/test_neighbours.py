@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import skelssl
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.neighbours import digest_of, is_index
 from skelssl.poses import Poses
 from tests.test_embedding import body, small

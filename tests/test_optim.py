@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.optim import Optim, clip_norm, decay_groups
 
 PSTL = Optim(name="adam", lr=5e-3, epochs=150, warmup_epochs=10)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.own_clips import (
     TORSO,
     Whole,
@@ -18,9 +18,9 @@ from skelssl.own_clips import (
     whole,
 )
 from skelssl.poses import Poses
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 
-NTU = layout("ntu25")
+NTU = load_layout("ntu25")
 
 
 def clip(x, unit="m", fps=None):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skelssl.entry import COMMANDS
+from skelssl.cli.app import COMMANDS
 from tests.helpers.page import figures
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,7 +63,7 @@ def test_the_wheel_holds_every_data_file_of_the_checkout(unpacked):
 
 def test_commands_of_the_wheel_use_its_own_configuration(unpacked, tmp_path):
     code = (
-        f"import sys; sys.path.insert(0, {str(unpacked)!r}); import json, skelssl.entry as e; from hydra import *; "
+        f"import sys; sys.path.insert(0, {str(unpacked)!r}); import json, skelssl.cli.app as e; from hydra import *; "
         "initialize_config_dir(str(e.config_dir()), version_base='1.3'); "
         "print(json.dumps([str(e.config_dir()), compose('train').method.name]))"
     )

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from skelssl.core.runs import claim, load_config
 from skelssl.data.ntu import NTU
 from skelssl.data.pku import PKU
 from skelssl.published import STATUSES, departures, published_cells, targets, whole
-from skelssl.runs import claim, load_config
 from tests.helpers.config import compose
 
 METHODS = {"pstl", "skeleton_contrast", "skeleton2vec", "ha_cm", "mamp"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skelssl import report
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from tests.helpers.config import train_config
 from tests.helpers.results import as_published, write_evaluation
 from tests.helpers.runs import untrained_run

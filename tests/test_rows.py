@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.protocols.statistics import paired_difference, spread
 from skelssl.rows import find_results, gather, read_metrics
 from tests.helpers.results import as_published, write_evaluation

@@ -1,7 +1,7 @@
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.search_space import axes, overrides
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from skelssl import report
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
+from skelssl.core.identity import run_id
+from skelssl.core.runs import run_folder
 from skelssl.report import collect
-from skelssl.runs import run_folder, run_id
 from skelssl.study import cells, swept
 from tests.helpers.config import TINY, TINY_DATA, compose, train_config
 from tests.helpers.results import write_evaluation

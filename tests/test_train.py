@@ -15,9 +15,10 @@ from hydra.errors import HydraException
 from safetensors.torch import load_file
 
 from skelssl.callbacks.metrics import read_rows
-from skelssl.data.files import locked, read_json
-from skelssl.errors import UserError
-from skelssl.runs import run_folder, run_id
+from skelssl.core.errors import UserError
+from skelssl.core.files import locked, read_json
+from skelssl.core.identity import run_id
+from skelssl.core.runs import run_folder
 from skelssl.train import train
 from tests.helpers.config import TINY, train_config
 

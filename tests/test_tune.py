@@ -11,11 +11,12 @@ import pytest
 from skelssl import tune
 from skelssl.callbacks.knn_probe import KNNProbe
 from skelssl.callbacks.metrics import read_rows
-from skelssl.data.files import read_json
+from skelssl.core.compose import composed, resolved
+from skelssl.core.errors import Diverged, Stopped, UserError
+from skelssl.core.files import read_json
+from skelssl.core.identity import run_id
+from skelssl.core.runs import finished, load_config
 from skelssl.data.store import RecipeStore
-from skelssl.entry import composed
-from skelssl.errors import Diverged, Stopped, UserError
-from skelssl.runs import finished, load_config, resolved, run_id
 from skelssl.train import build_data, train
 from tests.helpers.config import TINY
 

@@ -8,7 +8,7 @@ import torch
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 
 PSTL = (3, 16, 16, 16, 16, 32, 32, 32, 64, 64, 256)
 
@@ -57,7 +57,7 @@ class NaiveSTGCN(nn.Module):
 
     def __init__(self, dropout: float = 0.5, widths: Sequence[int] = PSTL, body: str = "ntu25") -> None:
         super().__init__()
-        self.register_buffer("A", torch.from_numpy(layout(body).adjacency()).float())
+        self.register_buffer("A", torch.from_numpy(load_layout(body).adjacency()).float())
         self.data_bn = nn.BatchNorm1d(3 * self.A.shape[1])
         self.st_gcn_networks = nn.ModuleList(
             Block(*widths[i : i + 2], stride=2 if i in (4, 7) else 1, dropout=dropout if i else 0.0, residual=i > 0)

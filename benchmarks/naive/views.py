@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from skelssl.data.batch import Batch
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from skelssl.views import masked, pstl, skeleton_contrast, spatial, uniform
 from skelssl.views.streams import to_stream
 from skelssl.views.temporal import random_window
@@ -97,4 +97,4 @@ def sheared_and_turned(view: pstl.PSTLView, batch: Batch, generator: torch.Gener
     flip = bool(spatial.uniform((1, 1), generator) < view.flip_p)
     x = torch.cat([x[:, :, :padding].flip(2), x, x[:, :, frames - padding :].flip(2)], 2)[:, :, start : start + frames]
     x = turn_in_turn(torch.einsum("ij,njtvm->nitvm", shear.to(x), x), angles)
-    return x[:, :, :, torch.from_numpy(layout(view.layout).flip)] if flip else x
+    return x[:, :, :, torch.from_numpy(load_layout(view.layout).flip)] if flip else x

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import yaml
 
-from skelssl.entry import config_dir
+from skelssl.core.compose import config_dir
 
 COMMANDS = ("train", "evaluate", "prepare", "explore", "embed", "search", "export", "tune")
 OF_HYDRA = ("hydra.launcher.", "hydra.sweeper.")  # the keys of Hydra's that are meant to be changed

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 
 if TYPE_CHECKING:
     from skelssl.checkpoints import load_encoder

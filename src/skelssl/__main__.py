@@ -1,3 +1,3 @@
-from skelssl.entry import main
+from skelssl.cli.app import main
 
 main()

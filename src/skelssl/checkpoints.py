@@ -16,12 +16,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from skelssl.data.files import atomic_file, read_json, write_json
+from skelssl.core.compose import config_dir
+from skelssl.core.errors import UserError
+from skelssl.core.files import atomic_file, read_json, write_json
 from skelssl.encoders import transformer
 from skelssl.encoders.representations import CONCAT, ConcatL2, from_reference, setting
-from skelssl.entry import config_dir
-from skelssl.errors import UserError
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from skelssl.trust import check_target
 
 WEIGHTS, CONFIG = "encoder.safetensors", "config.json"
@@ -93,7 +93,7 @@ def build_encoder(about: Mapping[str, Any], trust: Collection[str] = ()) -> nn.M
     """The encoder that ``config.json`` describes, freshly drawn from torch's generator."""
     encoder = _build(about["encoder"], trust)
     attributes = {
-        "recipe": about["recipe"], "layout": layout(about["layout"]),
+        "recipe": about["recipe"], "layout": load_layout(about["layout"]),
         "coordinates": about.get("coordinates", "xyz"), "probe": about["probe"], "about": dict(about),
         "view": {name: _build(about["view"][name], trust) for name in ("probe", "test")},
     }  # fmt: skip

@@ -12,12 +12,12 @@ from hydra.utils import get_class, instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
+from skelssl.core.errors import UserError
+from skelssl.core.runs import load_config
 from skelssl.data.clip import RAW, SERVES, EmptyClip, RawClip
 from skelssl.data.recipes import RECIPES, RecipeConfig
-from skelssl.errors import UserError
 from skelssl.pictures.embedding import Embedding, principal_plane
 from skelssl.pictures.player import PlayerClip
-from skelssl.runs import load_config
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from skelssl.core.errors import UserError
 from skelssl.data.custom_arrays import READERS
 from skelssl.data.source import BadInput
-from skelssl.errors import UserError
 from skelssl.poses import read_poses
 from skelssl.poses.read import find
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.pictures.text import points
 from skelssl.protocols.statistics import Interval, paired_difference
 from skelssl.rows import Cell, Correct, Result, by_cell, over_results

@@ -13,9 +13,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from skelssl.data.files import write_json
-from skelssl.entry import run_plain
-from skelssl.errors import UserError
+from skelssl.cli.app import run_plain
+from skelssl.core.errors import UserError
+from skelssl.core.files import write_json
 
 STEP = "trainer/global_step"
 # Section -> chart -> the metrics in it; a name with a star takes all that match.

@@ -17,16 +17,15 @@ from torch import nn
 
 from skelssl.checkpoints import load_encoder
 from skelssl.clip_files import read_clips
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes import RecipeConfig
-from skelssl.errors import UserError
-from skelssl.mapping import joint_map
 from skelssl.own_clips import Whole, as_clip, at_rate, check_joints, in_metres, in_the_plane, two_persons, whole
 from skelssl.poses import Poses
 from skelssl.protocols.features import extract
-from skelssl.skeleton import Layout
-from skelssl.skeleton import layout as body_layout
+from skelssl.skeleton.layout import Layout, load_layout
+from skelssl.skeleton.mapping import joint_map
 
 
 def embed(
@@ -127,7 +126,7 @@ class Entry:
             raise UserError(f"encoder: found {type(encoder).__name__}, expected what skelssl.load_encoder gives")
         about: Mapping[str, Any] = cast(Any, encoder).about
         self.layout: str = about["layout"]
-        self.body = body_layout(self.layout)
+        self.body = load_layout(self.layout)
         self.stages = RecipeConfig.parse(about["recipe"])
         self.recipe = self.stages.build(self.layout)
         self.bones, self.confident = about["stream"] == "bone", about.get("coordinates") == "xyc"
@@ -137,7 +136,7 @@ class Entry:
         """One clip through everything that comes before the view; raises UserError for one that cannot be used."""
         named = layout or (clip.layout if isinstance(clip, Poses) else self.layout)
         own = as_clip(clip, where, named, fps, unit, flat_unit="auto" if self.confident else "px")
-        body = body_layout(named)
+        body = load_layout(named)
         check_joints(own, body)
         if self.confident:
             own = in_the_plane(own, confidence=own.x.shape[-1] == 3 and not isinstance(clip, Poses))

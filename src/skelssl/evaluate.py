@@ -25,19 +25,20 @@ from torch import nn
 from skelssl.callbacks.loggers import build_loggers
 from skelssl.callbacks.metrics import MetricsCSV
 from skelssl.checkpoints import WEIGHTS, build_encoder, load_encoder, weights_files
-from skelssl.data.files import read_json
+from skelssl.cli.app import run_hydra
+from skelssl.core.compose import config_dir, resolved
+from skelssl.core.errors import UserError
+from skelssl.core.files import read_json, sha256
+from skelssl.core.runs import git_commit, load_config
 from skelssl.data.module import Dataset, open_dataset
-from skelssl.entry import config_dir, run_hydra
-from skelssl.errors import UserError
-from skelssl.heap import keep_pages
 from skelssl.probes import setting, tasks
 from skelssl.protocols.cost import Cost, cost
 from skelssl.protocols.features import PRECISIONS
 from skelssl.protocols.frozen import Frozen, coverage
-from skelssl.protocols.ranks import agree, local_rank, ranks, say
 from skelssl.protocols.selection import judged
 from skelssl.results import one_line, several_lines, summarise, write_result, write_summary
-from skelssl.runs import git_commit, load_config, resolved, sha256
+from skelssl.runtime.memory import keep_pages
+from skelssl.runtime.ranks import agree, local_rank, ranks, say
 from skelssl.trust import check_target
 
 MODES = ("paper", "clean")

@@ -19,10 +19,12 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from skelssl.cli.app import run_hydra
 from skelssl.clip_figures import Drawer, drawn, recorded, under_recipes
+from skelssl.core.errors import UserError
+from skelssl.core.files import read_json
 from skelssl.data.clip import RAW, EmptyClip, RawClip
 from skelssl.data.examine import examined
-from skelssl.data.files import read_json
 from skelssl.data.ntu import NTU, ntu_facts, parse_skeleton
 from skelssl.data.parsed import Index, ParsedStore
 from skelssl.data.prepare import parsed_folder, prepare
@@ -30,12 +32,10 @@ from skelssl.data.prepare_report import WARNINGS
 from skelssl.data.recipes import RECIPES
 from skelssl.data.source import FACTS, BadInput, Source
 from skelssl.data.splits import read_splits
-from skelssl.entry import run_hydra
-from skelssl.errors import UserError
 from skelssl.pictures.clip_page import write_clip_page
 from skelssl.pictures.dataset_page import write_dataset_page
 from skelssl.pictures.player import PlayerClip
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 
 SUFFIX = ".skeleton"  # of a name that is the path of a file
 CANDIDATES = 2000  # names compared letter by letter with one that is not known
@@ -199,7 +199,7 @@ def show_clip(found: Found, path: Path, config: DictConfig, dataset: str) -> Non
         path,
         title=found.clip.name,
         subtitle=f"{dict(found.facts)['class']}, {found.clip.n_frames} frames, {dataset}",
-        layout=layout(found.layout),
+        layout=load_layout(found.layout),
         facts=found.facts,
         recorded=recorded(found.clip, flat=found.coordinates == "xyc"),
         recipes=recipes,

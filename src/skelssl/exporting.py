@@ -21,9 +21,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from skelssl.checkpoints import CONFIG, WEIGHTS, load_encoder, weights_files
-from skelssl.data.files import atomic_file, atomic_folder, write_json
+from skelssl.core.errors import UserError
+from skelssl.core.files import atomic_file, atomic_folder, write_json
 from skelssl.embedding import Entry, collate
-from skelssl.errors import UserError
 from skelssl.evaluate import run_of, weights_digest
 from skelssl.model_card import CARD, model_card
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
+from skelssl.core.runs import git_commit, load_config
 from skelssl.evaluate import Done, check, evaluate, joint_digest, run_of, short_hash
 from skelssl.probes import read_protocols
 from skelssl.protocols.frozen import COVERAGE
 from skelssl.protocols.fusion import fuse, read_part, stream_name, weights_of
-from skelssl.protocols.ranks import agree, say
 from skelssl.published import departures
 from skelssl.results import one_line, several_lines, summarise, write_result, write_summary
-from skelssl.runs import git_commit, load_config
+from skelssl.runtime.ranks import agree, say
 
 SHARED = ("dataset", "protocol", "mode")  # what the results of all runs must agree in
 

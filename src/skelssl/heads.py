@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 
 
 class Projector(nn.Module):

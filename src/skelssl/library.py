@@ -14,9 +14,10 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from skelssl.entry import composed, quote_path, quoted, sentence
-from skelssl.errors import UserError
-from skelssl.runs import resolved
+from skelssl.core.compose import composed, resolved
+from skelssl.core.errors import UserError
+from skelssl.core.overrides import quote_path, quoted
+from skelssl.core.sentences import sentence
 
 
 def pretrain(method: str = "pstl", dataset: str = "synthetic", overrides: Sequence[str] = (), **keys: Any) -> Path:

@@ -11,9 +11,9 @@ from typing import Any, cast
 
 from torch import nn
 
-from skelssl.data.files import read_json
+from skelssl.core.files import read_json
+from skelssl.core.runs import load_config
 from skelssl.results import KEYS
-from skelssl.runs import load_config
 
 CARD = "MODEL_CARD.md"
 # Whose recordings a data set is; what is made of them stays under their terms.

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 
 
 class Schedule(Protocol):

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skelssl.core.errors import UserError, check_number
 from skelssl.data.recipes.tracks import interpolate
-from skelssl.errors import UserError, check_number
 from skelssl.poses import Poses
 from skelssl.poses.poses import FROM_IMAGE
-from skelssl.skeleton import TORSO, Layout
+from skelssl.skeleton.layout import TORSO, Layout
 
 FPS = 30.0  # of NTU RGB+D and PKU-MMD
 PERSONS = 2

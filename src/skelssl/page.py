@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from skelssl.core.errors import UserError
 from skelssl.data.module import Dataset
-from skelssl.errors import UserError
 from skelssl.looks import attention, facts, features, masks
 from skelssl.looks.run import Look, Missing, Section
 from skelssl.pictures.html import Page

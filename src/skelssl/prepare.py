@@ -14,13 +14,13 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from skelssl.cli.app import run_hydra
+from skelssl.core.errors import UserError
 from skelssl.data.archives import unpacked
 from skelssl.data.imports import imported
 from skelssl.data.prepare import parsed_folder, prepare, split_paths
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import Source, coordinates_of
-from skelssl.entry import run_hydra
-from skelssl.errors import UserError
 
 
 def main() -> None:

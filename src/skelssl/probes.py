@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from skelssl.entry import config_files
-from skelssl.errors import UserError
+from skelssl.core.compose import config_files, resolved
+from skelssl.core.errors import UserError
 from skelssl.protocols.subsets import SMALLEST
 from skelssl.published import departures
-from skelssl.runs import resolved
 
 NEIGHBOURS = ("k", "temperature", "autoencoder")
 CHANGES = ("ratio", "select", *NEIGHBOURS, "weights", "crops")  # keys of evaluate.yaml that replace one of a recipe

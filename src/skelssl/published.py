@@ -12,8 +12,8 @@ import yaml
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from skelssl.entry import composed
-from skelssl.runs import identity, resolved
+from skelssl.core.compose import composed, resolved
+from skelssl.core.identity import identity
 
 # What a run may have of its own and still be the published one: who draws, how it is watched, how it is computed.
 FREE = ("seed", "precision", "matmul_precision", "compile", "method.monitor")

@@ -12,10 +12,10 @@ from typing import NoReturn
 
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-from skelssl.entry import MISTAKES, sentence
-from skelssl.errors import Stopped, UserError
-from skelssl.launch import joined, place
-from skelssl.runs import load_config
+from skelssl.core.errors import Stopped, UserError
+from skelssl.core.runs import load_config
+from skelssl.core.sentences import MISTAKES, sentence
+from skelssl.runtime.ranks import joined, place
 from skelssl.train import run
 
 

@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from skelssl.cli.app import run_plain
 from skelssl.comparison import compare
-from skelssl.data.files import atomic_file, write_json
-from skelssl.entry import run_plain
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
+from skelssl.core.files import atomic_file, write_json
 from skelssl.pictures.html import Page
 from skelssl.pictures.lost_joints import CAPTION, Curve, curves_of, lost_joints_figure
 from skelssl.pictures.results import accuracy_bars, results_table

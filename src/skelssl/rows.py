@@ -16,12 +16,12 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from skelssl.data.files import read_json
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
+from skelssl.core.files import read_json
+from skelssl.core.identity import identity
 from skelssl.protocols.statistics import Interval, Spread, paired_difference, spread
 from skelssl.published import Published, departures, targets, whole
 from skelssl.results import KEYS
-from skelssl.runs import identity
 
 
 class Cell(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from skelssl.errors import UserError
-from skelssl.runs import MACHINE_KEYS
+from skelssl.core.errors import UserError
+from skelssl.core.identity import MACHINE_KEYS
 
 # What decides how a run is judged, not how good it is; and a search over seeds would only pick a lucky one.
 FIXED = (*MACHINE_KEYS, "seed", "dataset", "resume", "stream", "method.monitor", "method.probe", "method.recipe")

@@ -11,10 +11,11 @@ import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from skelssl.entry import composed, config_dir, quote_path
-from skelssl.errors import UserError
+from skelssl.core.compose import composed, config_dir, resolved
+from skelssl.core.errors import UserError
+from skelssl.core.identity import run_id
+from skelssl.core.overrides import quote_path
 from skelssl.rows import Result, Row
-from skelssl.runs import resolved, run_id
 
 ABSENT = "-"  # the run has no such key
 

@@ -39,20 +39,23 @@ from skelssl.callbacks.checkpoint import LAST
 from skelssl.callbacks.loggers import build_loggers, end_loggers, grouped
 from skelssl.callbacks.metrics import MetricsCSV
 from skelssl.checkpoints import read_state, save_encoders
-from skelssl.compilation import check_compiler, compile_parts
+from skelssl.cli.app import run_hydra
+from skelssl.core.compose import resolved
+from skelssl.core.errors import Stopped, UserError, check_flag
+from skelssl.core.files import locked, write_json
+from skelssl.core.runs import claim, clear, finished, git_commit, run_folder, same_run, versions
 from skelssl.data.batch import Batch
-from skelssl.data.files import locked, write_json
 from skelssl.data.module import Dataset, SkeletonData
-from skelssl.devices import matmul_precision
-from skelssl.entry import run_hydra
-from skelssl.errors import Stopped, UserError, check_flag
 from skelssl.evaluate import evaluate_run
-from skelssl.heap import keep_pages
-from skelssl.launch import Place, joined, place, ranks_wanted, supervise
 from skelssl.methods.base import Method
-from skelssl.parallel import convert, on_first
 from skelssl.probes import read_protocols
-from skelssl.runs import claim, clear, finished, git_commit, resolved, run_folder, same_run, versions
+from skelssl.runtime.batch_norm import convert
+from skelssl.runtime.collectives import on_first
+from skelssl.runtime.compile import check_compiler, compile_parts
+from skelssl.runtime.devices import matmul_precision
+from skelssl.runtime.launch import supervise
+from skelssl.runtime.memory import keep_pages
+from skelssl.runtime.ranks import Place, joined, place, ranks_wanted
 
 
 class Double(DoublePrecision):

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 
 # Plain classes that only keep their arguments.
 PARTS = ("skelssl.maskers.", "skelssl.momentum", "skelssl.losses.", "skelssl.data.ntu", "skelssl.data.pku",

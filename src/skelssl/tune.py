@@ -26,10 +26,14 @@ from hydra.utils import instantiate
 
 from skelssl.callbacks.loggers import end_loggers, grouped
 from skelssl.callbacks.metrics import read_rows
-from skelssl.data.files import locked, write_json
-from skelssl.entry import composed, config_dir, quote_path, run_plain, sentence
-from skelssl.errors import Diverged, UserError
-from skelssl.runs import digest, finished, identity, resolved, run_folder
+from skelssl.cli.app import run_plain
+from skelssl.core.compose import composed, config_dir, resolved
+from skelssl.core.errors import Diverged, UserError
+from skelssl.core.files import locked, write_json
+from skelssl.core.identity import digest, identity
+from skelssl.core.overrides import quote_path
+from skelssl.core.runs import finished, run_folder
+from skelssl.core.sentences import sentence
 from skelssl.train import train
 
 if TYPE_CHECKING:

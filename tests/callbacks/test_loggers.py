@@ -9,8 +9,8 @@ from skelssl.callbacks import loggers
 from skelssl.callbacks.checkpoint import LastCheckpoint
 from skelssl.callbacks.loggers import build_loggers, end_loggers, grouped
 from skelssl.callbacks.metrics import read_rows
-from skelssl.errors import UserError
-from skelssl.runs import run_id
+from skelssl.core.errors import UserError
+from skelssl.core.identity import run_id
 from skelssl.train import build_data, train
 from tests.helpers.config import train_config
 from tests.helpers.wandb_file import configuration, history, records

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from skelssl.callbacks.monitor import Monitor
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 
 
 def sampled(monitor, gradients, start=0):

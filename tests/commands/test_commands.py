@@ -16,9 +16,11 @@ from omegaconf import OmegaConf
 
 import skelssl
 from skelssl.checkpoints import save_encoders
+from skelssl.cli.app import COMMANDS, help_text, overview
 from skelssl.commands import embed, export, search
-from skelssl.entry import COMMANDS, composed, config_dir, help_text, overview, quote_path
-from skelssl.errors import UserError
+from skelssl.core.compose import composed, config_dir
+from skelssl.core.errors import UserError
+from skelssl.core.overrides import quote_path
 from skelssl.poses import Poses
 from tests.helpers.config import train_config
 from tests.test_embedding import body, small

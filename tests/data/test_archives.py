@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from skelssl.core.errors import UserError
 from skelssl.data.archives import unpacked
-from skelssl.errors import UserError
 from tests.helpers.pku import put, write
 
 py7zr = pytest.importorskip("py7zr")

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from skelssl.data import files, process_file, shards
+from skelssl.core import files
+from skelssl.core.errors import UserError
+from skelssl.data import process_file, shards
 from skelssl.data.clip import RawClip
 from skelssl.data.examine import examined
 from skelssl.data.ntu import NTU, parse_skeleton
@@ -24,7 +26,6 @@ from skelssl.data.prepare_report import Report
 from skelssl.data.recipes import RECIPES, RecipeConfig
 from skelssl.data.source import BadInput, Entry
 from skelssl.data.store import open_store
-from skelssl.errors import UserError
 from tests.helpers.bodies import body, clip_of, on
 from tests.helpers.ntu_text import format_skeleton
 from tests.helpers.shared import data, shared

@@ -14,24 +14,24 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skelssl.core.errors import UserError
+from skelssl.core.files import read_json
 from skelssl.data.clip import RawClip
 from skelssl.data.custom import Custom
-from skelssl.data.files import read_json
 from skelssl.data.ntu import parse_skeleton
 from skelssl.data.prepare import build_parsed, prepare
 from skelssl.data.prepare_report import Report
 from skelssl.data.recipes import RECIPES, RecipeConfig
 from skelssl.data.source import ClipTable
 from skelssl.data.synthetic import Synthetic
-from skelssl.errors import UserError
 from skelssl.evaluate import evaluate
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from skelssl.train import train
 from tests.helpers.config import compose
 from tests.helpers.custom import built, points, save, sides, small_set, write_index
 from tests.helpers.shared import data, shared
 
-OF_NTU = [layout("ntu25").index(joint) for joint in layout("kinect20").joints]
+OF_NTU = [load_layout("ntu25").index(joint) for joint in load_layout("kinect20").joints]
 
 
 # --- who tests -------------------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skelssl.core.errors import UserError
 from skelssl.data.custom import Custom
-from skelssl.errors import UserError
 from tests.helpers.custom import built, points, save, sides, small_set, write_index
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skelssl.core.errors import UserError
 from skelssl.data.custom import Custom
 from skelssl.data.parsed import ParsedStore
-from skelssl.errors import UserError
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from tests.helpers.custom import built, points, save, sides, write_index
 from tests.helpers.poses import (
     BVH,
@@ -70,7 +70,7 @@ def test_joints_are_found_by_name_in_another_layout(tmp_path: Path) -> None:
     openpose_folder(tmp_path / "raw" / "sit" / "a", openpose_frames(people(x, seen)))
     results(tmp_path / "raw" / "sit" / "b.json", 1)
     store, _ = built(tmp_path, tmp_path / "raw", Custom(**FLAT))
-    order = [layout("openpose18").index(joint) for joint in layout("coco17").joints]
+    order = [load_layout("openpose18").index(joint) for joint in load_layout("coco17").joints]
     np.testing.assert_allclose(clip(store, "sit/a")[:, 0, :, 2], seen[:, 0, order], atol=1e-6)
 
 
@@ -102,7 +102,7 @@ def test_motion_capture_becomes_metres_at_30_frames_a_second(tmp_path: Path) -> 
     assert len(got) == 5
     for house, theirs in (("wrist_left", "LeftHand"), ("foot_right", "RightToeBase")):
         expected = [made.place(t, names.index(theirs)) / 100 for t in range(0, 9, 2)]
-        np.testing.assert_allclose(got[:, 0, layout("smpl22").index(house)], expected, atol=1e-5)
+        np.testing.assert_allclose(got[:, 0, load_layout("smpl22").index(house)], expected, atol=1e-5)
 
 
 def test_world_landmarks_are_taken_as_they_are(tmp_path: Path) -> None:

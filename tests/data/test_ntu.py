@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skelssl.core.errors import UserError
 from skelssl.data.ntu import NTU, ntu_facts, parse_name, parse_skeleton
 from skelssl.data.prepare_report import Report
 from skelssl.data.source import FACTS, BadInput, ClipTable
-from skelssl.errors import UserError
 from tests.helpers.clips import assert_same, write_clips
 from tests.helpers.shared import data, shared
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skelssl.core.errors import UserError
 from skelssl.data.parsed import Index, ParsedStore, pack, write_store
-from skelssl.errors import UserError
 from tests.helpers.clips import assert_same, make_clip
 
 NAMES = ["S001C001P001R001A001", "S001C002P003R002A004", "S002C003P008R001A058"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skelssl.core.errors import UserError
 from skelssl.data.clip import PKU as PKU_FORM
 from skelssl.data.clip import RawClip
 from skelssl.data.parsed import ParsedStore
@@ -22,7 +23,6 @@ from skelssl.data.prepare_report import Report, Span
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import FACTS, ClipTable, Skipped
 from skelssl.data.store import open_store
-from skelssl.errors import UserError
 from tests.helpers.config import compose
 from tests.helpers.pku import persons, put, split_list, text, write
 from tests.helpers.shared import data, shared

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from skelssl.core.errors import UserError
 from skelssl.data.pku_text import Action, Recording, lines, looks_like_labels, read_split
 from skelssl.data.source import BadInput
-from skelssl.errors import UserError
 from tests.helpers.pku import persons, split_list, text
 from tests.helpers.shared import data, shared
 

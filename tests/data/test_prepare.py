@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from skelssl.data import files as module
+from skelssl.core import files as module
+from skelssl.core.errors import UserError
 from skelssl.data import shards
 from skelssl.data.ntu import NTU
 from skelssl.data.parsed import ParsedStore
 from skelssl.data.prepare import build_parsed, parsed_folder, prepare, split_paths
 from skelssl.data.prepare_report import Report
-from skelssl.errors import UserError
 from tests.helpers.clips import assert_same, make_clip, write_clips
 from tests.helpers.ntu_text import format_skeleton
 from tests.helpers.shared import data, shared

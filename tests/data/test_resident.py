@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from skelssl.core.errors import UserError
+from skelssl.core.identity import run_id
 from skelssl.data.batch import Batch
 from skelssl.data.loader import CPU, TrainLoader, ahead
 from skelssl.data.module import open_dataset
 from skelssl.data.resident import Resident, size, wanted
-from skelssl.errors import UserError
-from skelssl.runs import run_id
 from skelssl.train import train
 from tests.helpers.config import train_config
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from skelssl.core.errors import UserError
 from skelssl.data.prepare_report import Report
 from skelssl.data.roots import one_per_name, read_bytes, scan
 from skelssl.data.source import BadInput
-from skelssl.errors import UserError
 
 
 def make_zip(path: Path, members: dict[str, bytes]) -> Path:

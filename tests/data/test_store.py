@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from skelssl.core.errors import UserError
 from skelssl.data.loader import TrainLoader, batches
 from skelssl.data.module import open_dataset
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.store import open_store
-from skelssl.errors import UserError
 from tests.helpers.config import train_config
 
 
@@ -168,7 +168,7 @@ def test_a_store_of_older_parsed_data_is_derived_anew(data, tmp_path, capsys):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from skelssl.data import files
+from skelssl.core import files
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.store import open_store
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from skelssl.core.errors import UserError
 from skelssl.data.clip import RawClip
 from skelssl.data.prepare_report import Report
 from skelssl.data.source import ClipTable
 from skelssl.data.synthetic import Synthetic
-from skelssl.errors import UserError
 from skelssl.protocols.floor import raw_features, raw_one_nn, raw_ridge
 
 JOINTS = 25

@@ -8,9 +8,9 @@ from skelssl.data.synthetic.body import DOFS, LIMITS, Body, grounded, joints, li
 from skelssl.data.synthetic.dice import Dice
 from skelssl.data.synthetic.perform import perform
 from skelssl.data.synthetic.tracker import ANGLES, track, viewed
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 
-BODY = layout("ntu25")
+BODY = load_layout("ntu25")
 AT = {name: v for v, name in enumerate(BODY.joints)}
 NEUTRAL = np.zeros((1, len(DOFS)))
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skelssl.core.errors import UserError
 from skelssl.data import verify as module
 from skelssl.data.ntu import NTU
 from skelssl.data.parsed import Index, ParsedStore, pack, write_store
@@ -23,7 +24,6 @@ from skelssl.data.source import Split
 from skelssl.data.splits import write_splits
 from skelssl.data.store import open_store
 from skelssl.data.verify import Findings, verify
-from skelssl.errors import UserError
 from skelssl.prepare import main
 from tests.helpers.bodies import body
 from tests.helpers.clips import make_clip

@@ -9,7 +9,8 @@ import tomllib
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from skelssl.entry import composed, quote_path
+from skelssl.core.compose import composed
+from skelssl.core.overrides import quote_path
 from tests.helpers.pages import ROOT, SHELL, blocks, commands, pages
 
 COMPOSED = ("train", "evaluate", "prepare", "explore", "embed", "search", "export", "tune")

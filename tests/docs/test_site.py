@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import skelssl
-from skelssl.entry import config_dir
+from skelssl.core.compose import config_dir
 from skelssl.published import published_cells
 from tests.helpers.pages import ROOT, pages
 

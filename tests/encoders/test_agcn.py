@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from skelssl.core.errors import UserError
 from skelssl.encoders.agcn import AGCN, Block, SpatialConv, TemporalConv, from_reference, recognises
-from skelssl.errors import UserError
-from skelssl.parallel import convert, rank, world_size
+from skelssl.runtime.batch_norm import convert
+from skelssl.runtime.collectives import rank, world_size
 from tests.helpers.formulas import CLIPS, layer, named, norm, ramp
 from tests.helpers.ranks import run_ranks
 

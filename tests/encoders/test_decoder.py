@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.naive import transformer as naive
+from skelssl.core.errors import UserError
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.tokens import take_tokens
-from skelssl.errors import UserError
 from skelssl.maskers.motion_gumbel import MotionGumbelMask
 from skelssl.maskers.motion_tube import MotionTubeMask
 from skelssl.maskers.tokens import RandomMask, TokenMask

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.naive.gru_frames import FrameByFrame
+from skelssl.core.errors import UserError
 from skelssl.encoders.gru import GRU, CausalGRU, flatten, from_reference, recognises
-from skelssl.errors import UserError
 from tests.helpers.formulas import CLIPS, layer, ramp
 
 HEAD = {"fc.0.weight": torch.zeros(2), "fc.2.bias": torch.zeros(2)}

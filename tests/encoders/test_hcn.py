@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from skelssl.core.errors import UserError
 from skelssl.encoders.hcn import HCN, Branch, from_reference, motion, recognises
-from skelssl.errors import UserError
 from tests.helpers.formulas import CLIPS, layer, named, ramp
 
 SHAPES = {1: (64, 3, 1, 1), 2: (64, 64, 3, 1), 3: (32, 25, 3, 3), 4: (64, 32, 3, 3), 5: (128, 128, 3, 3),

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from skelssl.core.errors import UserError
 from skelssl.encoders.stgcn import STGCN, Dropout
-from skelssl.errors import UserError
-from skelssl.parallel import convert, rank, world_size
-from skelssl.skeleton import layout
+from skelssl.runtime.batch_norm import convert
+from skelssl.runtime.collectives import rank, world_size
+from skelssl.skeleton.layout import load_layout
 from tests.helpers.ranks import run_ranks
 
 IGNORE = [20, 20, 0, 4, 7, 8, 8, 21]
@@ -36,7 +37,7 @@ GOLDENS = [
 @torch.no_grad()
 def golden_encoder() -> STGCN:
     encoder = STGCN(dropout=0.0).double()
-    encoder.A.copy_(torch.from_numpy(layout("ntu25").adjacency()))
+    encoder.A.copy_(torch.from_numpy(load_layout("ntu25").adjacency()))
     for j, (name, parameter) in enumerate(sorted(encoder.named_parameters())):
         k = torch.arange(parameter.numel(), dtype=torch.float64)
         base = 1.0 if name.endswith(ONES) or name.startswith("edge_importance") else 0.0

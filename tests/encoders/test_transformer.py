@@ -9,12 +9,12 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from benchmarks.naive import transformer as naive
+from skelssl.core.errors import UserError
 from skelssl.encoders.blocks import Attention, Block
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.tokens import once_for_absent, patchify, put_tokens, take_tokens
 from skelssl.encoders.transformer import Transformer, from_reference
-from skelssl.errors import UserError
-from skelssl.skeleton import layout, layouts
+from skelssl.skeleton.layout import layouts, load_layout
 
 SMALL = {"frames": 12, "patch": 4, "hidden": 16, "depth": 2, "heads": 2}
 SKELETON2VEC = {"frames": 90, "patch": 3, "layer_scale": 1e-4, "norm_eps": 1e-6, "init": "normal"}
@@ -229,7 +229,7 @@ def test_layer_ids(with_head: bool, norm: int) -> None:
 
 @pytest.mark.parametrize("body", layouts())
 def test_any_layout(body: str) -> None:
-    joints = len(layout(body).joints)
+    joints = len(load_layout(body).joints)
     encoder = Transformer(**SMALL, layout=body)
     assert encoder.grid == (3, joints)
     assert encoder(torch.randn(2, 3, 12, joints, 2)).shape == (2, 16)
@@ -260,7 +260,7 @@ def test_chosen_joints_are_all_it_sees() -> None:
         moved = x.clone()
         moved[:, :, :, left_out] += 1
         assert torch.equal(chosen(moved), chosen(x))
-    by_name = small(joints=[layout("ntu25").joints[v] for v in reversed(OUTER)])
+    by_name = small(joints=[load_layout("ntu25").joints[v] for v in reversed(OUTER)])
     assert by_name.joints == OUTER
 
 

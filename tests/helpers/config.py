@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from skelssl.entry import composed
-from skelssl.runs import resolved
+from skelssl.core.compose import composed, resolved
 
 # Four classes by four subjects under three cameras: 48 clips, made in a moment.
 TINY_DATA = ("dataset.source.classes=4", "dataset.source.subjects=4")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 
 InFrames = list[list[tuple[int, list[float]]]]  # for each frame, person and joints as a flat list
 
@@ -19,7 +19,7 @@ InFrames = list[list[tuple[int, list[float]]]]  # for each frame, person and joi
 def walk(name: str, persons: int = 1, frames: int = 9, seed: int = 0, channels: int = 2) -> np.ndarray:
     """(T, M, V, C) of people of about 200 units who stand 500 apart and sway; y up, no coordinate zero."""
     dice = np.random.default_rng(seed)
-    joints = len(layout(name).joints)
+    joints = len(load_layout(name).joints)
     pose = dice.uniform(20, 220, (persons, joints, channels)) + 500 * np.arange(persons)[:, None, None]
     sway = dice.normal(0, 1, (frames, persons, joints, channels)).cumsum(0)
     return (pose + sway).astype(np.float32).round(2) * np.array([1, -1, -1][:channels], np.float32)
@@ -91,7 +91,7 @@ def landmarks(x: np.ndarray, seen: np.ndarray | None = None) -> list[dict[str, f
 
 def around_hips(x: np.ndarray) -> np.ndarray:
     """Metres about the middle of the hips, as world landmarks are."""
-    body = layout("mediapipe33")
+    body = load_layout("mediapipe33")
     hips = x[..., [body.index("hip_left"), body.index("hip_right")], :].mean(-2, keepdims=True)
     return ((x - hips) / 200).astype(np.float32)
 

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from skelssl.parallel import join
+from skelssl.runtime.collectives import join
 
 ROOT = str(Path(__file__).parents[2])
 
@@ -30,7 +30,7 @@ def run_ranks(function: Callable[..., Any], world: int, *args: Any) -> list[Any]
     if ROOT not in sys.path:
         sys.path.append(ROOT)  # the ranks inherit the path, and look the function up as tests.<module>.<name>
     context = mp.get_context("forkserver")  # a clean process that imported torch once: each rank starts in milliseconds
-    context.set_forkserver_preload(["torch", "torch.distributed", "skelssl.parallel"])
+    context.set_forkserver_preload(["torch", "torch.distributed", "skelssl.runtime.collectives"])
     with TemporaryDirectory() as folder, ProcessPoolExecutor(world, context) as pool:
         store = str(Path(folder) / "store")  # a file, because two workers of pytest can fight for one port
         jobs = [pool.submit(_rank, store, world, rank, function, args) for rank in range(world)]

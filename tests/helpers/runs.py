@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from skelssl.checkpoints import save_encoders
-from skelssl.data.files import write_json
+from skelssl.core.files import write_json
+from skelssl.core.runs import claim, versions
 from skelssl.data.module import open_dataset
-from skelssl.runs import claim, versions
 from skelssl.train import build_method
 from tests.helpers.results import write_evaluation
 

@@ -20,9 +20,9 @@ from skelssl.looks.attention import (
     sensitivity,
     tokens_of,
 )
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 
-BODY = layout("ntu25")
+BODY = load_layout("ntu25")
 
 
 @pytest.fixture

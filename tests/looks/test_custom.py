@@ -12,7 +12,7 @@ from skelssl.data.custom import Custom
 from skelssl.data.prepare import prepare
 from skelssl.page import write_page
 from skelssl.pictures.player import skeleton_player
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from tests.helpers.browser import BROWSER, Browser
 from tests.helpers.config import compose
 from tests.helpers.custom import points, save
@@ -56,10 +56,10 @@ def test_confidence_is_no_depth_and_what_was_not_found_is_not_drawn() -> None:
     clip = positioned("flat", x, flat=True)
     assert (clip.x[:, :, 2] == 0).all()
     np.testing.assert_array_equal(clip.x[:, :, :2, 0], x[0, :2].permute(1, 2, 0, 3)[..., 0])
-    (data,) = figures(skeleton_player([clip], layout("ntu25")), "player")
+    (data,) = figures(skeleton_player([clip], load_layout("ntu25")), "player")
     assert data["clips"][0]["unseen"] == [[[], []], [[5], []], [[], []], [[], []]]
     whole = positioned("flat", x, flat=False)
     assert whole.seen is None
     assert (whole.x[0, :, 2, 0] > 0).all()
-    (data,) = figures(skeleton_player([whole], layout("ntu25")), "player")
+    (data,) = figures(skeleton_player([whole], load_layout("ntu25")), "player")
     assert data["clips"][0]["unseen"] is None

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.losses.barlow_twins import BarlowTwins, barlow_twins, floor, standardise
-from skelssl.parallel import rank
+from skelssl.runtime.collectives import rank
 from tests.helpers.ranks import run_ranks
 
 

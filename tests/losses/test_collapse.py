@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.losses.collapse import Alarm, effective_rank, figures, moments, over_ranks, products, token_std, unit_std
 from skelssl.losses.contextual import Contextual
-from skelssl.parallel import rank, world_size
+from skelssl.runtime.collectives import rank, world_size
 from tests.helpers.ranks import run_ranks
 
 PERSONS, TOKENS, HIDDEN, WIDTH = 40, 30, 20, 32

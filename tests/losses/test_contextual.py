@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.naive import skeleton2vec as naive
+from skelssl.core.errors import UserError
 from skelssl.encoders.transformer import Transformer
-from skelssl.errors import UserError
 from skelssl.losses.contextual import ContextualPrediction, contextualise, sequence_errors
 from skelssl.losses.masked_prediction import masked_mse
-from skelssl.parallel import rank, world_size
+from skelssl.runtime.collectives import rank, world_size
 from tests.helpers.ranks import run_ranks
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.losses.cross_contrast import CrossContrast, match_loss, views
-from skelssl.parallel import rank, world_size
+from skelssl.runtime.collectives import rank, world_size
 from tests.helpers.ranks import run_ranks
 
 TERMS = [["P1"], ["P2"], ["P3"], ["P1", "P2"], ["P1", "P2", "P3"]]

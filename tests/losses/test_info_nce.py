@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.memory import allocated
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.losses.info_nce import InfoNCE, contrast_logits, unit
-from skelssl.parallel import rank
+from skelssl.runtime.collectives import rank
 from tests.helpers.ranks import run_ranks
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.losses.masked_prediction import MaskedPrediction, displacement, masked_mse, normalise_tokens, spread
 
 

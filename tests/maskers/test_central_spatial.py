@@ -12,11 +12,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.maskers.central_spatial import CentralSpatialMask
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 
-BODY = layout("ntu25")
+BODY = load_layout("ntu25")
 DEGREE = [3, 2, 2, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 2, 2, 2, 1, 4, 1, 2, 1, 2]
 
 

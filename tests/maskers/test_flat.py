@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from skelssl.callbacks.masks import figures
+from skelssl.core.errors import UserError
 from skelssl.encoders.hcn import motion
-from skelssl.errors import UserError
 from skelssl.losses.masked_prediction import MaskedPrediction
 from skelssl.maskers.motion_attention import MotionAttentionMask
 from skelssl.maskers.motion_gumbel import MotionGumbelMask, segment_motion

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from skelssl.core.errors import UserError
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.transformer import Transformer
-from skelssl.errors import UserError
 from skelssl.maskers.hyperbolic import CrossMasker, attention_scores, hierarchy_scores, token_orders
 from skelssl.poincare import at, points
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.maskers.motion_attention import MotionAttentionMask
 
 

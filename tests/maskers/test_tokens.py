@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.maskers.motion_gumbel import MotionGumbelMask, gumbel_keys, segment_motion
 from skelssl.maskers.motion_tube import MotionTubeMask, relative_motion, tube_motion, tubes
 from skelssl.maskers.tokens import RandomMask, TokenMask, kept, uniform
-from skelssl.skeleton import layout, layouts
+from skelssl.skeleton.layout import layouts, load_layout
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -266,7 +266,7 @@ def test_noise_is_drawn_where_the_generator_is(monkeypatch: pytest.MonkeyPatch) 
 
 def test_any_layout() -> None:
     for body in layouts():
-        joints = len(layout(body).joints)
+        joints = len(load_layout(body).joints)
         x = torch.randn(2, 3, 12, joints, 2)
         check_partition(MotionTubeMask(layout=body, frames=12, patch=3, tube=2)(x), 4 * joints, 4 * kept(joints, 0.9))
         check_partition(MotionGumbelMask(layout=body, frames=12)(x), 3 * joints, kept(3 * joints, 0.9))

@@ -13,16 +13,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.tokens import patchify
 from skelssl.encoders.transformer import Transformer
-from skelssl.errors import UserError
 from skelssl.losses.cross_contrast import CrossContrast
 from skelssl.losses.masked_prediction import MaskedPrediction, normalise_tokens
 from skelssl.maskers.hyperbolic import CrossMask, CrossMasker
 from skelssl.methods.ha_cm import HACM, CrossMaskingLoss
-from skelssl.parallel import rank, world_size
+from skelssl.runtime.collectives import rank, world_size
 from skelssl.train import build_method
 from tests.helpers.config import compose
 from tests.helpers.ranks import run_ranks, step_under_ddp

@@ -14,7 +14,7 @@ from skelssl.data.batch import Batch
 from skelssl.data.clip import RawClip
 from skelssl.data.recipes import RecipeConfig
 from skelssl.methods.base import Method
-from skelssl.skeleton import layout, layouts
+from skelssl.skeleton.layout import layouts, load_layout
 from skelssl.train import build_method
 from tests.helpers.config import compose
 
@@ -25,7 +25,7 @@ CLIPS, FRAMES = 4, 24
 def posed(body: str, seed: int, channels: int = 3) -> np.ndarray:
     """(T, 2, V, channels) of two people who walk about; every other clip shows one."""
     dice = np.random.default_rng(seed)
-    joints = len(layout(body).joints)
+    joints = len(load_layout(body).joints)
     pose = dice.normal((0, 1, 3)[:channels], 0.4, (1, 2, joints, channels))
     x = (pose + dice.normal(0, 0.03, (FRAMES, 2, joints, channels)).cumsum(0)).astype(np.float32)
     x[:, 1] *= seed % 2
@@ -76,12 +76,12 @@ def test_two_steps(name: str, body: str) -> None:
     assert losses[0] != losses[1]
     encoders = method.eval().encoders()
     seen = method.test_view(batch)
-    assert seen.shape[3] == len(layout(body).joints)
+    assert seen.shape[3] == len(load_layout(body).joints)
     for encoder in encoders.values():
         features = encoder(seen)
         assert features.isfinite().all()
         assert not torch.allclose(features[:1], features[1:])
-        assert not torch.allclose(encoder(seen, ignore=(layout(body).index("wrist_left"),)), features)
+        assert not torch.allclose(encoder(seen, ignore=(load_layout(body).index("wrist_left"),)), features)
 
 
 def in_pixels(body: str, seed: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import nn
 from skelssl.encoders.stgcn import STGCN
 from skelssl.heads import Projector
 from skelssl.losses.barlow_twins import BarlowTwins
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from tests.helpers.golden import clip, golden_step, weight
 
 pytestmark = [
@@ -29,7 +29,7 @@ def golden() -> dict[str, Any]:
 @pytest.fixture
 def model(golden: dict[str, Any]) -> nn.ModuleDict:
     model = nn.ModuleDict({"encoder": STGCN(dropout=0.0), "head": Projector(in_dim=256, dim=64)}).double()
-    model["encoder"].A.copy_(torch.from_numpy(layout("ntu25").adjacency()))
+    model["encoder"].A.copy_(torch.from_numpy(load_layout("ntu25").adjacency()))
     assert {name: list(p.shape) for name, p in model.named_parameters()} == dict(golden["params"])
     for name, parameter in model.named_parameters():
         parameter.data.copy_(weight(name, parameter.shape))

@@ -26,16 +26,16 @@ from hydra.errors import InstantiationException
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.transformer import Transformer
-from skelssl.errors import UserError
 from skelssl.losses.collapse import Alarm
 from skelssl.losses.contextual import ContextualPrediction
 from skelssl.maskers.motion_tube import MotionTubeMask
 from skelssl.methods.skeleton2vec import Skeleton2vec
 from skelssl.momentum import Schedule
-from skelssl.parallel import rank, world_size
+from skelssl.runtime.collectives import rank, world_size
 from skelssl.train import build_method
 from tests.helpers.config import compose
 from tests.helpers.ranks import run_ranks

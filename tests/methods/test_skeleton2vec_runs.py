@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 
 import skelssl
 from skelssl.callbacks.metrics import read_rows
+from skelssl.core.compose import config_dir
+from skelssl.core.errors import UserError
+from skelssl.core.files import read_json
 from skelssl.data.batch import Batch
-from skelssl.data.files import read_json
-from skelssl.entry import config_dir
-from skelssl.errors import UserError
 from skelssl.evaluate import evaluate, random_init
 from skelssl.methods.skeleton2vec import Skeleton2vec
 from skelssl.protocols.features import Features, extract

@@ -11,16 +11,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.encoders.agcn import AGCN
 from skelssl.encoders.gru import GRU
 from skelssl.encoders.hcn import HCN
-from skelssl.errors import UserError
 from skelssl.heads import ContrastHead
 from skelssl.losses.info_nce import InfoNCE
 from skelssl.methods.skeleton_contrast import SkeletonContrast
 from skelssl.momentum import Queue
-from skelssl.parallel import convert, rank, world_size
+from skelssl.runtime.batch_norm import convert
+from skelssl.runtime.collectives import rank, world_size
 from tests.helpers.ranks import run_ranks
 
 ENCODERS = {"seq": partial(GRU, hidden=4, layers=2), "graph": partial(AGCN, hidden=4), "image": partial(HCN, hidden=4)}

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import skelssl
+from skelssl.core.errors import UserError
 from skelssl.encoders.agcn import AGCN
 from skelssl.encoders.gru import GRU
 from skelssl.encoders.hcn import HCN
 from skelssl.encoders.representations import MODULES
-from skelssl.errors import UserError
 
 WIDTH = {"seq": 8, "graph": 4, "image": 4}
 

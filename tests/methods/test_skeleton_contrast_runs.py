@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 
 import skelssl
 from skelssl.callbacks.metrics import read_rows
+from skelssl.core.compose import config_dir
+from skelssl.core.errors import UserError
 from skelssl.data.module import Dataset
-from skelssl.entry import config_dir
-from skelssl.errors import UserError
 from skelssl.evaluate import evaluate
 from skelssl.methods.skeleton_contrast import SkeletonContrast
 from skelssl.published import published_cells
@@ -176,7 +176,7 @@ def test_results_name_the_encoder_unless_it_is_the_published_one(data_root: Path
 
 
 def test_the_random_encoder_is_the_start_of_training(data_root: Path, run: Path) -> None:
-    from skelssl.data.files import read_json
+    from skelssl.core.files import read_json
     from skelssl.evaluate import random_init
 
     method: Any = build_method(train_config(data_root, METHOD))

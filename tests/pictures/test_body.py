@@ -9,10 +9,10 @@ from skelssl.pictures.curves import HEIGHT, TOP
 from skelssl.pictures.mask_rates import Rates, mask_rates
 from skelssl.pictures.profile import profile
 from skelssl.pictures.settings import settings
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from tests.helpers.page import figures
 
-BODY = layout("ntu25")
+BODY = load_layout("ntu25")
 POSE = np.random.default_rng(0).normal(size=(25, 3))
 
 

@@ -15,7 +15,7 @@ from skelssl.pictures.clip_page import write_clip_page
 from skelssl.pictures.counts import columns, count_bars
 from skelssl.pictures.dataset_page import write_dataset_page
 from skelssl.pictures.player import PlayerClip
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from tests.helpers.page import figures
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -36,7 +36,7 @@ def clip_page(tmp_path: Path) -> Path:
         tmp_path / "clip.html",
         title="S001",
         subtitle="drinking",
-        layout=layout("ntu25"),
+        layout=load_layout("ntu25"),
         facts=[("codes", NASTY), ("frames", "20")],
         recorded=PlayerClip("recorded", walker(), bodies=["72057594037944738", "72057594037944734"], note="20 frames"),
         recipes=[PlayerClip("short", walker(10), bodies=("a", "b")), PlayerClip("long", walker(), bodies=("a", "b"))],

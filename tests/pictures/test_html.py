@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.pictures.html import Page, figure
 from tests.helpers.page import figures
 

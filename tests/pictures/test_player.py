@@ -5,10 +5,10 @@ import pytest
 
 from skelssl.pictures.player import PlayerClip, how_to_read, skeleton_player
 from skelssl.pictures.pose import stand
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from tests.helpers.page import figures
 
-BODY = layout("ntu25")
+BODY = load_layout("ntu25")
 LEFT = [v for v, name in enumerate(BODY.joints) if name.endswith("_left")]
 
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.pictures.study import panels, study_figure, study_svg
 from skelssl.report import collect
 from skelssl.rows import Row

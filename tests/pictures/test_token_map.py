@@ -14,10 +14,10 @@ import pytest
 from skelssl.pictures.html import Page
 from skelssl.pictures.player import PlayerClip, skeleton_player
 from skelssl.pictures.token_map import levels, token_cells, token_note, token_rows
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-BODY = layout("ntu25")
+BODY = load_layout("ntu25")
 FRAMES, SEGMENTS = 12, 3
 HIDDEN = np.random.default_rng(0).random((2, SEGMENTS, 25)) < 0.8
 WEIGHTS = np.random.default_rng(1).random((2, SEGMENTS, 25)) * [[[2.0]], [[30.0]]]
@@ -71,7 +71,7 @@ def test_words() -> None:
 
 @pytest.mark.parametrize("name", ["ntu25", "kinect20"])
 def test_rows_hold_every_joint_once(name: str) -> None:
-    body = layout(name)
+    body = load_layout(name)
     rows = token_rows(body)
     assert [part for part, _ in rows] == [part.replace("_", " ") for part in body.parts]
     assert sorted(v for _, members in rows for v in members) == list(range(len(body.joints)))

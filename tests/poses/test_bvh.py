@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.poses import read_poses
 from skelssl.poses.bvh_names import house_names
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from tests.helpers.poses import BVH, HOUSE, MIXAMO, tree
 
 ORDERS = ["".join(order) for order in permutations("XYZ")]
-BODY = layout("smpl22")
+BODY = load_layout("smpl22")
 
 
 def write(path: Path, text: str) -> Path:

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from skelssl.encoders.stgcn import STGCN
-from skelssl.mapping import joint_map
 from skelssl.poses import Poses, read_poses
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
+from skelssl.skeleton.mapping import joint_map
 from tests.helpers.poses import (
     BVH,
     HOUSE,
@@ -65,7 +65,7 @@ def from_pyskl(folder: Path, seed: int) -> Motion:
 
 
 def from_bvh(folder: Path, seed: int) -> Motion:
-    made, body = BVH(tree(MIXAMO), ["ZXY", "YXZ"], frames=9, seed=seed), layout("smpl22")
+    made, body = BVH(tree(MIXAMO), ["ZXY", "YXZ"], frames=9, seed=seed), load_layout("smpl22")
     x = np.zeros((9, 1, 22, 3))
     for j, (theirs, _) in enumerate(made.joints):
         if theirs in HOUSE:
@@ -77,7 +77,7 @@ def from_bvh(folder: Path, seed: int) -> Motion:
 
 def features(x: np.ndarray, body: str) -> torch.Tensor:
     """(D,) on the joints of Kinect v2, those that the body lacks left out."""
-    there = joint_map(layout(body), layout("ntu25"))
+    there = joint_map(load_layout(body), load_layout("ntu25"))
     points = there.apply(x / np.abs(x).max())[0]
     clip = np.zeros((1, 3, len(points), 25, 2), np.float32)
     clip[0, : points.shape[3], :, :, 0] = points[:, 0].transpose(2, 0, 1)

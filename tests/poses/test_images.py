@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.poses import read_poses
 from skelssl.poses.poses import Poses
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from tests.helpers.poses import (
     around_hips,
     coco_results,
@@ -76,7 +76,7 @@ def as_mmpose(path: Path, x: np.ndarray, seen: np.ndarray, order: list[list[int]
         }
         for t, persons in enumerate(people(x, seen, order))
     ]
-    names = {str(v): "_".join(joint.split("_")[::-1]) for v, joint in enumerate(layout("coco17").joints)}
+    names = {str(v): "_".join(joint.split("_")[::-1]) for v, joint in enumerate(load_layout("coco17").joints)}
     about = {"dataset_name": "coco", "keypoint_id2name": names}
     return dump(path / "clip.json", {"meta_info": about, "instance_info": frames})
 
@@ -459,7 +459,7 @@ def test_whatever_stands_in_a_file_is_read_or_refused(tmp_path: Path, seed: int)
 
 def test_somebody_who_faces_the_camera_does_so_as_in_the_recordings_of_ntu(tmp_path: Path) -> None:
     """In an image his left is on the right; there, seen from the sensor, at smaller x, and near is small z."""
-    body = layout("coco17")
+    body = load_layout("coco17")
     left, right, nose, hip = map(body.index, ("shoulder_left", "shoulder_right", "nose", "hip_left"))
     image = np.full((17, 3), 300.0)
     image[[left, right, nose, hip], :2] = [[380, 200], [260, 200], [320, 100], [360, 420]]
@@ -469,7 +469,7 @@ def test_somebody_who_faces_the_camera_does_so_as_in_the_recordings_of_ntu(tmp_p
     assert x[left, 0] < x[right, 0]
     assert x[nose, 1] > x[hip, 1]
 
-    body = layout("mediapipe33")
+    body = load_layout("mediapipe33")
     left, right, nose, hip = map(body.index, ("shoulder_left", "shoulder_right", "nose", "hip_left"))
     world = np.zeros((33, 3))
     world[[left, right, nose, hip]] = [[0.2, -0.5, 0.1], [-0.2, -0.5, 0.1], [0, -0.7, -0.2], [0.1, 0.0, 0.0]]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.protocols.assignment import best_assignment
 from skelssl.protocols.cluster import ari, cluster, contingency, k_means, nmi
 from skelssl.protocols.features import Features

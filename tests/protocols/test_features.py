@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
-from skelssl.errors import UserError
 from skelssl.protocols.features import Features, evaluating, extract, merge, probe_split
 
 

@@ -14,20 +14,20 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from skelssl.checkpoints import build_encoder, load_encoder
-from skelssl.data.files import read_json
+from skelssl.core.compose import config_dir
+from skelssl.core.errors import UserError
+from skelssl.core.files import read_json
 from skelssl.data.module import open_dataset
 from skelssl.encoders.transformer import Transformer
-from skelssl.entry import config_dir
-from skelssl.errors import UserError
 from skelssl.evaluate import evaluate
 from skelssl.heads import TokenHead
-from skelssl.parallel import seed_step, step_generator
 from skelssl.protocols import finetune as module
 from skelssl.protocols.features import extract
 from skelssl.protocols.finetune import Classifier, classifier, epoch_steps, finetune, parameter_groups, score
 from skelssl.protocols.finetune_recipe import FinetuneRecipe
 from skelssl.protocols.frozen import Frozen
 from skelssl.protocols.scores import Scores
+from skelssl.runtime.draws import seed_step, step_generator
 from skelssl.train import train
 from tests.helpers.config import compose, train_config
 

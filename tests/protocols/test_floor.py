@@ -7,7 +7,7 @@ import torch
 from skelssl.data.ntu import NTU
 from skelssl.data.prepare_report import Report
 from skelssl.protocols.floor import raw_features, raw_one_nn, raw_ridge
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from tests.helpers.shared import data, shared
 
 
@@ -51,7 +51,7 @@ def test_features_are_centred_aligned_and_resampled():
     ],
 )  # fmt: skip
 def test_the_root_is_that_of_the_layout(body, root, shoulders, coordinates):
-    x, frames = clips(seed=2, v=len(layout(body).joints))
+    x, frames = clips(seed=2, v=len(load_layout(body).joints))
     features = raw_features(x, frames, body=body, coordinates=coordinates)
     turned = coordinates == "xyz"
     expected = [naive(clip, int(f), root=root, shoulders=shoulders, turned=turned)

@@ -14,9 +14,9 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 import skelssl.encoders
+from skelssl.core.compose import config_dir
+from skelssl.core.errors import UserError
 from skelssl.encoders.representations import ConcatL2
-from skelssl.entry import config_dir
-from skelssl.errors import UserError
 from skelssl.probes import probe_recipe, read_protocols
 from skelssl.protocols.frozen import Frozen, coverage, linear
 from skelssl.protocols.linear import linear_probe

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skelssl.data.files import read_json
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
+from skelssl.core.files import read_json
 from skelssl.evaluate import evaluate
 from skelssl.fuse import fuse_runs
 from skelssl.protocols.fusion import Part, fuse, read_part, stream_name, weights_of

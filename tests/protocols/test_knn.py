@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.protocols.features import Features
 from skelssl.protocols.knn import knn
 

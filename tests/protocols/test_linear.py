@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
-from skelssl.errors import UserError
 from skelssl.protocols.features import Features, extract
 from skelssl.protocols.linear import epoch_batches, epoch_order, fit, head_logits, linear_head, linear_probe
 from skelssl.protocols.linear_recipe import LinearRecipe

@@ -2,7 +2,7 @@ from math import pi, sin
 
 import pytest
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.protocols.linear_recipe import LinearRecipe
 
 PSTL = {"optimizer": "adam", "lr": 0.01, "weight_decay": 0, "epochs": 150, "schedule": "cosine", "batch": 128}

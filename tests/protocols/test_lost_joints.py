@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 import torch
 
+from skelssl.core.errors import UserError
 from skelssl.data.loader import batches
-from skelssl.errors import UserError
 from skelssl.probes import probe_recipe
 from skelssl.protocols.features import Features, extract
 from skelssl.protocols.frozen import Frozen, linear
 from skelssl.protocols.knn import knn
 from skelssl.protocols.linear import linear_probe
 from skelssl.protocols.lost_joints import LostRecipe, lost_joints, lost_sets
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from tests.helpers.config import compose
 from tests.helpers.frozen import frozen_of
 
-BODY = layout("ntu25")
+BODY = load_layout("ntu25")
 
 
 def recipe(of: str = "linear", **changes: Any) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from skelssl.checkpoints import build_encoder
+from skelssl.core.errors import UserError
 from skelssl.data.module import open_dataset
-from skelssl.errors import UserError
 from skelssl.protocols.features import Features, standardised
 from skelssl.protocols.frozen import Frozen, linear, nearest
 from skelssl.protocols.scores import Scores

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skelssl.data.files import read_json
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
+from skelssl.core.files import read_json
 from skelssl.evaluate import evaluate, evaluate_run
 from skelssl.probes import read_protocols
 from skelssl.protocols.finetune import finetune

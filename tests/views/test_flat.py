@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
-from skelssl.errors import UserError
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from skelssl.views import masked, pstl, skeleton_contrast, uniform
 from skelssl.views.spatial import uniform as draw
 from skelssl.views.streams import steps, to_stream
 
-BODY = layout("coco17")
+BODY = load_layout("coco17")
 FLAT = {"layout": "coco17", "coordinates": "xyc"}
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
-from skelssl.errors import UserError
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from skelssl.views.masked import CentreView, CropView, rotate
 from skelssl.views.spatial import uniform
 
@@ -45,7 +45,7 @@ def turn(angles: Tensor) -> Tensor:
 
 
 def bone(x: Tensor) -> Tensor:
-    return x - x[:, :, list(layout("ntu25").parents)]
+    return x - x[:, :, list(load_layout("ntu25").parents)]
 
 
 def motion(x: Tensor) -> Tensor:

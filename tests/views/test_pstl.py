@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
-from skelssl.errors import UserError
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from skelssl.views.pstl import PlainView, PSTLView
 from skelssl.views.spatial import draw_angles, draw_shear, rotation_matrix, shear_matrix
 from skelssl.views.streams import STREAMS, to_stream
@@ -69,7 +69,7 @@ def test_one_set_of_numbers_for_each_clip() -> None:
 
 
 def test_flip_order_is_the_paper_s() -> None:
-    assert layout("ntu25").flip.tolist() == FLIP
+    assert load_layout("ntu25").flip.tolist() == FLIP
 
 
 def test_all_off_is_the_clip_and_the_draws_do_not_depend_on_the_options() -> None:

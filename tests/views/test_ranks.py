@@ -6,7 +6,7 @@ import torch
 from skelssl.data.batch import Batch
 from skelssl.maskers.motion_gumbel import MotionGumbelMask
 from skelssl.maskers.motion_tube import MotionTubeMask
-from skelssl.parallel import clip_generator, share, step_generator
+from skelssl.runtime.draws import clip_generator, share, step_generator
 from skelssl.views.masked import CropView
 from skelssl.views.pstl import PSTLView
 from skelssl.views.skeleton_contrast import ContrastView

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.encoders.gru import flatten
-from skelssl.errors import UserError
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from skelssl.views.skeleton_contrast import CentreView, ContrastView, CropView
 from skelssl.views.spatial import draw_shear, uniform
 from skelssl.views.streams import STREAMS, to_stream
@@ -188,4 +188,4 @@ def test_mistakes(options: dict[str, Any], sentence: str) -> None:
 
 
 def test_the_body_has_25_joints() -> None:
-    assert len(layout("ntu25").joints) == ContrastView().joints == 25
+    assert len(load_layout("ntu25").joints) == ContrastView().joints == 25

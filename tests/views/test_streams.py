@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from skelssl.errors import UserError
-from skelssl.skeleton import layout
+from skelssl.core.errors import UserError
+from skelssl.skeleton.layout import load_layout
 from skelssl.views.streams import STREAMS, to_stream
 
 
@@ -40,7 +40,7 @@ def test_joint_is_the_clip_and_one_frame_has_no_motion() -> None:
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_flip_commutes_with_every_stream(stream: str) -> None:
-    x, flip = golden_input(), layout("ntu25").flip.tolist()
+    x, flip = golden_input(), load_layout("ntu25").flip.tolist()
     assert torch.equal(to_stream(x[:, :, :, flip], stream, "ntu25"), to_stream(x, stream, "ntu25")[:, :, :, flip])
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
-from skelssl.errors import UserError
 from skelssl.views.masked import rotate
 from skelssl.views.spatial import uniform
 from skelssl.views.streams import to_stream

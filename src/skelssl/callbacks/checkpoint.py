@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Checkpoint
 
-from skelssl.parallel import world_size
-from skelssl.signals import Signals
+from skelssl.runtime.collectives import world_size
+from skelssl.runtime.signals import Signals
 
 LAST = Path("checkpoints") / "last.ckpt"
 

@@ -12,8 +12,8 @@ from typing import Any
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 
-from skelssl.errors import UserError
-from skelssl.runs import run_id
+from skelssl.core.errors import UserError
+from skelssl.core.identity import run_id
 
 
 def build_loggers(config: Mapping[str, Any], folder: Path, steps: int | None = None) -> list[Logger]:

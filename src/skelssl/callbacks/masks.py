@@ -14,8 +14,8 @@ from torch import Tensor
 from skelssl.callbacks.due import due
 from skelssl.data.module import SkeletonData
 from skelssl.methods.base import Method, Shown
-from skelssl.parallel import step_generator
 from skelssl.protocols.features import evaluating, same_random_state
+from skelssl.runtime.draws import step_generator
 from skelssl.views.streams import positions, steps
 
 CLIPS = 8

@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from skelssl.data.files import atomic_file
+from skelssl.core.files import atomic_file
 
 FIRST = ("epoch", "step")
 ECHOED = ("train/", "probe/", "eval/")  # what a person waits for

@@ -10,7 +10,7 @@ import torch
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.methods.base import Method
 
 

@@ -15,7 +15,7 @@ from skelssl.pictures.embedding import embedding_map
 from skelssl.pictures.html import Page
 from skelssl.pictures.player import how_to_read, skeleton_player
 from skelssl.protocols.features import extract
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 
 
 class Pictures(L.Callback):
@@ -47,7 +47,7 @@ def mask_page(method: Method, data: SkeletonData) -> Page:
     x, shown = next(shown_clips(method, data, 1))
     page = Page("Masks", subtitle=f"after {method.current_epoch + 1} epochs")
     clips = masked(shown, x, flat=data.dataset.store.flat)
-    page.add("A training clip", how_to_read(clips), skeleton_player(clips, layout(data.dataset.store.layout)))
+    page.add("A training clip", how_to_read(clips), skeleton_player(clips, load_layout(data.dataset.store.layout)))
     return page
 
 

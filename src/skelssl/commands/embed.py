@@ -20,11 +20,11 @@ from omegaconf import DictConfig
 from torch import nn
 
 from skelssl.checkpoints import load_encoder
+from skelssl.cli.app import run_hydra
 from skelssl.clip_files import read_clips
-from skelssl.data.files import result_file
+from skelssl.core.errors import UserError
+from skelssl.core.files import result_file
 from skelssl.embedding import embed
-from skelssl.entry import run_hydra
-from skelssl.errors import UserError
 from skelssl.neighbours import digest_of
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
 
-from skelssl.entry import run_hydra
+from skelssl.cli.app import run_hydra
 from skelssl.exporting import export_encoder
 
 

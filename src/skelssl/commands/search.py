@@ -13,10 +13,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from skelssl.cli.app import run_hydra
 from skelssl.clip_files import read_clips
 from skelssl.commands.embed import opened, options
-from skelssl.entry import run_hydra
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.neighbours import Index, is_index
 
 

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from lzma import LZMAError
 from pathlib import Path
 
-from skelssl.data.files import atomic_folder, check_space, locked, remove_stale
+from skelssl.core.errors import UserError
+from skelssl.core.files import atomic_folder, check_space, locked, remove_stale
 from skelssl.data.roots import TEXTS
-from skelssl.errors import UserError
 
 _MAGIC = b"7z\xbc\xaf\x27\x1c"
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl import skeleton
+from skelssl.core.errors import UserError
 from skelssl.data.clip import PERSONS, RawClip
 from skelssl.data.custom_clips import Found, find, read_clip
 from skelssl.data.custom_poses import stamp
 from skelssl.data.prepare_report import Report
 from skelssl.data.roots import one_per_name
 from skelssl.data.source import AS_RECORDED, ClipTable, Entry, Split
-from skelssl.errors import UserError
+from skelssl.skeleton.layout import layouts, load_layout
 
 BY_FACT = ("subject", "camera", "setup")
 COORDINATES = ("xyz", "xyc")  # in space, or in the plane of an image with a confidence
@@ -72,10 +72,10 @@ class Custom:
             )
         if coordinates not in COORDINATES:
             raise UserError(f"dataset.coordinates: found {coordinates!r}, expected one of {', '.join(COORDINATES)}")
-        self.dataset, self.test, self.body = dataset, _checked(test), skeleton.layout(layout)
+        self.dataset, self.test, self.body = dataset, _checked(test), load_layout(layout)
         self.flat = coordinates == "xyc"
         # The store outlives the working folder.
-        self.layout = layout if layout in skeleton.layouts() else str(Path(layout).expanduser().absolute())
+        self.layout = layout if layout in layouts() else str(Path(layout).expanduser().absolute())
         self.class_names: list[str] = []  # known once ``entries`` has seen the labels
         self._named: frozenset[str] | None = None  # the clips to test on, where a list names them
 

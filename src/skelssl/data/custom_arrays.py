@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from skelssl.data.source import FACTS, BadInput
 from skelssl.poses import UNITS, Poses
-from skelssl.skeleton import Layout
+from skelssl.skeleton.layout import Layout
 
 PERSONS = 2
 KNOWN = ("file", "name", "label", *FACTS, "split", "layout")  # what an index and an ``.npz`` say of a clip

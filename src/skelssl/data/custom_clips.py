@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from skelssl.core.errors import UserError
 from skelssl.data.custom_arrays import KNOWN, LINE, READERS, SEEN, about, is_seen, read_array, read_seen
 from skelssl.data.custom_poses import Pose, clips_of, is_poses, ready
 from skelssl.data.prepare_report import Report
 from skelssl.data.source import FACTS, BadInput
-from skelssl.errors import UserError
 from skelssl.poses.read import SUFFIXES, name_of
-from skelssl.skeleton import Layout
+from skelssl.skeleton.layout import Layout
 
 KINDS = (*READERS, *(suffix for suffix in SUFFIXES if suffix not in READERS))
 _NW_UCLA = re.compile("(?P<label>a[0-9]+)_s(?P<subject>[0-9]+)_e(?P<replication>[0-9]+)_v(?P<camera>[0-9]+)")

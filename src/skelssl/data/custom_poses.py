@@ -17,15 +17,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl import skeleton
+from skelssl.core.errors import Refused, UserError
 from skelssl.data.source import BadInput
-from skelssl.errors import Refused, UserError
-from skelssl.mapping import joint_map
 from skelssl.own_clips import as_clip, at_rate, in_metres, in_the_plane, two_persons, whole
 from skelssl.poses import Poses
 from skelssl.poses.openpose import is_folder_of_frames
 from skelssl.poses.read import SUFFIXES, read_place
-from skelssl.skeleton import Layout
+from skelssl.skeleton.layout import Layout, load_layout
+from skelssl.skeleton.mapping import joint_map
 
 _NW_UCLA = re.compile(rb'\s*\{[^\[{]*"skeletons"\s*:')  # the array of an object that has no other before it
 _HEAD = 4096  # bytes
@@ -92,7 +91,7 @@ def ready(clip: Poses, body: Layout, flat: bool) -> Pose:
             f"found {clip.x.shape[-1]}-D poses, expected {wanted}-D ones, or dataset.coordinates="
             f"{'xyz' if flat else 'xyc'}",
         )
-    own = skeleton.layout(clip.layout)
+    own = load_layout(clip.layout)
     try:
         change = joint_map(own, body)
         lacking = [body.joints[v] for v in change.absent]

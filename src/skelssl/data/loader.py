@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.data.resident import Resident, size, wanted
 from skelssl.data.store import RecipeStore
-from skelssl.errors import UserError
-from skelssl.parallel import share
+from skelssl.runtime.draws import share
 
 CPU = torch.device("cpu")
 

@@ -14,16 +14,16 @@ import torch
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 
+from skelssl.core.errors import UserError
+from skelssl.core.files import read_json
 from skelssl.data.custom import Custom
-from skelssl.data.files import read_json
 from skelssl.data.loader import CPU, TrainLoader
 from skelssl.data.prepare import parsed_folder, prepare
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import Source, coordinates_of
 from skelssl.data.store import RecipeStore, open_store
-from skelssl.errors import UserError
-from skelssl.parallel import rank, world_size
-from skelssl.skeleton import layout
+from skelssl.runtime.collectives import rank, world_size
+from skelssl.skeleton.layout import load_layout
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def open_dataset(config: Mapping[str, Any], recipe: Mapping[str, Any], data_root
             f"run: python -m skelssl.prepare {_named(source)} raw=PATH"
         )
     store = open_store(folder, stages)
-    if layout(store.layout) != layout(config["layout"]):
+    if load_layout(store.layout) != load_layout(config["layout"]):
         raise UserError(
             f"dataset.layout: found {config['layout']}, expected {store.layout}, the layout that {folder} was prepared "
             f"with; pass dataset.layout={store.layout}"

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from skelssl.core.errors import UserError
 from skelssl.data.clip import RAW, RawClip
 from skelssl.data.ntu_text import read_skeleton
 from skelssl.data.prepare_report import Report
 from skelssl.data.roots import one_per_name, read_bytes, scan
 from skelssl.data.source import AS_RECORDED, FACTS, BadInput, ClipTable, Entry, Split
-from skelssl.errors import UserError
 
 _NAME = re.compile("S([0-9]{3})C([0-9]{3})P([0-9]{3})R([0-9]{3})A([0-9]{3})")
 _CAMERAS = 3

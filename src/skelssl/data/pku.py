@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from skelssl.core.errors import UserError
 from skelssl.data.clip import PKU as PKU_FORM
 from skelssl.data.clip import RawClip
 from skelssl.data.pku_files import Part, find, pku_facts, read_lists
@@ -21,7 +22,6 @@ from skelssl.data.pku_text import Action, Recording, lines
 from skelssl.data.prepare_report import Report, Span
 from skelssl.data.roots import one_per_name, read_bytes
 from skelssl.data.source import AS_RECORDED, BadInput, ClipTable, Entry, Skipped, Split
-from skelssl.errors import UserError
 
 
 class PKU:

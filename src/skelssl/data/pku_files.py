@@ -11,11 +11,11 @@ from importlib.resources import files
 from pathlib import Path, PurePath
 from typing import Any
 
+from skelssl.core.errors import UserError
 from skelssl.data.pku_text import STEM, looks_like_labels, read_split
 from skelssl.data.prepare_report import Report
 from skelssl.data.roots import TEXTS, read_bytes, scan
 from skelssl.data.source import BadInput, Entry
-from skelssl.errors import UserError
 
 _LIST = re.compile("cross[-_ ]?(subject|view)", re.IGNORECASE)
 _SPLIT_OF = {"subject": "xsub", "view": "xview"}

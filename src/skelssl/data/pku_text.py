@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from skelssl.core.errors import UserError
 from skelssl.data.ntu_text import Words
 from skelssl.data.source import BadInput
-from skelssl.errors import UserError
 
 PERSONS, JOINTS = 2, 25
 COLUMNS = PERSONS * JOINTS * 3

@@ -9,13 +9,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from skelssl.core.errors import UserError
+from skelssl.core.files import atomic_folder, check_space, locked, remove_stale, write_json
 from skelssl.data import shards
-from skelssl.data.files import atomic_folder, check_space, locked, remove_stale, write_json
 from skelssl.data.parsed import Index, ParsedStore, write_store
 from skelssl.data.prepare_report import Report
 from skelssl.data.source import Entry, Source, Split
 from skelssl.data.splits import all_splits, write_splits
-from skelssl.errors import UserError
 
 SHARD_SIZE = 500
 _SPACE = 1.0  # bytes on disk per byte of text, shards and store together; measured 0.28 (NTU) to 0.64 (PKU-MMD)

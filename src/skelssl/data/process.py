@@ -7,12 +7,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from skelssl.core.errors import UserError
 from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.examine import examined
 from skelssl.data.ntu_text import read_skeleton
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import BadInput
-from skelssl.errors import UserError
 
 
 def process_file(path: str | Path, recipe: str = "aimclr", faithful: bool = True, **arguments: Any) -> NDArray[Any]:

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.data.store import RecipeStore
-from skelssl.devices import send
-from skelssl.errors import UserError
+from skelssl.runtime.devices import send
 
 SHARE = 0.25  # of the device's free memory that ``auto`` may fill: the rest is for weights, activations and the cache
 CHUNK = 512  # clips copied at a time

@@ -11,9 +11,9 @@ from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
+from skelssl.core.errors import UserError
 from skelssl.data.prepare_report import Report
 from skelssl.data.source import BadInput, Entry
-from skelssl.errors import UserError
 
 TEXTS = (".skeleton", ".txt")  # what raw recordings, their labels and lists are
 

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skelssl.core.errors import UserError
+from skelssl.core.files import atomic_file
 from skelssl.data.clip import RawClip
 from skelssl.data.examine import examined
-from skelssl.data.files import atomic_file
 from skelssl.data.parsed import FORMAT, Index, pack
 from skelssl.data.source import BadInput, Entry, Skipped, Source
-from skelssl.errors import UserError
 
 SHARD_BYTES = 128_000_000  # of raw text, about 500 files of NTU RGB+D; a recording of PKU-MMD is thirty times one
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from skelssl.core.errors import UserError
 from skelssl.data.clip import RawClip
-from skelssl.errors import UserError
 
 if TYPE_CHECKING:
     from skelssl.data.prepare_report import Report
@@ -81,7 +81,7 @@ class Source(Protocol):
 
     @property
     def layout(self) -> str:
-        """Name of the body layout (``skelssl.skeleton.layout``)."""
+        """Name of the body layout (``skelssl.skeleton.layout.layout``)."""
 
     @property
     def generated(self) -> bool:

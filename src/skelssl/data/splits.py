@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from skelssl.data.files import read_json, write_json
+from skelssl.core.files import read_json, write_json
 from skelssl.data.source import ClipTable, Source, Split
 
 

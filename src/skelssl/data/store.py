@@ -12,14 +12,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from rich.progress import track
 
-from skelssl import skeleton
+from skelssl.core.errors import UserError
+from skelssl.core.files import NpyWriter, atomic_folder, check_space, locked, read_json, remove_stale, write_json
 from skelssl.data.batch import Batch
 from skelssl.data.clip import EmptyClip
-from skelssl.data.files import NpyWriter, atomic_folder, check_space, locked, read_json, remove_stale, write_json
 from skelssl.data.parsed import ParsedStore
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.recipes.tracks import PERSONS
-from skelssl.errors import UserError
+from skelssl.skeleton.layout import load_layout
 
 
 class RecipeStore:
@@ -123,7 +123,7 @@ def derive(parsed: ParsedStore, recipe: RecipeConfig, folder: Path) -> None:
     stages = recipe.build(parsed.layout)
     recipe.check_form(parsed.form, parsed.arguments, parsed.folder.parent)
     # As many frames as the clips have; the recipes that resample mean to make fewer.
-    joints = sum(parsed.index.n_frames) * PERSONS * len(skeleton.layout(parsed.layout).joints)
+    joints = sum(parsed.index.n_frames) * PERSONS * len(load_layout(parsed.layout).joints)
     check_space(folder.parent, 12 * joints, f"for recipe {recipe.name}")
     kept: list[int] = []
     lengths: list[int] = []

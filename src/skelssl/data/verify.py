@@ -18,7 +18,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from skelssl.data.files import read_json
+from skelssl.core.errors import UserError
+from skelssl.core.files import read_json
 from skelssl.data.parsed import POINTERS, ROWS, ParsedStore, content_sha1, fingerprint
 from skelssl.data.prepare import parsed_folder
 from skelssl.data.prepare_report import Report
@@ -26,7 +27,6 @@ from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import FACTS, BadInput, ClipTable, Source, Split
 from skelssl.data.splits import read_splits
 from skelssl.data.store import RecipeStore, about_digest
-from skelssl.errors import UserError
 
 _BLOCK = 1 << 24  # bytes
 _SHOWN = 3

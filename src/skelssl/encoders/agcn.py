@@ -18,10 +18,10 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from skelssl.devices import send
+from skelssl.core.errors import UserError
 from skelssl.encoders.inputs import CHANNELS, PERSONS, check_clips
-from skelssl.errors import UserError
-from skelssl.skeleton import layout as body_layout
+from skelssl.runtime.devices import send
+from skelssl.skeleton.layout import load_layout
 
 PARTITIONS = 3  # itself, inward, outward
 
@@ -125,7 +125,7 @@ class AGCN(nn.Module):
         super().__init__()
         if hidden < 4 or hidden % 4:
             raise UserError(f"encoder.hidden: found {hidden}, expected a positive multiple of 4")
-        graph = torch.from_numpy(body_layout(layout).adjacency("directed")).float()
+        graph = torch.from_numpy(load_layout(layout).adjacency("directed")).float()
         self.joints, self.dim = graph.shape[1], 4 * hidden
         self.register_buffer("A", graph, persistent=False)
         self.data_bn = nn.BatchNorm1d(PERSONS * self.joints * CHANNELS)

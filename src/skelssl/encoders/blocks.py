@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 
 INITS = ("xavier", "normal")
 

@@ -11,9 +11,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from skelssl.core.errors import UserError
 from skelssl.encoders.blocks import Positions, initialise, stack
 from skelssl.encoders.tokens import put_tokens, take_tokens
-from skelssl.errors import UserError
 
 UNSHUFFLES = ("correct", "flat")
 

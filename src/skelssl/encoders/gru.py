@@ -18,9 +18,9 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
+from skelssl.core.errors import UserError
 from skelssl.encoders.inputs import CHANNELS, PERSONS, check_clips, zero_joints
-from skelssl.errors import UserError
-from skelssl.skeleton import layout as body_layout
+from skelssl.skeleton.layout import load_layout
 
 DIRECTIONS = ("causal_pair", "bidirectional")
 
@@ -129,7 +129,7 @@ class GRU(nn.Module):
             raise UserError(f"encoder.direction: found {direction!r}, expected one of {', '.join(DIRECTIONS)}")
         if hidden < 1 or layers < 1:
             raise UserError(f"encoder: found hidden={hidden} and layers={layers}, expected both to be at least 1")
-        self.joints, self.dim, self.direction = len(body_layout(layout).joints), 2 * hidden, direction
+        self.joints, self.dim, self.direction = len(load_layout(layout).joints), 2 * hidden, direction
         widths = [self.joints * CHANNELS * PERSONS] + [self.dim] * (layers - 1)
         self.layers = nn.ModuleList(Pair(width, hidden, reverse=direction == DIRECTIONS[1]) for width in widths)
         for parameter in self.parameters():

@@ -15,9 +15,9 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d
 
+from skelssl.core.errors import UserError
 from skelssl.encoders.inputs import CHANNELS, check_clips, zero_joints
-from skelssl.errors import UserError
-from skelssl.skeleton import layout as body_layout
+from skelssl.skeleton.layout import load_layout
 from skelssl.views.streams import check_coordinates, steps
 
 
@@ -71,7 +71,7 @@ class HCN(nn.Module):
             raise UserError(f"encoder.hidden: found {hidden}, expected a positive even number")
         if frames < 16:
             raise UserError(f"encoder.frames: found {frames}, expected at least 16")
-        self.joints, self.frames = len(body_layout(layout).joints), frames
+        self.joints, self.frames = len(load_layout(layout).joints), frames
         self.coordinates = check_coordinates(coordinates)
         self.dim = 4 * hidden * (frames // 16) ** 2
         self.position = Branch(self.joints, hidden, frames, dropout)

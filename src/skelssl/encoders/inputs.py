@@ -7,8 +7,8 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from skelssl.devices import send
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
+from skelssl.runtime.devices import send
 
 CHANNELS, PERSONS = 3, 2
 

@@ -14,10 +14,10 @@ import torch
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
-from skelssl.devices import send
 from skelssl.encoders.convolution import Conv2d, conv2d
 from skelssl.encoders.inputs import PERSONS, check_clips
-from skelssl.skeleton import layout as body_layout
+from skelssl.runtime.devices import send
+from skelssl.skeleton.layout import load_layout
 
 
 class Dropout(nn.Dropout):
@@ -144,7 +144,7 @@ class STGCN(nn.Module):
         in_channels: int = 3,
     ) -> None:
         super().__init__()
-        graph = torch.from_numpy(body_layout(layout).adjacency("spatial", max_hop)).float()
+        graph = torch.from_numpy(load_layout(layout).adjacency("spatial", max_hop)).float()
         self.dim = 16 * hidden if out is None else out
         self.in_channels, self.joints = in_channels, graph.shape[1]
         self.register_buffer("A", graph)

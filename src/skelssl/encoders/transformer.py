@@ -13,11 +13,11 @@ import torch
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
+from skelssl.core.errors import UserError, check_number
 from skelssl.encoders.blocks import Positions, initialise, stack
 from skelssl.encoders.tokens import PERSONS, once_for_absent, patchify, take_tokens
-from skelssl.errors import UserError, check_number
 from skelssl.poincare import expmap0
-from skelssl.skeleton import layout as body_layout
+from skelssl.skeleton.layout import load_layout
 
 
 class Transformer(nn.Module):
@@ -65,7 +65,7 @@ class Transformer(nn.Module):
         norm_with_head: bool = True,
     ) -> None:
         super().__init__()
-        self.body = body_layout(layout)
+        self.body = load_layout(layout)
         self.joints = self.body.select(joints)
         if curvature is not None:
             check_number("encoder.curvature", curvature, "null or a number above 0", lambda c: c > 0)

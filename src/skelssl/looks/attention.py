@@ -19,13 +19,13 @@ from skelssl.looks.masks import lively, pose
 from skelssl.looks.run import Look, Section
 from skelssl.maskers.motion_attention import MotionAttentionMask
 from skelssl.methods.ha_cm import above_least
-from skelssl.parallel import step_generator
 from skelssl.pictures.body import BodyLook, body_map
 from skelssl.pictures.player import skeleton_player
 from skelssl.pictures.profile import profile
 from skelssl.poincare import at, distance
 from skelssl.protocols.features import evaluating
-from skelssl.skeleton import Layout
+from skelssl.runtime.draws import step_generator
+from skelssl.skeleton.layout import Layout
 
 CLIPS = 16  # test clips, spread over the set
 DIRECTIONS = 8  # of the feature space, to estimate how strongly it reacts

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from skelssl.data.files import read_json
+from skelssl.core.files import read_json
 from skelssl.looks.run import Look, Missing, Section
 from skelssl.pictures.confusion import confusion
 from skelssl.pictures.counts import class_table, fact_table

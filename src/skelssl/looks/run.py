@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from skelssl.callbacks.checkpoint import LAST
 from skelssl.checkpoints import load_encoder, read_state
 from skelssl.clip_figures import flattened
+from skelssl.core.runs import load_config
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.methods.base import Method
 from skelssl.protocols.features import Features
 from skelssl.protocols.frozen import Frozen
 from skelssl.rows import Result, find_results
-from skelssl.runs import load_config
-from skelssl.skeleton import Layout, layout
+from skelssl.skeleton.layout import Layout, load_layout
 from skelssl.train import build_method
 from skelssl.trust import check_target
 
@@ -63,7 +63,7 @@ class Look:
 
     @property
     def body(self) -> Layout:
-        return layout(self.data.store.layout)
+        return load_layout(self.data.store.layout)
 
     @property
     def flat(self) -> bool:

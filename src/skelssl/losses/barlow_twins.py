@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skelssl.errors import UserError
-from skelssl.parallel import gather
+from skelssl.core.errors import UserError
+from skelssl.runtime.collectives import gather
 
 
 class Standardised(NamedTuple):

@@ -17,9 +17,9 @@ from einops import rearrange
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from skelssl.errors import Diverged
+from skelssl.core.errors import Diverged
 from skelssl.losses.contextual import Contextual, sequence_errors
-from skelssl.parallel import gather
+from skelssl.runtime.collectives import gather
 
 BOUNDS = {
     "target_std": (0.1, math.inf), "prediction_std": (0.01, math.inf), "raw_token_std": (1e-3, math.inf),

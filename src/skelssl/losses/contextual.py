@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from skelssl.core.errors import UserError
 from skelssl.encoders.tokens import PERSONS, distinct
 from skelssl.encoders.transformer import Transformer
-from skelssl.errors import UserError
 from skelssl.losses.masked_prediction import masked_mse
-from skelssl.parallel import gather
+from skelssl.runtime.collectives import gather
 
 NORMS = ("instance", "layer")
 EPS = 1e-5

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from skelssl.errors import UserError, check_flag
-from skelssl.parallel import gather, world_size
+from skelssl.core.errors import UserError, check_flag
+from skelssl.runtime.collectives import gather, world_size
 
 TERMS = ("P1", "P2", "P3")
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 
 
 def unit(z: Tensor) -> Tensor:

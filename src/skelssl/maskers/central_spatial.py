@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from skelssl.errors import UserError
-from skelssl.skeleton import layout as body_layout
+from skelssl.core.errors import UserError
+from skelssl.skeleton.layout import load_layout
 
 SAMPLINGS = ("multiset", "distinct", "random", "part")
 
@@ -29,7 +29,7 @@ class CentralSpatialMask:
     sampling: str = "multiset"
 
     def __post_init__(self) -> None:
-        body = body_layout(self.layout)
+        body = load_layout(self.layout)
         if self.sampling not in SAMPLINGS:
             raise UserError(f"csm.sampling: found {self.sampling!r}, expected one of {', '.join(SAMPLINGS)}")
         for key, total in (("mask_joint", len(body.joints)), ("mask_part", len(body.parts))):
@@ -38,7 +38,7 @@ class CentralSpatialMask:
 
     def __call__(self, generator: torch.Generator | None = None) -> list[int]:
         """Joints to drop, sorted, each once."""
-        body = body_layout(self.layout)
+        body = load_layout(self.layout)
         degree = torch.from_numpy(body.degree)
         if self.sampling == "multiset":
             bag = torch.arange(len(degree)).repeat_interleave(degree)

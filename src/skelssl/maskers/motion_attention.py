@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from skelssl.devices import send
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
+from skelssl.runtime.devices import send
 from skelssl.views.streams import check_coordinates, positions, steps
 from skelssl.views.temporal import take_frames
 

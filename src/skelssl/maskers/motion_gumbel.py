@@ -8,7 +8,7 @@ import torch
 from einops import reduce
 from torch import Tensor
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.maskers.tokens import RandomMask, TokenMask, by_person, smallest, uniform
 from skelssl.views.streams import positions, steps
 

@@ -10,7 +10,7 @@ from einops import rearrange, reduce, repeat
 from torch import Tensor
 from torch.nn.functional import pad
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.maskers.tokens import TokenMask, TokenMasker, by_person, check_keep, kept, uniform
 from skelssl.views.streams import positions, steps
 

@@ -14,11 +14,11 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from skelssl.devices import send
+from skelssl.core.errors import UserError
 from skelssl.encoders.tokens import PERSONS
-from skelssl.errors import UserError
-from skelssl.parallel import per_clip
-from skelssl.skeleton import layout as body_layout
+from skelssl.runtime.devices import send
+from skelssl.runtime.draws import per_clip
+from skelssl.skeleton.layout import load_layout
 from skelssl.views.streams import check_coordinates
 
 
@@ -82,7 +82,7 @@ class TokenMasker:
     @property
     def joints(self) -> int:
         """V."""
-        return len(body_layout(self.layout).joints)
+        return len(load_layout(self.layout).joints)
 
     def check(self, x: Tensor) -> Tensor:
         """``x``, at least float32; raises UserError for another shape and for values that have no order."""

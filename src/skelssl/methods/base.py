@@ -17,12 +17,13 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from skelssl.core.errors import Diverged
 from skelssl.data.batch import Batch
-from skelssl.devices import send
-from skelssl.errors import Diverged
 from skelssl.maskers.tokens import TokenMask
 from skelssl.optim import Optim, clip_norm
-from skelssl.parallel import clip_generator, gather, rank, seed_step, share, step_generator, world_size
+from skelssl.runtime.collectives import gather, rank, world_size
+from skelssl.runtime.devices import send
+from skelssl.runtime.draws import clip_generator, seed_step, share, step_generator
 from skelssl.views.temporal import crop_resize
 
 

@@ -14,11 +14,10 @@ import torch
 from einops import repeat
 from torch import Tensor, nn
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
-from skelssl.devices import send
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.transformer import Transformer
-from skelssl.errors import UserError
 from skelssl.losses.collapse import Alarm, effective_rank, figures, over_ranks, products
 from skelssl.losses.contextual import ContextualPrediction
 from skelssl.maskers.motion_tube import MotionTubeMask, tube_motion, tubes
@@ -26,7 +25,8 @@ from skelssl.maskers.tokens import TokenMask
 from skelssl.methods.base import Method, Shown, hidden_tokens, resized
 from skelssl.momentum import Momentum, Schedule
 from skelssl.optim import decay_groups
-from skelssl.parallel import rank
+from skelssl.runtime.collectives import rank
+from skelssl.runtime.devices import send
 
 
 class Skeleton2vec(Method):

@@ -13,14 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.encoders.representations import NAMES, setting
-from skelssl.errors import UserError
 from skelssl.heads import ContrastHead
 from skelssl.losses.info_nce import InfoNCE, unit
 from skelssl.methods.base import Method
 from skelssl.momentum import Momentum, Queue
-from skelssl.parallel import step_generator, world_size
+from skelssl.runtime.collectives import world_size
+from skelssl.runtime.draws import step_generator
 
 LAST = {"seq": "xavier", "graph": "normal", "image": "xavier_zero"}  # start of the head's last layer, per network
 

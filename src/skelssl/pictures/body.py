@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skelssl.pictures.html import figure
 from skelssl.pictures.pose import stand
-from skelssl.skeleton import Layout
+from skelssl.skeleton.layout import Layout
 
 
 @dataclass(frozen=True)

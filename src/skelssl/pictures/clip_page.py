@@ -9,7 +9,7 @@ from pathlib import Path
 from skelssl.pictures.counts import fact_table
 from skelssl.pictures.html import Page
 from skelssl.pictures.player import PlayerClip, how_to_read, skeleton_player
-from skelssl.skeleton import Layout
+from skelssl.skeleton.layout import Layout
 
 RECORDED = "Every body of the file, as it is stored. Drag to turn. The bars show in which frames each body is listed."
 RECIPES = (

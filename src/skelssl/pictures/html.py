@@ -8,7 +8,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from skelssl.data.files import atomic_file
+from skelssl.core.files import atomic_file
 
 
 class Page:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skelssl.pictures.body import BodyLook, body_map
 from skelssl.pictures.profile import profile
-from skelssl.skeleton import Layout
+from skelssl.skeleton.layout import Layout
 
 ALIKE = 1e-9  # what sums of the same shares may differ by
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skelssl.pictures.html import figure
 from skelssl.pictures.pose import stand
 from skelssl.pictures.token_map import Tokens, hides, token_cells, token_note, token_rows
-from skelssl.skeleton import Layout
+from skelssl.skeleton.layout import Layout
 
 
 @dataclass(frozen=True)

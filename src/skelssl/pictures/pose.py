@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.skeleton import Layout
+from skelssl.skeleton.layout import Layout
 
 Points = NDArray[np.float64]
 

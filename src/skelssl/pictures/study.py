@@ -9,7 +9,7 @@ from html import escape
 
 import numpy as np
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.pictures.curves import HEIGHT, WIDTH, Line, chart, panel, style
 from skelssl.pictures.html import stylesheet
 from skelssl.rows import Cell, Row

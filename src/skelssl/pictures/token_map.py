@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.skeleton import Layout
+from skelssl.skeleton.layout import Layout
 
 Tokens = NDArray[np.bool_] | NDArray[np.floating]  # (M, S, V): hidden or not; or weights of at least 0
 Present = NDArray[np.bool_]  # (T, M)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from skelssl.errors import Refused
+from skelssl.core.errors import Refused
 from skelssl.poses import coco, openpose
 from skelssl.poses.keypoints import frame_number
 from skelssl.poses.poses import Poses

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl import skeleton
-from skelssl.errors import Refused
+from skelssl.core.errors import Refused
 from skelssl.poses.bvh_names import house_names
 from skelssl.poses.poses import Poses
+from skelssl.skeleton.layout import load_layout
 
 LAYOUT = "smpl22"
 _AXES = "XYZ"
@@ -50,7 +50,7 @@ def read(path: Path, name: str) -> list[Poses]:
     motion, seconds = _motion(tokens, sum(len(joint.channels) for joint in joints), path)
     places = forward(joints, motion)
     found = house_names([joint.name for joint in joints], [joint.parent for joint in joints], path)
-    body = skeleton.layout(LAYOUT)
+    body = load_layout(LAYOUT)
     x = np.zeros((len(motion), 1, len(body.joints), 3), np.float32)
     seen = np.zeros(x.shape[:3], np.float32)
     for house, joint in found.items():
@@ -167,7 +167,7 @@ def _motion(words: Iterator[str], width: int, path: Path) -> tuple[NDArray[np.fl
 
 def _unit(pose: NDArray[np.float32]) -> str:
     """The unit in which this body's leg is a person's; the file itself never says."""
-    body = skeleton.layout(LAYOUT)
+    body = load_layout(LAYOUT)
     hip, knee, ankle = (pose[body.index(f"{joint}_left")] for joint in ("hip", "knee", "ankle"))
     leg = float(np.linalg.norm(hip - knee) + np.linalg.norm(knee - ankle))
     return next((unit for unit, (low, high) in _LEG.items() if low <= leg <= high), "unknown")

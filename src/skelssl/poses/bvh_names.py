@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from skelssl.errors import Refused
+from skelssl.core.errors import Refused
 
 # In each row the first word that a side has is taken: CMU, Mixamo and LaFAN; Xsens; ASF; Poser; SMPL; 3ds Max.
 _LIMBS: dict[str, tuple[str, ...]] = {

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl import skeleton
-from skelssl.errors import Refused
+from skelssl.core.errors import Refused
 from skelssl.poses.keypoints import COCO_FIRST, confidence, frame_number, image_clip, numbers, triples, whole
 from skelssl.poses.poses import Poses
 from skelssl.poses.tracks import Detection, timeline
+from skelssl.skeleton.layout import load_layout
 
 LAYOUT = "coco17"
 _JOINTS = 17
@@ -104,7 +104,7 @@ def _order(listed: Sequence[Any], path: Path) -> NDArray[np.int64] | None:
     if not listed or len(listed) in COCO_FIRST[1:]:
         return None
     names = [_house(str(name)) for name in listed]
-    order = np.array([names.index(joint) if joint in names else -1 for joint in skeleton.layout(LAYOUT).joints])
+    order = np.array([names.index(joint) if joint in names else -1 for joint in load_layout(LAYOUT).joints])
     if (order >= 0).sum() < _LEAST:
         raise Refused(path, "D24", f"found the joints {', '.join(map(str, listed))}, expected COCO's")
     return order

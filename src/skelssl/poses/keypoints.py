@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.errors import Refused
+from skelssl.core.errors import Refused
 from skelssl.poses.poses import FROM_IMAGE, Poses
 from skelssl.poses.tracks import Frames, tracked
 

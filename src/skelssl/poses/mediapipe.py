@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl import skeleton
-from skelssl.errors import Refused
+from skelssl.core.errors import Refused
 from skelssl.poses.keypoints import confidence, image_clip, numbers, space_clip, whole
 from skelssl.poses.poses import Poses
 from skelssl.poses.tracks import Detection, timeline
+from skelssl.skeleton.layout import load_layout
 
 LAYOUT = "mediapipe33"
 _JOINTS = 33
@@ -126,7 +126,7 @@ def _landmarks(points: Sequence[Any], path: Path) -> Landmarks:
 
 def _around_hips(frames: Sequence[Sequence[Landmarks]]) -> bool:
     """Whether the middle of the hips is the origin, as of world landmarks alone."""
-    body = skeleton.layout(LAYOUT)
+    body = load_layout(LAYOUT)
     hips = [body.index("hip_left"), body.index("hip_right")]
     middles = [np.abs(one[hips, :3].mean(0)).max() for persons in frames for one in persons]
     return bool(middles) and float(np.median(middles)) < _AT_HIPS

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from skelssl.errors import Refused
+from skelssl.core.errors import Refused
 from skelssl.poses.keypoints import confidence, frame_number, image_clip, load_json, space_clip, triples
 from skelssl.poses.poses import Poses
 from skelssl.poses.tracks import Detection, timeline

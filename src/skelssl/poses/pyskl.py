@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from skelssl.data.imports.unpickle import load
-from skelssl.errors import Refused
+from skelssl.core.errors import Refused
+from skelssl.core.unpickle import load
 from skelssl.poses.keypoints import confidence
 from skelssl.poses.poses import FROM_IMAGE, Poses
 

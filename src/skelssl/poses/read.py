@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from skelssl.errors import Refused, UserError
+from skelssl.core.errors import Refused, UserError
 from skelssl.poses import alphapose, bvh, coco, mediapipe, openpose, pyskl
 from skelssl.poses.keypoints import load_json
 from skelssl.poses.poses import Poses

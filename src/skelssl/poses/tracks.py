@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.errors import Refused
+from skelssl.core.errors import Refused
 
 _SPARSE, _SLACK = 100, 10_000  # so many frames without anybody, for each with somebody and in all, has no film
 

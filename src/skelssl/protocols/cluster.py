@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.protocols.assignment import best_assignment
 from skelssl.protocols.frozen import Frozen
 from skelssl.protocols.scores import Scores

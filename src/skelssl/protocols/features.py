@@ -13,10 +13,11 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
-from skelssl.devices import matmul_precision
-from skelssl.errors import UserError
-from skelssl.parallel import gather, step_generator
+from skelssl.runtime.collectives import gather
+from skelssl.runtime.devices import matmul_precision
+from skelssl.runtime.draws import step_generator
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

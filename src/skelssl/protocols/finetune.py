@@ -26,17 +26,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from skelssl.checkpoints import build_encoder
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.data.loader import ahead, batches
-from skelssl.errors import UserError
 from skelssl.heads import TokenHead
 from skelssl.optim import decay_groups
-from skelssl.parallel import convert, seed_step, step_generator
 from skelssl.protocols.features import extract, same_random_state
 from skelssl.protocols.finetune_recipe import FinetuneRecipe, Init
 from skelssl.protocols.frozen import Frozen
-from skelssl.protocols.ranks import say, share, sum_gradients, total
 from skelssl.protocols.scores import Scores
+from skelssl.runtime.batch_norm import convert
+from skelssl.runtime.draws import seed_step, step_generator
+from skelssl.runtime.ranks import say, share, sum_gradients, total
 
 INIT: Mapping[Init, Callable[[Tensor], object]] = {
     "xavier_normal": nn.init.xavier_normal_,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_type_hints
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.optim import Optim
 
 Init = Literal["xavier_normal", "xavier_uniform", "normal_0.01", "trunc_normal_0.01", "trunc_normal_0.02"]

@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 
 _CHUNK = 1024  # test clips compared at a time
 
@@ -22,7 +22,7 @@ def raw_features(
     is then resampled to ``length`` frames. Absent persons and missing frames stay zero. Clips of ``xyc`` are not
     turned, and their confidence stays as it is.
     """
-    shape = layout(body)
+    shape = load_layout(body)
     present = x.abs().sum((1, 3), keepdim=True) > 0  # (N, 1, T, 1, M)
     start = _first_frame(present, x)  # (N, 3, V)
     root = start[:, :, shape.point("spine_base")].mean(2)

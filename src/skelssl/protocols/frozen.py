@@ -10,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from skelssl.core.errors import UserError
 from skelssl.data.loader import batches
 from skelssl.data.module import Dataset
-from skelssl.errors import UserError
 from skelssl.protocols.autoencoder import codes
 from skelssl.protocols.features import Features, extract, probe_split, standardised
 from skelssl.protocols.knn import knn
 from skelssl.protocols.linear import Train, linear_probe
 from skelssl.protocols.linear_recipe import LinearRecipe
-from skelssl.protocols.ranks import share
 from skelssl.protocols.scores import Scores
-from skelssl.skeleton import layout
+from skelssl.runtime.ranks import share
+from skelssl.skeleton.layout import load_layout
 
 
 class Frozen:
@@ -36,7 +36,7 @@ class Frozen:
         loaded = cast(Any, encoder)  # load_encoder hangs these on the module
         self.views: Mapping[str, nn.Module] = loaded.view
         self.view_configs: Mapping[str, Any] = loaded.about["view"]
-        if layout(loaded.about["layout"]) != layout(data.store.layout):
+        if load_layout(loaded.about["layout"]) != load_layout(data.store.layout):
             raise UserError(
                 f"dataset: found {data.name} of layout {data.store.layout}, expected {loaded.about['layout']}, the "
                 "layout of the encoder"

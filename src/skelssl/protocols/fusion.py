@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.protocols.scores import Scores
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.protocols.features import Features, full_float32
 from skelssl.protocols.scores import Scores
 

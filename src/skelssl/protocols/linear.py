@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.protocols.features import Features, full_float32
 from skelssl.protocols.linear_recipe import LinearRecipe
 from skelssl.protocols.scores import Scores

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_type_hints
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.optim import rate
 
 _AT_LEAST_0 = ("weight_decay", "min_lr", "warmup_epochs", "gamma")

@@ -16,14 +16,14 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.encoders.inputs import zero_joints
-from skelssl.errors import UserError
 from skelssl.protocols.features import Features
 from skelssl.protocols.frozen import Frozen
 from skelssl.protocols.scores import Scores
 from skelssl.protocols.selection import judged
-from skelssl.skeleton import Layout, layout
+from skelssl.skeleton.layout import Layout, load_layout
 
 REPEATED = ("linear", "knn", "retrieval")  # protocols that need nothing but features
 
@@ -78,7 +78,7 @@ def lost_joints(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
     """
     if (inner := recipe["of"])["name"] not in REPEATED:
         raise UserError(f"protocol.of: found {inner['name']}, expected one of {', '.join(REPEATED)}")
-    body = layout(frozen.data.store.layout)
+    body = load_layout(frozen.data.store.layout)
     plan = LostRecipe.read(recipe, body)
     sets = lost_sets(body, plan, seed)
     found = _measured(frozen, sets, plan, inner, seed)

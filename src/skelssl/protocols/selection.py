@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.protocols.frozen import Frozen
 from skelssl.protocols.scores import Scores
 

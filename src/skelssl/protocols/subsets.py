@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skelssl.data.files import atomic_file, read_json, write_json
+from skelssl.core.errors import UserError
+from skelssl.core.files import atomic_file, read_json, write_json
 from skelssl.data.splits import read_splits
-from skelssl.errors import UserError
 from skelssl.protocols.scores import Scores
 
 SELECT = ("stratified", "uniform")

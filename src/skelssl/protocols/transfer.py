@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.protocols.finetune import train_and_score
 from skelssl.protocols.finetune_recipe import FinetuneRecipe
 from skelssl.protocols.frozen import Frozen

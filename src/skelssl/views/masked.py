@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
-from skelssl.devices import send
-from skelssl.errors import UserError
+from skelssl.runtime.devices import send
 from skelssl.views import spatial
 from skelssl.views.streams import check_coordinates, check_stream, to_stream
 from skelssl.views.temporal import centre_window, crop_resize, random_window

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
-from skelssl.devices import send
-from skelssl.errors import UserError
-from skelssl.skeleton import layout as body_layout
+from skelssl.runtime.devices import send
+from skelssl.skeleton.layout import load_layout
 from skelssl.views import spatial
 from skelssl.views.streams import check_coordinates, check_stream, to_stream
 from skelssl.views.temporal import mirrored_crop
@@ -91,7 +91,7 @@ class PSTLView(PlainView):
         angles = spatial.draw_angles(count, self.rot_main_deg, self.rot_other_deg, generator, flat=flat)
         matrix = spatial.rotation_matrix(angles) @ matrix
         flip = spatial.uniform((count, 1), generator) < self.flip_p
-        order = torch.from_numpy(body_layout(self.layout).flip)
+        order = torch.from_numpy(load_layout(self.layout).flip)
         joints = torch.where(flip, order, torch.arange(len(order)))
         if self.mirror_x:
             matrix[:, 0] *= torch.where(flip, -1.0, 1.0)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
-from skelssl.devices import send
-from skelssl.errors import UserError
-from skelssl.skeleton import layout as body_layout
+from skelssl.runtime.devices import send
+from skelssl.skeleton.layout import load_layout
 from skelssl.views.spatial import draw_shear, shear_matrix, uniform
 from skelssl.views.streams import check_coordinates, check_stream, to_stream
 from skelssl.views.temporal import centre_window, crop_resize, random_window
@@ -136,7 +136,7 @@ class ContrastView(CropView):
             crop_ratio=crop_ratio,
             min_frames=min_frames,
         )
-        joints = len(body_layout(layout).joints)
+        joints = len(load_layout(layout).joints)
         if unknown := [name for name in spatial if name not in SPATIAL]:
             raise UserError(f"view.spatial: found {unknown[0]!r}, expected a list out of {', '.join(SPATIAL)}")
         if not 0 <= jitter_joints <= joints:

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from skelssl.parallel import per_clip
+from skelssl.runtime.draws import per_clip
 
 OFF_DIAGONAL = ((0, 0, 1, 1, 2, 2), (1, 2, 0, 2, 0, 1))
 

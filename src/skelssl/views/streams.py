@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from skelssl.devices import table
-from skelssl.errors import UserError
-from skelssl.skeleton import layout as body_layout
+from skelssl.core.errors import UserError
+from skelssl.runtime.devices import table
+from skelssl.skeleton.layout import load_layout
 
 STREAMS = ("joint", "motion", "bone")
 COORDINATES = ("xyz", "xyc")
@@ -62,6 +62,6 @@ def to_stream(x: Tensor, stream: str, layout: str, coordinates: str = "xyz") -> 
     if stream == "motion":
         return pad(steps(x, coordinates), (0, 0, 0, 0, 0, 1))
     if stream == "bone":
-        parents = table(tuple(body_layout(layout).parents), x.device)
+        parents = table(tuple(load_layout(layout).parents), x.device)
         return difference(x, x.index_select(3, parents), coordinates)
     return x

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skelssl.devices import send
+from skelssl.runtime.devices import send
 from skelssl.views.spatial import uniform
 
 

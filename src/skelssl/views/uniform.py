@@ -9,9 +9,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
-from skelssl.devices import send
-from skelssl.errors import UserError
+from skelssl.runtime.devices import send
 from skelssl.views import spatial
 from skelssl.views.masked import check_frames, rotate
 from skelssl.views.streams import check_coordinates, check_stream, to_stream

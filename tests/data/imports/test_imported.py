@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skelssl.core.errors import UserError
 from skelssl.data.imports import imported
 from skelssl.data.imports.names import NAME_FILE
 from skelssl.data.module import open_dataset
@@ -20,7 +21,6 @@ from skelssl.data.pku import PKU
 from skelssl.data.prepare import build_parsed
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.store import RecipeStore, open_store
-from skelssl.errors import UserError
 from tests.data.imports.foreign import (
     annotations,
     by_place,

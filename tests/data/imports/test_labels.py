@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skelssl.core.errors import Refused
 from skelssl.data.imports.labels import from_one_hot, read_labels
-from skelssl.errors import Refused
 
 NAMES, NUMBERS = ["S001C001P001R001A001", "S001C001P001R001A060"], [0, 59]
 FILES = [name + ".skeleton" for name in NAMES]

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skelssl.core.errors import UserError
 from skelssl.data.imports import imported
 from skelssl.data.imports.names import NAME_FILE
 from skelssl.data.ntu import NTU
 from skelssl.data.parsed import ParsedStore
 from skelssl.data.prepare import build_parsed
-from skelssl.errors import UserError
 from tests.data.imports.foreign import annotations, npz_arrays, published, write_label, write_parts
 from tests.data.imports.test_imported import import_to
 

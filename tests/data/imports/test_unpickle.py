@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skelssl.data.imports import unpickle
+from skelssl.core import unpickle
+from skelssl.core.errors import Refused
 from skelssl.data.imports.listed import ListedNTU
 from skelssl.data.source import BadInput, Entry
-from skelssl.errors import Refused
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 

@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 
+from skelssl.core.errors import UserError
 from skelssl.data import process_file
 from skelssl.data.ntu import parse_skeleton
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.recipes.agcn import onto_axes
-from skelssl.errors import UserError
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from tests.helpers.bodies import body, clip_of, on, random_clip
 from tests.helpers.shared import golden_clips, shared
 
-NTU25 = layout("ntu25")
+NTU25 = load_layout("ntu25")
 RECIPE = RecipeConfig("agcn")
 FIXED = RecipeConfig("agcn", faithful=False)
 

@@ -3,11 +3,11 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
+from skelssl.core.errors import UserError
 from skelssl.data import process_file
 from skelssl.data.clip import RawClip
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.recipes.aimclr import resize
-from skelssl.errors import UserError
 from tests.helpers.bodies import body, on
 from tests.helpers.bodies import clip_of as raw_clip
 from tests.helpers.shared import golden_clips, shared

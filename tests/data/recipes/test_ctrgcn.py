@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from skelssl.core.errors import UserError
 from skelssl.data import process_file
 from skelssl.data.clip import PKU
 from skelssl.data.ntu import parse_skeleton
 from skelssl.data.recipes import RecipeConfig
-from skelssl.errors import UserError
 from tests.helpers.bodies import body, clip_of, on, random_clip
 from tests.helpers.shared import golden_clips, shared
 

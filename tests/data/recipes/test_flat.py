@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from skelssl.core.errors import UserError
 from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes import RECIPES, RecipeConfig
 from skelssl.data.recipes.aimclr import resize
 from skelssl.data.recipes.flat import filled, scaled
-from skelssl.errors import UserError
-from skelssl.skeleton import TORSO, layout
+from skelssl.skeleton.layout import TORSO, load_layout
 
-COCO = layout("coco17")
+COCO = load_layout("coco17")
 HIPS, SHOULDERS = (11, 12), (5, 6)
 
 

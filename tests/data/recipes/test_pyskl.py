@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+from skelssl.core.errors import UserError
 from skelssl.data import process_file
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.recipes.agcn import onto_axes
-from skelssl.errors import UserError
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 from tests.helpers.bodies import body, clip_of, on
 from tests.helpers.shared import golden_clips, shared
 
@@ -39,7 +39,7 @@ def test_equals_the_published_steps_written_joint_by_joint(seed):
     x[dice.random(x.shape[:3]) < 0.02] = 0
     expected = naive_normalise(x)
     np.testing.assert_allclose(RECIPE.build().normalise(x), expected, atol=1e-6)
-    turn = onto_axes(expected[0, 0], layout("ntu25"))
+    turn = onto_axes(expected[0, 0], load_layout("ntu25"))
     aligned = ALIGNED.build().normalise(x)
     np.testing.assert_allclose(aligned, expected @ turn.T, atol=1e-5)
     np.testing.assert_allclose((aligned[0, 0, 8] - aligned[0, 0, 4])[1:], 0, atol=1e-5)
@@ -48,7 +48,7 @@ def test_equals_the_published_steps_written_joint_by_joint(seed):
 
 def test_a_spine_square_to_the_shoulders_ends_on_z_and_they_on_x():
     """In general the turn of the shoulders tilts the spine again, as published."""
-    body = layout("ntu25")
+    body = load_layout("ntu25")
     base, mid, left, right = (body.index(n) for n in ("spine_base", "spine_mid", "shoulder_left", "shoulder_right"))
     x = np.random.default_rng(0).normal(0, 1, (3, 2, 25, 3)).astype(np.float32)
     spine = x[0, 0, mid] - x[0, 0, base]

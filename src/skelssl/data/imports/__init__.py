@@ -20,7 +20,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from skelssl.data.files import locked
+from skelssl.core.errors import Refused, UserError
+from skelssl.core.files import locked
 from skelssl.data.imports.annotations import find_annotations
 from skelssl.data.imports.arrays import find_arrays, holds_arrays
 from skelssl.data.imports.listed import ABOUT, SUFFIX, ListedNTU
@@ -32,7 +33,6 @@ from skelssl.data.ntu import NTU
 from skelssl.data.prepare import write_refusal
 from skelssl.data.prepare_report import Report
 from skelssl.data.source import Source
-from skelssl.errors import Refused, UserError
 
 _KNOWN = "an .npz of CTR-GCN, a folder of ST-GCN, AimCLR or 2s-AGCN arrays, a pyskl .pkl, or .skeleton.npy files"
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl import skeleton
+from skelssl.core.errors import Refused, UserError
+from skelssl.core.files import atomic_file, check_space
+from skelssl.core.unpickle import load
 from skelssl.data.clip import RawClip
-from skelssl.data.files import atomic_file, check_space
 from skelssl.data.imports.rows import TEXT, Block, Found, Part, Row
-from skelssl.data.imports.unpickle import load
 from skelssl.data.source import BadInput, Skipped, Source
-from skelssl.errors import Refused, UserError
+from skelssl.skeleton.layout import load_layout
 
 _MAX_PERSONS = 2
 _LISTS = (list, tuple, np.ndarray)
@@ -26,7 +26,7 @@ _ENDING = ".skeleton"  # which some scripts leave on the names
 def find_annotations(path: Path, source: Source, scratch: Path) -> Found:
     """Looks at each annotation; odd ones are left out and named, and Refused is raised where none is sound."""
     notes, split = _content(path, scratch)
-    part, skipped = _sorted_out(notes, len(skeleton.layout(source.layout).joints))
+    part, skipped = _sorted_out(notes, len(load_layout(source.layout).joints))
     if skipped and not part.blocks:
         name, code, reason = skipped[0].name, skipped[0].code, skipped[0].reason
         raise Refused(path, code, f"found no usable annotation among {len(notes):,}, in the first, {name}: {reason}")

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from skelssl import skeleton
+from skelssl.core.errors import Refused, UserError
 from skelssl.data.clip import LISTED_TWO, RawClip
 from skelssl.data.imports.labels import read_labels
 from skelssl.data.imports.rows import TEXT, Block, Found, Part, Row, npy_block, persons_first
 from skelssl.data.recipes.aimclr import FRAMES
 from skelssl.data.source import Source
-from skelssl.errors import Refused, UserError
-from skelssl.skeleton import Layout
+from skelssl.skeleton.layout import Layout, load_layout
 
 MAX_FRAMES = 300
 SIDES = {"train": "train", "val": "test", "test": "test"}
@@ -40,7 +39,7 @@ def find_arrays(path: Path, source: Source) -> Found:
     """Looks at a folder with both parts, or at the folder of a file of one part."""
     folder = path.parent if path.is_file() else path
     kind, files = _files(path, folder)
-    layout = skeleton.layout(source.layout)
+    layout = load_layout(source.layout)
     blocks = {side: npy_block(file) for side, file in files.items()}
     forms = {_form(blocks[side], files[side], layout) for side in blocks}
     if len(forms) > 1:

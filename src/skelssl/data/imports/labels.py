@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skelssl.core.errors import Refused
+from skelssl.core.unpickle import load
 from skelssl.data.imports.rows import npy_block
-from skelssl.data.imports.unpickle import load
-from skelssl.errors import Refused
 
 _EXPECTED = "expected (names, labels) or labels only"
 

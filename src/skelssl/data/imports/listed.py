@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from skelssl.core.errors import Refused
+from skelssl.core.unpickle import load
 from skelssl.data.clip import LISTED, RawClip
 from skelssl.data.imports.rows import npy_header
-from skelssl.data.imports.unpickle import load
 from skelssl.data.ntu import NTU, parse_name
 from skelssl.data.prepare_report import Report
 from skelssl.data.roots import one_per_name, read_bytes, scan
 from skelssl.data.source import BadInput, Entry
-from skelssl.errors import Refused
 
 SUFFIX = ".skeleton.npy"
 ABOUT = f"import: bodies by their place in the tracker's list ({SUFFIX}), for recipes aimclr and agcn; lost: ids"

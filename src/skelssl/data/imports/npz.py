@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from skelssl import skeleton
+from skelssl.core.errors import Refused, UserError
+from skelssl.core.files import atomic_file, check_space
 from skelssl.data.clip import RawClip
-from skelssl.data.files import atomic_file, check_space
 from skelssl.data.imports.labels import from_one_hot
 from skelssl.data.imports.rows import TEXT, Block, Found, Part, Row, npy_block
 from skelssl.data.source import Source
-from skelssl.errors import Refused, UserError
+from skelssl.skeleton.layout import load_layout
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 PERSONS = 2
@@ -37,7 +37,7 @@ def find_npz(path: Path, source: Source, scratch: Path) -> Found:
         raise Refused(
             path, "D32", f"found a damaged npz ({error}), expected a whole one; delete it and download it again"
         ) from error
-    layout = skeleton.layout(source.layout)
+    layout = load_layout(source.layout)
     parts = [_part(path, side, blocks, len(source.class_names), len(layout.joints)) for side in ("train", "test")]
     return Found(
         path=path,

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skelssl.core.errors import Refused
 from skelssl.data.clip import RawClip
 from skelssl.data.source import Entry, Skipped
-from skelssl.errors import Refused
 
 TEXT = 1200  # bytes of text that one body in one frame would take, for the check of free space
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

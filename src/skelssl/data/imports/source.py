@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from skelssl.core.errors import UserError
 from skelssl.data.clip import RawClip
 from skelssl.data.imports.names import facts_of
 from skelssl.data.imports.rows import Found, Part, Row
 from skelssl.data.ntu import NTU
 from skelssl.data.prepare_report import Report
 from skelssl.data.source import BadInput, ClipTable, Entry, Source, Split
-from skelssl.errors import UserError
 
 
 class Imported:

@@ -11,15 +11,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl import skeleton
+from skelssl.core.errors import UserError
 from skelssl.data.clip import RECIPE_FREE, SERVES, EmptyClip, RawClip
 from skelssl.data.recipes.agcn import AGCN
 from skelssl.data.recipes.aimclr import AimCLR
 from skelssl.data.recipes.ctrgcn import CTRGCN
 from skelssl.data.recipes.flat import Flat
 from skelssl.data.recipes.pyskl import PySKL
-from skelssl.errors import UserError
-from skelssl.skeleton import Layout
+from skelssl.skeleton.layout import Layout, load_layout
 
 
 class Recipe(Protocol):
@@ -130,7 +129,7 @@ class RecipeConfig:
                 )
         if self.flat and self.align_spine:
             raise UserError("method.recipe.align_spine: found true, expected false, since 2-D clips are not turned")
-        body = skeleton.layout(layout)
+        body = load_layout(layout)
         return Flat(recipe(body, self), body) if self.flat else recipe(body, self)
 
     @property

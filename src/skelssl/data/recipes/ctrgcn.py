@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes.tracks import as_stored, in_interval, located, two_people
-from skelssl.skeleton import Layout
+from skelssl.skeleton.layout import Layout
 
 if TYPE_CHECKING:
     from skelssl.data.recipes import RecipeConfig

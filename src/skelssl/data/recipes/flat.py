@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skelssl.core.errors import UserError
 from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes.tracks import interpolate, located
-from skelssl.errors import UserError
-from skelssl.skeleton import TORSO, Layout
+from skelssl.skeleton.layout import TORSO, Layout
 
 if TYPE_CHECKING:
     from skelssl.data.recipes import Recipe

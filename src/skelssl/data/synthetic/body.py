@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from skelssl.data.synthetic.dice import Dice, Floats
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 
 _CORE = {
     "heading": (-720, 720), "pitch": (-95, 95), "roll": (-60, 60),
@@ -48,7 +48,7 @@ _SWAP = {"_l": "_r", "_r": "_l"}
 _MIRROR = np.array([_AT[d[:-2] + _SWAP[d[-2:]]] if d[-2:] in _SWAP else _AT[d] for d in DOFS])
 _FLIPPED = np.array([-1.0 if d in ("heading", "roll", "side", "twist", "tilt", "turn") else 1.0 for d in DOFS])
 
-_JOINT = {name: v for v, name in enumerate(layout("ntu25").joints)}
+_JOINT = {name: v for v, name in enumerate(load_layout("ntu25").joints)}
 _SIDES = {name.removesuffix("_left"): [v, _JOINT[name.removesuffix("_left") + "_right"]]
           for name, v in _JOINT.items() if name.endswith("_left")}  # fmt: skip
 _CONTACT = _SIDES["ankle"] + _SIDES["foot"]

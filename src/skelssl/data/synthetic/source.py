@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Final
 
+from skelssl.core.errors import UserError
 from skelssl.data.clip import RAW, RawClip
 from skelssl.data.ntu import NTU, parse_name
 from skelssl.data.prepare_report import Report
@@ -15,7 +16,6 @@ from skelssl.data.synthetic.actions import ACTIONS
 from skelssl.data.synthetic.dice import Dice
 from skelssl.data.synthetic.perform import perform
 from skelssl.data.synthetic.tracker import ANGLES, track, viewed
-from skelssl.errors import UserError
 
 _VERSION: Final = 1  # of the motion; one more whenever any clip's bytes change
 _SETUP, _TRACKER = 3, 4  # streams of random numbers, beside those of a performance

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from skelssl.data.synthetic.body import rotation
 from skelssl.data.synthetic.dice import Dice, Floats
-from skelssl.skeleton import layout
+from skelssl.skeleton.layout import load_layout
 
 #: Horizontal angle of each camera about the scene in degrees; camera 1 stands in the middle, as in NTU RGB+D.
 ANGLES: Final = {1: 0.0, 2: -45.0, 3: 45.0}
-_BODY = layout("ntu25")
+_BODY = load_layout("ntu25")
 _LIMBS = [list(members) for part, members in _BODY.parts.items() if part != "trunk"]
 _ENDS = ("hand", "wrist", "thumb", "foot", "ankle")
 #: Metres of white noise; the ends of the limbs are the hardest to find.

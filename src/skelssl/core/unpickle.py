@@ -17,7 +17,7 @@ from typing import IO, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.errors import Refused
+from skelssl.core.errors import Refused
 
 _PLAIN = re.compile(r"([<>=|]?)([?bBiufcSUO][0-9]*)")  # dtypes without fields or shapes of their own
 _LARGE = 4096  # bytes or characters that the memo need not keep: only arrays are so large, and they refer to no other

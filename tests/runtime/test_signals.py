@@ -3,8 +3,8 @@ import signal
 
 import pytest
 
-from skelssl.errors import Stopped
-from skelssl.signals import Signals
+from skelssl.core.errors import Stopped
+from skelssl.runtime.signals import Signals
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from skelssl.heap import GIVEN
+from skelssl.runtime.memory import GIVEN
 
 COUNT = """
 import resource, sys
-from skelssl.heap import keep_pages
+from skelssl.runtime.memory import keep_pages
 kept = sys.argv[1] == "keep" and keep_pages()
 for _ in range(2):
     bytearray(1 << 26)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from skelssl.errors import Stopped
+from skelssl.core.errors import Stopped
 
 ASKING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 

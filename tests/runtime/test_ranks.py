@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from skelssl.checkpoints import build_encoder
-from skelssl.data.files import read_json
+from skelssl.core.files import read_json
 from skelssl.data.loader import batches
 from skelssl.data.module import open_dataset
 from skelssl.evaluate import evaluate
-from skelssl.parallel import rank
 from skelssl.protocols import finetune as tuning
 from skelssl.protocols import frozen as module
 from skelssl.protocols.frozen import Frozen
-from skelssl.protocols.ranks import agree, share, sum_gradients, total
+from skelssl.runtime.collectives import rank
+from skelssl.runtime.ranks import agree, share, sum_gradients, total
 from skelssl.train import train
 from tests.helpers.config import compose, train_config
 from tests.helpers.ranks import run_ranks

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
+from skelssl.core.errors import UserError
 from skelssl.encoders.agcn import AGCN
 from skelssl.encoders.gru import GRU
 from skelssl.encoders.hcn import HCN
 from skelssl.encoders.representations import ConcatL2
 from skelssl.encoders.stgcn import STGCN
 from skelssl.encoders.transformer import Transformer
-from skelssl.errors import UserError
-from skelssl.mapping import joint_map
-from skelssl.skeleton import Layout, layout, layouts
+from skelssl.skeleton.layout import Layout, layouts, load_layout
+from skelssl.skeleton.mapping import joint_map
 
 SIDES = ("left", "right")
 
@@ -47,7 +47,7 @@ ABSENT = {
 
 @pytest.mark.parametrize("pair", ABSENT, ids="-".join)
 def test_what_is_absent(pair: tuple[str, str]) -> None:
-    source, target = map(layout, pair)
+    source, target = map(load_layout, pair)
     absent = joint_map(source, target).absent
     assert {target.joints[v] for v in absent} == ABSENT[pair]
     assert list(absent) == sorted(absent)
@@ -69,7 +69,7 @@ def by_hand(source: Layout, target: Layout, x: np.ndarray, seen: np.ndarray, joi
 
 @pytest.mark.parametrize("pair", [*product(layouts(), repeat=2)], ids="-".join)
 def test_every_pair_of_layouts_against_dictionaries(pair: tuple[str, str]) -> None:
-    source, target = map(layout, pair)
+    source, target = map(load_layout, pair)
     rng = np.random.default_rng(len(pair[0]))
     x = rng.normal(size=(2, 3, len(source.joints), 2)).astype(np.float32)
     seen = (rng.random(x.shape[:-1]) * (rng.random(x.shape[:-1]) > 0.2)).astype(np.float32)
@@ -90,7 +90,7 @@ def test_every_pair_of_layouts_against_dictionaries(pair: tuple[str, str]) -> No
 
 def test_the_same_layout_is_the_identity() -> None:
     for name in layouts():
-        body = layout(name)
+        body = load_layout(name)
         x = np.random.default_rng(0).normal(size=(4, len(body.joints), 3)).astype(np.float32)
         points, sure = joint_map(body, body).apply(x)
         np.testing.assert_array_equal(points, x)
@@ -98,7 +98,7 @@ def test_the_same_layout_is_the_identity() -> None:
 
 
 def test_without_confidence_zeros_and_nan_are_not_seen() -> None:
-    coco, ntu = layout("coco17"), layout("ntu25")
+    coco, ntu = load_layout("coco17"), load_layout("ntu25")
     x = np.ones((3, 17, 3), np.float32)
     x[0, coco.index("hip_left")] = 0
     x[1, coco.index("ear_right"), 1] = np.nan
@@ -109,15 +109,15 @@ def test_without_confidence_zeros_and_nan_are_not_seen() -> None:
 
 
 def test_a_mean_of_the_target_where_the_source_has_none() -> None:
-    coco = replace(layout("coco17"), means={})
-    mapped = joint_map(coco, layout("ntu25"))
-    ntu = layout("ntu25")
+    coco = replace(load_layout("coco17"), means={})
+    mapped = joint_map(coco, load_layout("ntu25"))
+    ntu = load_layout("ntu25")
     assert mapped.members[ntu.index("spine_base")] == (11, 12)
     assert mapped.members[ntu.index("head")] == ()
 
 
 def test_mistakes() -> None:
-    coco, ntu = layout("coco17"), layout("ntu25")
+    coco, ntu = load_layout("coco17"), load_layout("ntu25")
     with pytest.raises(UserError, match=r"joints: found shape \(4, 25, 3\), expected \(\.\.\., 17, C\) of coco17"):
         joint_map(coco, ntu).apply(np.zeros((4, 25, 3)))
     with pytest.raises(UserError, match=r"seen: found shape \(4, 17, 1\), expected \(4, 17\)"):
@@ -145,7 +145,7 @@ def encoders() -> dict[str, nn.Module]:
 @pytest.mark.parametrize("poison", [1e3, float("nan")])
 def test_no_feature_depends_on_what_stands_in_absent_joints(name: str, poison: float) -> None:
     torch.manual_seed(0)
-    encoder, absent = encoders()[name].eval(), joint_map(layout("coco17"), layout("ntu25")).absent
+    encoder, absent = encoders()[name].eval(), joint_map(load_layout("coco17"), load_layout("ntu25")).absent
     x = torch.randn(3, 3, 16, 25, 2)
     x[1, ..., 1] = 0
     filled = x.clone()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 import shutil
 import subprocess
@@ -12,22 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from skelssl.data.files import atomic_file, read_json
-from skelssl.errors import UserError
-
-# Where and how a run is computed, not what: these keys do not make another run.
-MACHINE_KEYS = (
-    "data_root", "logger", "callbacks", "rerun", "then", "hydra", "trace", "limit", "trust",
-    "trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.profiler",
-    "method.loader.prefetch", "method.loader.workers", "method.loader.resident",
-)  # fmt: skip
-
-# Keys that came after the first runs, with what goes without saying: a run of before is still the same run.
-LATER = {"coordinates": "xyz", "matmul_precision": "highest"}
+from skelssl.core.errors import UserError
+from skelssl.core.files import atomic_file, read_json
+from skelssl.core.identity import identity, run_id
 
 ENTRIES = {
     "config.yaml",
@@ -41,51 +30,6 @@ ENTRIES = {
     "fit-profile.txt",
     ".lock",
 }
-
-
-def resolved(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain containers with every interpolation resolved."""
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
-    return {str(k): v for k, v in plain.items() if k != "hydra"}
-
-
-def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted key -> value of everything that decides the result."""
-    flat = dict(_flatten(config))
-    kept = {k: v for k, v in sorted(flat.items()) if not any(k == m or k.startswith(m + ".") for m in MACHINE_KEYS)}
-    kept = {k: v for k, v in kept.items() if (k.rpartition(".")[2], v) not in LATER.items()}
-    kept["resume"] = _content(kept.get("resume"))
-    return kept
-
-
-def _content(resume: Any) -> str | None:
-    """What a run begins from: nothing, unless the user names a checkpoint; that is part of what the run is."""
-    return sha256(Path(resume)) if isinstance(resume, str) and Path(resume).is_file() else None
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        return [pair for k, v in value.items() for pair in _flatten(v, f"{prefix}.{k}" if prefix else str(k))]
-    return [(prefix, value)]
-
-
-def run_id(config: Mapping[str, Any]) -> str:
-    """Ten hex digits that depend on the identity alone."""
-    return digest(identity(config))
-
-
-def digest(values: Mapping[str, Any]) -> str:
-    """Ten hex digits of dotted keys and their values."""
-    # 1 and 1.0 are the same setting.
-    same = {k: float(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in values.items()}
-    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def run_folder(config: Mapping[str, Any], override: str | None = None) -> Path:

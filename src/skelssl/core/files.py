@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -148,3 +149,9 @@ class NpyWriter:
         self.file.flush()
         os.fsync(self.file.fileno())
         self.file.close()
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from skelssl.data.files import NpyWriter, atomic_file, atomic_folder, locked, read_json, write_json
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
+from skelssl.core.files import NpyWriter, atomic_file, atomic_folder, locked, read_json, write_json
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

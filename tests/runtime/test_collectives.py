@@ -9,21 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 from skelssl.losses.barlow_twins import BarlowTwins
-from skelssl.parallel import (
-    SyncBatchNorm,
-    clip_generator,
-    convert,
-    gather,
-    on_first,
-    per_clip,
-    rank,
-    seed_step,
-    share,
-    step_generator,
-    world_size,
-)
+from skelssl.runtime.batch_norm import SyncBatchNorm, convert
+from skelssl.runtime.collectives import gather, on_first, rank, world_size
+from skelssl.runtime.draws import clip_generator, per_clip, seed_step, share, step_generator
 from tests.helpers.ranks import run_ranks
 
 SIZES = (3, 5)  # rows of each rank

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from skelssl.entry import sentence
-from skelssl.runs import run_folder
+from skelssl.core.runs import run_folder
+from skelssl.core.sentences import sentence
 from skelssl.train import train
 from tests.helpers.config import TINY, train_config
 

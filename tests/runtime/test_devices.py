@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from skelssl.devices import matmul_precision
+from skelssl.runtime.devices import matmul_precision
 
 
 @pytest.mark.parametrize(("precision", "tf32"), [("highest", False), ("high", True), ("medium", True)])

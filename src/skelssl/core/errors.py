@@ -12,7 +12,7 @@ class UserError(ValueError):
 
     It is a ValueError, so that code which calls the library needs to know no exception of ours.
 
-    ``skelssl.entry`` prints the sentence and exits with code 2; library code never exits by itself.
+    ``skelssl.cli.app`` prints the sentence and exits with code 2; library code never exits by itself.
     """
 
     exit_code = 2

@@ -1,6 +1,6 @@
 """Joints of one layout from those of another, by their names; what cannot be had is absent and never counts.
 
->>> from skelssl.skeleton import layout
+>>> from skelssl.skeleton.layout import layout
 >>> there = joint_map(layout("coco17"), layout("ntu25"))
 >>> [layout("ntu25").joints[v] for v in there.absent if layout("ntu25").joints[v].endswith("_left")]
 ['hand_left', 'foot_left', 'hand_tip_left', 'thumb_left']
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.errors import UserError
-from skelssl.skeleton import Layout
+from skelssl.core.errors import UserError
+from skelssl.skeleton.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)

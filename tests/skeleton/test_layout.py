@@ -5,10 +5,10 @@ import networkx
 import numpy as np
 import pytest
 
-from skelssl.errors import UserError
-from skelssl.skeleton import Layout, layout, layouts
+from skelssl.core.errors import UserError
+from skelssl.skeleton.layout import Layout, layouts, load_layout
 
-BODY = layout("ntu25")
+BODY = load_layout("ntu25")
 
 
 def test_spatial_partitions_are_the_published_ones():
@@ -59,7 +59,7 @@ def test_bones_and_parts():
 
 
 def test_kinect_v1_is_kinect_v2_without_neck_and_fingers():
-    small, place = layout("kinect20"), {joint: v for v, joint in enumerate(layout("kinect20").joints)}
+    small, place = load_layout("kinect20"), {joint: v for v, joint in enumerate(load_layout("kinect20").joints)}
     assert small.joints == tuple(BODY.joints[v] for v in (0, 1, 20, 3, *range(4, 20)))
     kept = {(BODY.joints[c], BODY.joints[p]) for c, p in BODY.bones if {BODY.joints[c], BODY.joints[p]} <= set(place)}
     assert {(small.joints[c], small.joints[p]) for c, p in small.bones} == kept | {("head", "spine_shoulder")}
@@ -115,11 +115,11 @@ def words(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_joints_stand_in_the_order_in_which_the_tools_write_them(name: str) -> None:
-    assert list(layout(name).joints) == words(name)
+    assert list(load_layout(name).joints) == words(name)
 
 
 def test_smpl22_is_smpl24_without_the_hands() -> None:
-    small, whole = layout("smpl22"), layout("smpl24")
+    small, whole = load_layout("smpl22"), load_layout("smpl24")
     assert (small.joints, small.parents, small.center) == (whole.joints[:22], whole.parents[:22], whole.center)
 
 
@@ -139,12 +139,12 @@ TREES = {
 def test_bones_are_the_published_trees(name: str) -> None:
     """Whatever joint stands in the centre: an edge has no direction here."""
     published = {frozenset(map(int, edge.split("-"))) for edge in TREES[name].split()}
-    assert {frozenset(bone) for bone in layout(name).bones} == published
+    assert {frozenset(bone) for bone in load_layout(name).bones} == published
 
 
 @pytest.mark.parametrize("name", layouts())
 def test_every_layout_is_a_body(name: str) -> None:
-    body = layout(name)
+    body = load_layout(name)
     joints = range(len(body.joints))
     assert body.name == name
     assert name.endswith(str(len(body.joints)))
@@ -167,7 +167,7 @@ def test_every_layout_is_a_body(name: str) -> None:
 @pytest.mark.parametrize("name", layouts())
 @pytest.mark.parametrize("point", ["spine_base", "spine_mid", "spine_shoulder", "shoulder_left", "shoulder_right"])
 def test_what_recipes_centre_and_turn_by_is_a_point_of_every_layout(name: str, point: str) -> None:
-    body = layout(name)
+    body = load_layout(name)
     if point in body.joints:
         assert body.point(point) == (body.index(point),)
     else:
@@ -177,7 +177,7 @@ def test_what_recipes_centre_and_turn_by_is_a_point_of_every_layout(name: str, p
 
 
 def test_points_of_a_layout() -> None:
-    body: Layout = layout("mediapipe33")
+    body: Layout = load_layout("mediapipe33")
     assert body.point("head") == (7, 8)
     assert body.point("hand_right") == (16, 18, 20)
     with pytest.raises(UserError, match="layout mediapipe33: found no tail, neither as a joint nor under means"):
@@ -197,12 +197,12 @@ means: {middle: [hip, chest]}
 def test_a_layout_of_ones_own(tmp_path):
     path = tmp_path / "my body.yaml"
     path.write_text(OWN)
-    body = layout(str(path))
+    body = load_layout(str(path))
     assert (body.name, body.parents, body.center, body.flip.tolist()) == ("own", (1, 1, 1, 1), 1, [0, 1, 3, 2])
     assert body.parts == {"arms": (2, 3), "rest": (0, 1)}
     assert body.means == {"middle": (0, 1)}
     (tmp_path / "copy.yml").write_text(OWN)
-    assert layout(str(tmp_path / "copy.yml")) == body != BODY
+    assert load_layout(str(tmp_path / "copy.yml")) == body != BODY
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_a_layout_that_is_none(tmp_path, old, new, sentence):
     path = tmp_path / "body.yaml"
     path.write_text(OWN.replace(old, new))
     with pytest.raises(UserError, match=f"^layout {path}: {sentence}"):
-        layout(str(path))
+        load_layout(str(path))
 
 
 def test_unknown_names():
@@ -237,9 +237,9 @@ def test_unknown_names():
         "coco17", "h36m17", "kinect20", "mediapipe33", "ntu25", "openpose18", "openpose25", "smpl22", "smpl24",
     ]  # fmt: skip
     with pytest.raises(UserError, match=r"or a \.yaml file like theirs"):
-        layout("gone.yaml")
+        load_layout("gone.yaml")
     with pytest.raises(UserError, match="layout: found 'x', expected one of"):
-        layout("x")
+        load_layout("x")
     with pytest.raises(UserError, match="adjacency strategy: found 'x'"):
         BODY.adjacency("x")
 
@@ -247,7 +247,7 @@ def test_unknown_names():
 def test_core_is_what_carries_the_limbs():
     assert BODY.core == (0, 1, 4, 8, 12, 16, 20)
     names = {BODY.joints[v] for v in BODY.core}
-    small = layout("kinect20")
+    small = load_layout("kinect20")
     assert {small.joints[v] for v in small.core} == names
     assert BODY.select("outer") == tuple(v for v in range(25) if v not in BODY.core)
     assert BODY.select("all") == tuple(range(25))
@@ -258,11 +258,11 @@ def test_a_layout_without_a_core(tmp_path):
     path = tmp_path / "stick.yaml"
     path.write_text("name: stick\njoints: [hip, head]\ncenter: hip\nbones: {head: hip}\nparts: {all: [hip, head]}\n")
     with pytest.raises(UserError, match="layout stick: found no core, expected the joints that carry the limbs"):
-        layout(str(path)).select("outer")
+        load_layout(str(path)).select("outer")
 
 
 @pytest.mark.parametrize("joints", ["outer", []])
 def test_a_choice_of_no_joints_is_refused(joints: str | list[str]) -> None:
-    whole = replace(layout("ntu25"), core=tuple(range(25)))
+    whole = replace(load_layout("ntu25"), core=tuple(range(25)))
     with pytest.raises(UserError, match=r"encoder\.joints: found none in .*, expected all, outer, or names of joints"):
         whole.select(joints)

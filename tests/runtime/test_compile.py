@@ -10,12 +10,12 @@ import torch.distributed as dist
 from torch._dynamo.utils import counters
 from torch.nn.parallel import DistributedDataParallel
 
-from skelssl import compilation
+from skelssl.core.errors import UserError
+from skelssl.core.identity import run_id
 from skelssl.encoders.stgcn import Block
-from skelssl.errors import UserError
 from skelssl.methods.base import Method
-from skelssl.parallel import convert
-from skelssl.runs import run_id
+from skelssl.runtime import compile as compilation
+from skelssl.runtime.batch_norm import convert
 from skelssl.train import build_method, train
 from tests.helpers.config import train_config
 from tests.helpers.ranks import run_ranks

@@ -1,7 +1,8 @@
 import pytest
 
-from skelssl.errors import UserError
-from skelssl.runs import claim, identity, load_config, run_folder, run_id, same_run
+from skelssl.core.errors import UserError
+from skelssl.core.identity import identity, run_id
+from skelssl.core.runs import claim, load_config, run_folder, same_run
 from tests.helpers.config import train_config
 
 

@@ -15,7 +15,7 @@ import torch
 import torch._dynamo
 from torch import nn
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 
 VARIANTS = 64  # forms of one function that are compiled before it is left plain: a stack's blocks differ in width
 

@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from skelssl.errors import UserError
+from skelssl.core.errors import UserError
 
 TORSO = 0.46  # metres from spine_base to spine_shoulder: the median of 12 recordings of NTU RGB+D
 _OTHER = {"_left": "_right", "_right": "_left"}
@@ -146,15 +146,15 @@ def _by_column(a: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def layouts() -> list[str]:
     """Names of the layouts in the package."""
-    folder = files("skelssl") / "layouts"
+    folder = files("skelssl.skeleton") / "layouts"
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
 @lru_cache
-def layout(name: str) -> Layout:
+def load_layout(name: str) -> Layout:
     """The layout called ``name``, or the one a ``.yaml`` file of the user's describes; raises UserError."""
     if name in layouts():
-        return _parsed((files("skelssl") / "layouts" / f"{name}.yaml").read_text("utf-8"), name)
+        return _parsed((files("skelssl.skeleton") / "layouts" / f"{name}.yaml").read_text("utf-8"), name)
     path = Path(name).expanduser()
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         raise UserError(f"layout: found {name!r}, expected one of {', '.join(layouts())}, or a .yaml file like theirs")

@@ -1,0 +1,54 @@
+"""Identify a run: which keys of its configuration decide the result, and their digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from skelssl.core.files import sha256
+
+# Where and how a run is computed, not what: these keys do not make another run.
+MACHINE_KEYS = (
+    "data_root", "logger", "callbacks", "rerun", "then", "hydra", "trace", "limit", "trust",
+    "trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.profiler",
+    "method.loader.prefetch", "method.loader.workers", "method.loader.resident",
+)  # fmt: skip
+
+
+# Keys that came after the first runs, with what goes without saying: a run of before is still the same run.
+LATER = {"coordinates": "xyz", "matmul_precision": "highest"}
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted key -> value of everything that decides the result."""
+    flat = dict(_flatten(config))
+    kept = {k: v for k, v in sorted(flat.items()) if not any(k == m or k.startswith(m + ".") for m in MACHINE_KEYS)}
+    kept = {k: v for k, v in kept.items() if (k.rpartition(".")[2], v) not in LATER.items()}
+    kept["resume"] = _content(kept.get("resume"))
+    return kept
+
+
+def _content(resume: Any) -> str | None:
+    """What a run begins from: nothing, unless the user names a checkpoint; that is part of what the run is."""
+    return sha256(Path(resume)) if isinstance(resume, str) and Path(resume).is_file() else None
+
+
+def _flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        return [pair for k, v in value.items() for pair in _flatten(v, f"{prefix}.{k}" if prefix else str(k))]
+    return [(prefix, value)]
+
+
+def run_id(config: Mapping[str, Any]) -> str:
+    """Ten hex digits that depend on the identity alone."""
+    return digest(identity(config))
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """Ten hex digits of dotted keys and their values."""
+    # 1 and 1.0 are the same setting.
+    same = {k: float(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in values.items()}
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:10]
