@@ -23,7 +23,7 @@ from benchmarks.counts import UNCOUNTED
 from skelssl.core.compose import composed, resolved
 from skelssl.data.batch import Batch
 from skelssl.optim import Optim
-from skelssl.published import split_clips
+from skelssl.results.published import split_clips
 from skelssl.train import build_method
 
 METHODS = ("pstl", "skeleton_contrast", "mamp", "skeleton2vec", "ha_cm")

@@ -21,7 +21,7 @@ from skelssl.data.batch import Batch
 from skelssl.encoders.stgcn import STGCN
 from skelssl.protocols.features import Features, extract
 from skelssl.protocols.linear import linear_probe
-from skelssl.protocols.scores import Scores
+from skelssl.results.scores import Scores
 
 CLASSES, LR, SEED = 60, 0.01, 0
 FULL = {"clips": 512, "test_clips": 256, "epochs": 150, "straightforward_epochs": 2, "batch": 128, "hidden": 16,

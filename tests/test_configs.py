@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from skelssl.core.compose import config_dir
-from skelssl.study import cells
+from skelssl.results.study import cells
 from skelssl.train import build_method
 from tests.helpers.config import compose
 

@@ -18,7 +18,7 @@ from skelssl.encoders.stgcn import STGCN
 from skelssl.evaluate import evaluate, evaluate_run, random_init
 from skelssl.page import open_run
 from skelssl.probes import read_protocols
-from skelssl.results import KEYS, MORE
+from skelssl.results.record import KEYS, MORE
 from skelssl.train import build_method, train
 from tests.helpers.config import TINY_DATA, compose, train_config
 

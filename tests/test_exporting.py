@@ -119,7 +119,7 @@ def test_the_card_lists_the_results_of_these_weights_alone(run, tmp_path):
     import shutil
 
     from skelssl.core.files import sha256, write_json
-    from skelssl.results import KEYS
+    from skelssl.results.record import KEYS
 
     own = tmp_path / "run"
     shutil.copytree(run, own)

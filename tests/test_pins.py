@@ -23,7 +23,7 @@ from skelssl.core.compose import config_dir
 from skelssl.core.identity import run_id
 from skelssl.exporting import export_encoder
 from skelssl.library import run_protocol
-from skelssl.study import cells
+from skelssl.results.study import cells
 from skelssl.train import train
 from tests.helpers.config import compose, train_config
 

@@ -1,8 +1,8 @@
-"""Published accuracies as Markdown, read from ``skelssl/facts/published.yaml``."""
+"""Published accuracies as Markdown, read from ``skelssl/results/published.yaml``."""
 
 from __future__ import annotations
 
-from skelssl.published import Published, published_cells
+from skelssl.results.published import Published, published_cells
 
 HOW_SURE = {
     "confirmed": "read in the authors' material",

@@ -36,7 +36,7 @@ from skelssl.protocols.cost import Cost, cost
 from skelssl.protocols.features import PRECISIONS
 from skelssl.protocols.frozen import Frozen, coverage
 from skelssl.protocols.selection import judged
-from skelssl.results import one_line, several_lines, summarise, write_result, write_summary
+from skelssl.results.record import one_line, several_lines, summarise, write_result, write_summary
 from skelssl.runtime.memory import keep_pages
 from skelssl.runtime.ranks import agree, local_rank, ranks, say
 from skelssl.trust import check_target

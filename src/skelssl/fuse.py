@@ -13,8 +13,8 @@ from skelssl.evaluate import Done, check, evaluate, joint_digest, run_of, short_
 from skelssl.probes import read_protocols
 from skelssl.protocols.frozen import COVERAGE
 from skelssl.protocols.fusion import fuse, read_part, stream_name, weights_of
-from skelssl.published import departures
-from skelssl.results import one_line, several_lines, summarise, write_result, write_summary
+from skelssl.results.published import departures
+from skelssl.results.record import one_line, several_lines, summarise, write_result, write_summary
 from skelssl.runtime.ranks import agree, say
 
 SHARED = ("dataset", "protocol", "mode")  # what the results of all runs must agree in

@@ -13,7 +13,7 @@ from torch import nn
 
 from skelssl.core.files import read_json
 from skelssl.core.runs import load_config
-from skelssl.results import KEYS
+from skelssl.results.record import KEYS
 
 CARD = "MODEL_CARD.md"
 # Whose recordings a data set is; what is made of them stays under their terms.

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from skelssl.core.compose import config_files, resolved
 from skelssl.core.errors import UserError
 from skelssl.protocols.subsets import SMALLEST
-from skelssl.published import departures
+from skelssl.results.published import departures
 
 NEIGHBOURS = ("k", "temperature", "autoencoder")
 CHANGES = ("ratio", "select", *NEIGHBOURS, "weights", "crops")  # keys of evaluate.yaml that replace one of a recipe

@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from skelssl.cli.app import run_plain
-from skelssl.comparison import compare
 from skelssl.core.errors import UserError
 from skelssl.core.files import atomic_file, write_json
 from skelssl.pictures.html import Page
@@ -24,10 +23,12 @@ from skelssl.pictures.lost_joints import CAPTION, Curve, curves_of, lost_joints_
 from skelssl.pictures.results import accuracy_bars, results_table
 from skelssl.pictures.study import CAPTION as STUDY
 from skelssl.pictures.study import study_figure, study_svg
-from skelssl.pictures.text import headline, row_cells, sources
-from skelssl.rows import Row, find_results, gather
-from skelssl.study import of_study, studied
-from skelssl.tables import markdown_table, rich_table
+from skelssl.results.aggregate import Row, gather
+from skelssl.results.compare import compare
+from skelssl.results.read import find_results
+from skelssl.results.study import of_study, studied
+from skelssl.results.tables import markdown_table, rich_table
+from skelssl.results.text import headline, row_cells, sources
 
 
 @dataclass(frozen=True)

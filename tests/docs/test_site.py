@@ -13,7 +13,7 @@ import yaml
 
 import skelssl
 from skelssl.core.compose import config_dir
-from skelssl.published import published_cells
+from skelssl.results.published import published_cells
 from tests.helpers.pages import ROOT, pages
 
 DOCS = ROOT / "docs"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from skelssl.results import KEYS
+from skelssl.results.record import KEYS
 from tests.helpers.config import compose
 
 CLASSES = 4

@@ -19,7 +19,7 @@ from skelssl.core.errors import UserError
 from skelssl.data.module import Dataset
 from skelssl.evaluate import evaluate
 from skelssl.methods.skeleton_contrast import SkeletonContrast
-from skelssl.published import published_cells
+from skelssl.results.published import published_cells
 from skelssl.train import build_data, build_method, train
 from tests.helpers.config import compose, train_config
 

@@ -10,7 +10,7 @@ import pytest
 
 from skelssl.pictures.lost_joints import curves_of, lost_joints_figure
 from skelssl.report import collect
-from skelssl.rows import find_results
+from skelssl.results.read import find_results
 from tests.helpers.page import figures
 from tests.helpers.results import write_evaluation
 

@@ -10,7 +10,8 @@ import pytest
 
 from skelssl.page import SECTIONS, write_page
 from skelssl.pictures.results import accuracy_bars, results_table
-from skelssl.rows import Row, find_results, gather
+from skelssl.results.aggregate import Row, gather
+from skelssl.results.read import find_results
 from tests.helpers.browser import BROWSER, Browser
 from tests.helpers.config import train_config
 from tests.helpers.page import figures

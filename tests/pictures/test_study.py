@@ -10,7 +10,7 @@ import pytest
 from skelssl.core.errors import UserError
 from skelssl.pictures.study import panels, study_figure, study_svg
 from skelssl.report import collect
-from skelssl.rows import Row
+from skelssl.results.aggregate import Row
 from tests.helpers.page import figures
 from tests.helpers.results import write_evaluation
 

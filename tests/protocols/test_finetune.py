@@ -26,7 +26,7 @@ from skelssl.protocols.features import extract
 from skelssl.protocols.finetune import Classifier, classifier, epoch_steps, finetune, parameter_groups, score
 from skelssl.protocols.finetune_recipe import FinetuneRecipe
 from skelssl.protocols.frozen import Frozen
-from skelssl.protocols.scores import Scores
+from skelssl.results.scores import Scores
 from skelssl.runtime.draws import seed_step, step_generator
 from skelssl.train import train
 from tests.helpers.config import compose, train_config

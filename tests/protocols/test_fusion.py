@@ -14,8 +14,8 @@ from skelssl.core.files import read_json
 from skelssl.evaluate import evaluate
 from skelssl.fuse import fuse_runs
 from skelssl.protocols.fusion import Part, fuse, read_part, stream_name, weights_of
-from skelssl.published import targets
 from skelssl.report import collect
+from skelssl.results.published import targets
 from skelssl.train import train
 from tests.helpers.config import compose, train_config
 

@@ -14,8 +14,8 @@ from skelssl.core.errors import UserError
 from skelssl.data.module import open_dataset
 from skelssl.protocols.features import Features, standardised
 from skelssl.protocols.frozen import Frozen, linear, nearest
-from skelssl.protocols.scores import Scores
 from skelssl.protocols.selection import candidates, judged
+from skelssl.results.scores import Scores
 from tests.helpers.config import train_config
 
 

@@ -16,7 +16,7 @@ from skelssl.protocols.finetune import finetune
 from skelssl.protocols.semi import semi
 from skelssl.protocols.subsets import draw
 from skelssl.report import collect
-from skelssl.results import summarise
+from skelssl.results.record import summarise
 from skelssl.train import train
 from tests.helpers.config import compose, train_config
 from tests.protocols.test_finetune import frozen_of, published
@@ -91,7 +91,7 @@ def test_the_interval_over_seeds_is_students(n: int, t: float) -> None:
 
 def test_a_published_cell_stands_beside_its_own_share() -> None:
     """The setting of a result is the published table's: one share never meets another's number."""
-    from skelssl.published import targets
+    from skelssl.results.published import targets
 
     assert [p.value for p in targets("skeleton_contrast", "ntu60_xsub", "semi", "joint", "20%")] == [70.8]
     assert not targets("skeleton_contrast", "ntu60_xsub", "semi", "joint", "10%")

@@ -12,7 +12,7 @@ from skelssl.core.errors import UserError
 from skelssl.core.files import read_json, write_json
 from skelssl.evaluate import evaluate, evaluate_run
 from skelssl.probes import read_protocols, setting, tasks
-from skelssl.published import targets
+from skelssl.results.published import targets
 from skelssl.train import train
 from tests.helpers.config import TINY_DATA, compose, train_config
 

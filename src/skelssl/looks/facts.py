@@ -15,7 +15,8 @@ from skelssl.pictures.lost_joints import CAPTION as LOST
 from skelssl.pictures.lost_joints import curves_of, lost_joints_figure
 from skelssl.pictures.results import accuracy_bars, results_table
 from skelssl.pictures.settings import settings
-from skelssl.rows import Result, gather, read_metrics
+from skelssl.results.aggregate import gather
+from skelssl.results.read import Result, read_metrics
 
 BARS = (
     "Top-1 accuracy of frozen features, in per cent: the pre-trained encoder, the same encoder before any "

@@ -20,7 +20,7 @@ from skelssl.data.module import Dataset, open_dataset
 from skelssl.methods.base import Method
 from skelssl.protocols.features import Features
 from skelssl.protocols.frozen import Frozen
-from skelssl.rows import Result, find_results
+from skelssl.results.read import Result, find_results
 from skelssl.skeleton.layout import Layout, load_layout
 from skelssl.train import build_method
 from skelssl.trust import check_target

@@ -12,7 +12,7 @@ import numpy as np
 
 from skelssl.pictures.axes import Axis, ticks
 from skelssl.pictures.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Line, gridline, panel
-from skelssl.rows import Result
+from skelssl.results.read import Result
 
 CAPTION = (
     "Top-1 accuracy with joints missing. Dashed and hollow: the same encoder before any training. Over several seeds: "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from skelssl.pictures.text import points, row_cells, sources
-from skelssl.protocols.statistics import Interval
-from skelssl.rows import Row
+from skelssl.results.aggregate import Row
+from skelssl.results.statistics import Interval
+from skelssl.results.text import points, row_cells, sources
 
 
 def results_table(rows: Sequence[Row]) -> str:

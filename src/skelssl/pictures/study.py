@@ -12,8 +12,9 @@ import numpy as np
 from skelssl.core.errors import UserError
 from skelssl.pictures.curves import HEIGHT, WIDTH, Line, chart, panel, style
 from skelssl.pictures.html import stylesheet
-from skelssl.rows import Cell, Row
-from skelssl.study import ABSENT, is_number
+from skelssl.results.aggregate import Row
+from skelssl.results.read import Cell
+from skelssl.results.study import ABSENT, is_number
 
 CAPTION = (
     "Top-1 of the last epoch over what was swept. The line is the mean over seeds, the band reaches from the lowest to "

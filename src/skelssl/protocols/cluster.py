@@ -17,7 +17,7 @@ from torch import Tensor
 from skelssl.core.errors import UserError
 from skelssl.protocols.assignment import best_assignment
 from skelssl.protocols.frozen import Frozen
-from skelssl.protocols.scores import Scores
+from skelssl.results.scores import Scores
 
 
 def cluster(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:

@@ -34,7 +34,7 @@ from skelssl.optim import decay_groups
 from skelssl.protocols.features import extract, same_random_state
 from skelssl.protocols.finetune_recipe import FinetuneRecipe, Init
 from skelssl.protocols.frozen import Frozen
-from skelssl.protocols.scores import Scores
+from skelssl.results.scores import Scores
 from skelssl.runtime.batch_norm import convert
 from skelssl.runtime.draws import seed_step, step_generator
 from skelssl.runtime.ranks import say, share, sum_gradients, total

@@ -18,7 +18,7 @@ from skelssl.protocols.features import Features, extract, probe_split, standardi
 from skelssl.protocols.knn import knn
 from skelssl.protocols.linear import Train, linear_probe
 from skelssl.protocols.linear_recipe import LinearRecipe
-from skelssl.protocols.scores import Scores
+from skelssl.results.scores import Scores
 from skelssl.runtime.ranks import share
 from skelssl.skeleton.layout import load_layout
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from skelssl.core.errors import UserError
-from skelssl.protocols.scores import Scores
+from skelssl.results.scores import Scores
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skelssl.core.errors import UserError
 from skelssl.protocols.features import Features, full_float32
-from skelssl.protocols.scores import Scores
+from skelssl.results.scores import Scores
 
 # The same pair of vectors gives products that differ in the last bits with its place in the matrix, the number of
 # threads and the block. Closer cosines than this are therefore equal, or ties would go to chance.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from skelssl.core.errors import UserError
 from skelssl.protocols.features import Features, full_float32
 from skelssl.protocols.linear_recipe import LinearRecipe
-from skelssl.protocols.scores import Scores
+from skelssl.results.scores import Scores
 
 INIT: Mapping[str, Callable[[Tensor, torch.Generator], object]] = {
     "xavier_normal": lambda w, g: nn.init.xavier_normal_(w, generator=g),

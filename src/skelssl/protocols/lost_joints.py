@@ -21,8 +21,8 @@ from skelssl.data.batch import Batch
 from skelssl.encoders.inputs import zero_joints
 from skelssl.protocols.features import Features
 from skelssl.protocols.frozen import Frozen
-from skelssl.protocols.scores import Scores
 from skelssl.protocols.selection import judged
+from skelssl.results.scores import Scores
 from skelssl.skeleton.layout import Layout, load_layout
 
 REPEATED = ("linear", "knn", "retrieval")  # protocols that need nothing but features

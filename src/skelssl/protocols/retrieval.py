@@ -15,7 +15,7 @@ from torch import Tensor
 
 from skelssl.protocols.features import Features
 from skelssl.protocols.frozen import Frozen, both_sides, vote
-from skelssl.protocols.scores import Scores
+from skelssl.results.scores import Scores
 
 # Cosines are rounded to this. In float64 the products of one pair of vectors differ by 1e-15 with their place in the
 # matrix, the number of threads and the block, so equal clips tie wherever they stand.

@@ -10,7 +10,7 @@ import numpy as np
 
 from skelssl.core.errors import UserError
 from skelssl.protocols.frozen import Frozen
-from skelssl.protocols.scores import Scores
+from skelssl.results.scores import Scores
 
 Protocol = Callable[[Frozen, Mapping[str, Any], int], Scores]
 

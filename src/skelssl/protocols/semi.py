@@ -8,7 +8,8 @@ from typing import Any
 from skelssl.protocols.finetune import train_and_score
 from skelssl.protocols.finetune_recipe import FinetuneRecipe
 from skelssl.protocols.frozen import Frozen
-from skelssl.protocols.subsets import SMALLEST, SubsetScores, draw, smallest_ratio
+from skelssl.protocols.subsets import SMALLEST, draw, smallest_ratio
+from skelssl.results.scores import SubsetScores
 
 
 def semi(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> SubsetScores:

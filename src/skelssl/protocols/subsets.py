@@ -7,8 +7,7 @@ larger one's. Published code draws by position instead, some of it on every GPU 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from hashlib import blake2b, sha256
 from itertools import product
 from pathlib import Path
@@ -20,18 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 from skelssl.core.errors import UserError
 from skelssl.core.files import atomic_file, read_json, write_json
 from skelssl.data.splits import read_splits
-from skelssl.protocols.scores import Scores
 
 SELECT = ("stratified", "uniform")
 SMALLEST = "smallest"  # in the place of a ratio: the smallest that gives every class a clip
 STEPS = 10_000  # it is a multiple of 1 / STEPS
-
-
-@dataclass(frozen=True)
-class SubsetScores(Scores):
-    """Scores after training on part of the labels; ``subset`` says on which, and becomes ``subset.json``."""
-
-    subset: Mapping[str, Any] = field(kw_only=True)
 
 
 def draw(names: Sequence[str], labels: ArrayLike, ratio: float, seed: int, select: str = "stratified") -> list[str]:

@@ -13,7 +13,7 @@ from skelssl.core.errors import UserError
 from skelssl.protocols.finetune import train_and_score
 from skelssl.protocols.finetune_recipe import FinetuneRecipe
 from skelssl.protocols.frozen import Frozen
-from skelssl.protocols.scores import Scores
+from skelssl.results.scores import Scores
 
 
 def transfer(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:

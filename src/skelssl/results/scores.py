@@ -68,3 +68,10 @@ class Scores:
 
 def _share(hits: Tensor) -> float:
     return int(hits.sum()) / len(hits)
+
+
+@dataclass(frozen=True)
+class SubsetScores(Scores):
+    """Scores after training on part of the labels; ``subset`` says on which, and becomes ``subset.json``."""
+
+    subset: Mapping[str, Any] = field(kw_only=True)

@@ -1,4 +1,4 @@
-"""Numbers other people printed, read from ``facts/published.yaml``: each with its source and how sure we are."""
+"""Numbers other people printed, read from ``results/published.yaml``: each with its source and how sure we are."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Published:
 
 @lru_cache
 def _facts() -> dict[str, Any]:
-    return dict(yaml.safe_load((files("skelssl") / "facts" / "published.yaml").read_text("utf-8")))
+    return dict(yaml.safe_load((files("skelssl.results") / "published.yaml").read_text("utf-8")))
 
 
 @lru_cache

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skelssl.protocols.statistics import paired_difference, spread
+from skelssl.results.statistics import paired_difference, spread
 
 
 def coins(n: int, p: float, seeds: int = 1, seed: int = 0) -> np.ndarray:

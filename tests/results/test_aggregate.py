@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from skelssl.core.errors import UserError
-from skelssl.protocols.statistics import paired_difference, spread
-from skelssl.rows import find_results, gather, read_metrics
+from skelssl.results.aggregate import gather
+from skelssl.results.read import find_results, read_metrics
+from skelssl.results.statistics import paired_difference, spread
 from tests.helpers.results import as_published, write_evaluation
 
 

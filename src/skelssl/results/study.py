@@ -15,7 +15,8 @@ from skelssl.core.compose import composed, config_dir, resolved
 from skelssl.core.errors import UserError
 from skelssl.core.identity import run_id
 from skelssl.core.overrides import quote_path
-from skelssl.rows import Result, Row
+from skelssl.results.aggregate import Row
+from skelssl.results.read import Result
 
 ABSENT = "-"  # the run has no such key
 

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from skelssl.core.files import atomic_file, write_json
-from skelssl.protocols.metrics import figures
-from skelssl.protocols.scores import Scores
-from skelssl.protocols.statistics import paired_difference, spread
-from skelssl.protocols.subsets import SubsetScores
+from skelssl.results.metrics import figures
+from skelssl.results.scores import Scores, SubsetScores
+from skelssl.results.statistics import paired_difference, spread
 from skelssl.runtime.collectives import rank
 
 # Every result has every key; null where it has no meaning.

@@ -10,10 +10,11 @@ import numpy as np
 from rich.table import Table
 
 from skelssl.core.errors import UserError
-from skelssl.pictures.text import points
-from skelssl.protocols.statistics import Interval, paired_difference
-from skelssl.rows import Cell, Correct, Result, by_cell, over_results
-from skelssl.tables import markdown_table, rich_table
+from skelssl.results.aggregate import by_cell, over_results
+from skelssl.results.read import Cell, Correct, Result
+from skelssl.results.statistics import Interval, paired_difference
+from skelssl.results.tables import markdown_table, rich_table
+from skelssl.results.text import points
 
 # Sides are brought together by these parts of their cells; what is still alone then tries the next line.
 RUNGS = (

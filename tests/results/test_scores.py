@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skelssl.protocols.scores import Scores
+from skelssl.results.scores import Scores
 
 
 def scores(logits: torch.Tensor, label: torch.Tensor) -> Scores:

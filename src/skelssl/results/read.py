@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +18,8 @@ from numpy.typing import NDArray
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
 from skelssl.core.identity import identity
-from skelssl.protocols.statistics import Interval, Spread, paired_difference, spread
-from skelssl.published import Published, departures, targets, whole
-from skelssl.results import KEYS
+from skelssl.results.published import Published, departures, whole
+from skelssl.results.record import KEYS
 
 
 class Cell(NamedTuple):
@@ -105,34 +103,6 @@ class Result:
             return Correct(scores["names"][order], labels[order], (scores[key].argmax(1) == labels)[order])
 
 
-@dataclass(frozen=True)
-class Row:
-    """One cell over its seeds; accuracies are fractions."""
-
-    cell: Cell
-    runs: tuple[str, ...]  # run ids
-    seeds: tuple[int, ...]  # of the runs where they differ, else of the evaluations of one run
-    n_test: int | None
-    top1: Spread | None  # last epoch
-    best: Spread | None  # best epoch, chosen on the test set
-    mean_class: Spread | None  # accuracy averaged over classes
-    random_init: Spread | None
-    difference: Interval | None  # trained - random init, paired over test clips
-    published: tuple[Published, ...]
-    departures: tuple[str, ...]  # what differs from the published setting; empty where nothing is published
-    config: Mapping[str, Any]  # dotted keys of its runs, without the seed; empty for an encoder without a run
-    top1s: tuple[float, ...]  # of every seed; empty where one has none, as ``top1``
-    randoms: tuple[float, ...]
-    swept: Mapping[str, Any] = field(default_factory=dict)  # of a study: the keys it sweeps, with this row's values
-
-    @property
-    def gap(self) -> float | None:
-        """Points of our last epoch over the first published number; None where the setting is not the published one."""
-        if self.top1 is None or not self.published or self.departures:
-            return None
-        return 100 * self.top1.mean - self.published[0].value
-
-
 def find_results(folders: Iterable[Path]) -> list[Result]:
     """Every result under the folders, each once; raises UserError for a folder that holds none."""
     found: dict[Path, Result] = {}
@@ -151,78 +121,6 @@ def _read(path: Path) -> Result:
     if missing := [key for key in KEYS if key not in facts]:
         raise UserError(f"{path}: found no {', '.join(missing)}, expected every key of a result")
     return Result(path, facts)
-
-
-def gather(results: Iterable[Result]) -> list[Row]:
-    """Rows in the order of their cells; only runs that differ in nothing but the seed share a row."""
-    rows = [_row(cell, part) for cell, parts in by_cell(results).items() for part in parts]
-    return sorted(rows, key=lambda row: ([x or "" for x in row.cell], row.runs))
-
-
-def by_cell(results: Iterable[Result]) -> dict[Cell, list[list[Result]]]:
-    """The results of each cell, those together that differ in nothing but the seed."""
-    groups: dict[tuple[Cell, str], list[Result]] = defaultdict(list)
-    for result in results:
-        groups[result.cell, result.experiment].append(result)
-    cells: dict[Cell, list[list[Result]]] = defaultdict(list)
-    for (cell, _), group in groups.items():
-        cells[cell] += _seeds_once(group)
-    return dict(cells)
-
-
-def _seeds_once(group: list[Result]) -> list[list[Result]]:
-    """A mean over seeds holds each seed once; where one comes twice, every result stands alone."""
-    group = sorted(group, key=lambda r: (r.seeds, str(r.path)))
-    return [group] if len({r.seeds for r in group}) == len(group) else [[r] for r in group]
-
-
-def _row(cell: Cell, group: list[Result]) -> Row:
-    def each(key: str) -> tuple[float, ...]:
-        values = tuple(r.facts[key] for r in group if r.facts.get(key) is not None)
-        return values if len(values) == len(group) else ()
-
-    def over_seeds(key: str) -> Spread | None:
-        return spread(values) if (values := each(key)) else None
-
-    trained, probed = zip(*(r.seeds for r in group), strict=True)
-    published = tuple(targets(cell.method, cell.dataset, cell.protocol, cell.stream or "", cell.setting))
-    return Row(
-        cell=cell,
-        runs=tuple(dict.fromkeys(r.run.name for r in group if r.run)),
-        seeds=tuple(sorted(set(trained if len(set(trained)) > 1 else probed))),
-        n_test=group[0].facts["n_test"],
-        top1=over_seeds("top1"),
-        best=over_seeds("top1_best_epoch"),
-        mean_class=over_seeds("mean_class_accuracy"),
-        random_init=over_seeds("random_init_top1"),
-        difference=_difference(group),
-        published=published,
-        departures=group[0].departures(published[0]) if published else (),
-        config=group[0].made,
-        top1s=each("top1"),
-        randoms=each("random_init_top1"),
-    )
-
-
-def _difference(group: Sequence[Result]) -> Interval | None:
-    if len(group) == 1 and (stored := group[0].facts.get("difference")):
-        return Interval(stored["mean"], stored["low"], stored["high"])
-    trained, random = (over_results(group, key) for key in ("logits", "random_init_logits"))
-    return paired_difference(trained.right, random.right) if trained and random else None
-
-
-def over_results(group: Sequence[Result], key: str = "logits") -> Correct | None:
-    """The clips of several results on the same test clips, ``right`` (S, N); None where one has no scores.
-
-    Raises UserError for results on different clips.
-    """
-    scores = [s for r in group if (s := r.correct(key))]
-    if len(scores) < len(group):
-        return None
-    for result, own in zip(group, scores, strict=True):
-        if not np.array_equal(own.names, scores[0].names):
-            raise UserError(f"{result.path}: found other test clips than in {group[0].path}, expected the same ones")
-    return scores[0]._replace(right=np.stack([own.right for own in scores]))
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

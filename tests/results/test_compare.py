@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from skelssl import report
-from skelssl.comparison import compare
 from skelssl.core.errors import UserError
-from skelssl.protocols.statistics import paired_difference
-from skelssl.rows import find_results
+from skelssl.results.compare import compare
+from skelssl.results.read import find_results
+from skelssl.results.statistics import paired_difference
 from tests.helpers.results import write_evaluation
 
 NAMES = [f"clip{i:02d}" for i in range(40)]

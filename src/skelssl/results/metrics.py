@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skelssl.protocols.scores import Scores
+from skelssl.results.scores import Scores
 
 BINS = 15
 

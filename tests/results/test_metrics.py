@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from skelssl.protocols.metrics import calibration_error, figures
-from skelssl.protocols.scores import Scores
+from skelssl.results.metrics import calibration_error, figures
+from skelssl.results.scores import Scores
 
 
 def naive_calibration(logits: np.ndarray, label: np.ndarray, bins: int) -> float:

@@ -17,7 +17,7 @@ from skelssl.core.errors import UserError
 from skelssl.core.identity import run_id
 from skelssl.core.runs import run_folder
 from skelssl.report import collect
-from skelssl.study import cells, swept
+from skelssl.results.study import cells, swept
 from tests.helpers.config import TINY, TINY_DATA, compose, train_config
 from tests.helpers.results import write_evaluation
 

@@ -10,7 +10,7 @@ import yaml
 from skelssl.core.runs import claim, load_config
 from skelssl.data.ntu import NTU
 from skelssl.data.pku import PKU
-from skelssl.published import STATUSES, departures, published_cells, targets, whole
+from skelssl.results.published import STATUSES, departures, published_cells, targets, whole
 from tests.helpers.config import compose
 
 METHODS = {"pstl", "skeleton_contrast", "skeleton2vec", "ha_cm", "mamp"}
@@ -33,7 +33,7 @@ def test_schema() -> None:
 def test_no_cell_twice_and_no_source_unused() -> None:
     keys = Counter((c.method, c.dataset, c.protocol, c.stream, c.setting, c.source) for c in published_cells())
     assert set(keys.values()) == {1}
-    facts = yaml.safe_load((files("skelssl") / "facts" / "published.yaml").read_text("utf-8"))
+    facts = yaml.safe_load((files("skelssl.results") / "published.yaml").read_text("utf-8"))
     assert set(facts["sources"]) == {cell["source"] for cell in facts["cells"]}
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from skelssl.protocols.statistics import Interval, Spread
-from skelssl.rows import Row
+from skelssl.results.aggregate import Row
+from skelssl.results.statistics import Interval, Spread
 
 
 def percent(value: Spread | None) -> str:
