@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.naive.agcn_loop import agcn_loop
-from skelssl.data.ntu import NTU, parse_name
+from skelssl.data.build.prepare import build_parsed
+from skelssl.data.ntu.source import NTU, parse_name
 from skelssl.data.parsed import ParsedStore
-from skelssl.data.prepare import build_parsed
 from skelssl.data.recipes import RECIPES, RecipeConfig
 from skelssl.data.roots import read_bytes, scan
 from skelssl.data.store import open_store

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.data.ntu_text import read_skeleton
+from skelssl.data.ntu.text import read_skeleton
 from skelssl.data.roots import read_bytes, scan
 
 ROUNDS = 5

@@ -14,9 +14,9 @@ from skelssl.checkpoints import build_encoder, foreign_about, save_encoders
 from skelssl.core.errors import UserError
 from skelssl.data.clip import RawClip
 from skelssl.data.parsed import ParsedStore
+from skelssl.data.poses import Poses
 from skelssl.data.recipes import RecipeConfig
 from skelssl.embedding import collate
-from skelssl.poses import Poses
 from skelssl.skeleton.layout import layouts, load_layout
 from skelssl.skeleton.mapping import joint_map
 from tests.helpers.config import train_config

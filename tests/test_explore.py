@@ -20,11 +20,11 @@ from skelssl.clip_figures import recorded, under_recipes
 from skelssl.core.compose import config_dir
 from skelssl.core.errors import UserError
 from skelssl.data import process_file
+from skelssl.data.build.prepare import build_parsed, parsed_folder
 from skelssl.data.clip import PERSONS, RawClip
 from skelssl.data.module import open_dataset
-from skelssl.data.ntu import NTU
+from skelssl.data.ntu.source import NTU
 from skelssl.data.parsed import Index, pack, write_store
-from skelssl.data.prepare import build_parsed, parsed_folder
 from skelssl.looks.run import trained
 from skelssl.methods.base import resized
 from skelssl.pictures.pose import stand

@@ -17,11 +17,11 @@ from skelssl.core.compose import config_dir
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
 from skelssl.core.identity import LATER, run_id
-from skelssl.data.custom import Custom
-from skelssl.data.custom_arrays import in_plane, read_array
-from skelssl.data.prepare import prepare
-from skelssl.data.prepare_report import Report
+from skelssl.data.build.prepare import prepare
+from skelssl.data.custom.arrays import in_plane, read_array
+from skelssl.data.custom.source import Custom
 from skelssl.data.recipes import RECIPES, RecipeConfig
+from skelssl.data.report import Report
 from skelssl.data.source import BadInput
 from skelssl.data.synthetic import Synthetic
 from skelssl.evaluate import evaluate

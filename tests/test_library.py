@@ -83,7 +83,7 @@ def test_any_value_survives_the_parser_of_hydra(value):
 
 
 def test_importing_the_package_does_not_load_torch():
-    code = "import sys, skelssl.data.prepare, skelssl.cli.app as e; e.overview(); print('torch' in sys.modules)"
+    code = "import sys, skelssl.data.build.prepare, skelssl.cli.app as e; e.overview(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
     assert {name for name in skelssl.__all__ if getattr(skelssl, name)} == set(skelssl.__all__)

@@ -7,8 +7,8 @@ import pytest
 
 import skelssl
 from skelssl.core.errors import UserError
+from skelssl.data.poses import Poses
 from skelssl.neighbours import digest_of, is_index
-from skelssl.poses import Poses
 from tests.test_embedding import body, small
 
 

@@ -16,13 +16,22 @@ from numpy.typing import NDArray
 from torch import nn
 
 from skelssl.checkpoints import load_encoder
-from skelssl.clip_files import read_clips
 from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.data.clip import EmptyClip, RawClip
+from skelssl.data.custom.clean import (
+    Whole,
+    as_clip,
+    at_rate,
+    check_joints,
+    in_metres,
+    in_the_plane,
+    two_persons,
+    whole,
+)
+from skelssl.data.custom.read import read_clips
+from skelssl.data.poses import Poses
 from skelssl.data.recipes import RecipeConfig
-from skelssl.own_clips import Whole, as_clip, at_rate, check_joints, in_metres, in_the_plane, two_persons, whole
-from skelssl.poses import Poses
 from skelssl.protocols.features import extract
 from skelssl.skeleton.layout import Layout, load_layout
 from skelssl.skeleton.mapping import joint_map

@@ -23,15 +23,15 @@ from skelssl.cli.app import run_hydra
 from skelssl.clip_figures import Drawer, drawn, recorded, under_recipes
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
+from skelssl.data.build.checks import examined
+from skelssl.data.build.prepare import parsed_folder, prepare
 from skelssl.data.clip import RAW, EmptyClip, RawClip
-from skelssl.data.examine import examined
-from skelssl.data.ntu import NTU, ntu_facts, parse_skeleton
+from skelssl.data.ntu.source import NTU, ntu_facts, parse_skeleton
 from skelssl.data.parsed import Index, ParsedStore
-from skelssl.data.prepare import parsed_folder, prepare
-from skelssl.data.prepare_report import WARNINGS
 from skelssl.data.recipes import RECIPES
+from skelssl.data.report import WARNINGS
 from skelssl.data.source import FACTS, BadInput, Source
-from skelssl.data.splits import read_splits
+from skelssl.data.split import read_splits
 from skelssl.pictures.clip_page import write_clip_page
 from skelssl.pictures.dataset_page import write_dataset_page
 from skelssl.pictures.player import PlayerClip

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from skelssl.checkpoints import load_encoder
-from skelssl.clip_files import read_clips
 from skelssl.core.errors import UserError
 from skelssl.core.files import result_file
+from skelssl.data.custom.read import read_clips
+from skelssl.data.poses import Poses
 from skelssl.embedding import embed, named_clips
-from skelssl.poses import Poses
 from skelssl.protocols.features import full_float32
 from skelssl.protocols.knn import nearest_rows
 

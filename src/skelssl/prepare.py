@@ -17,8 +17,8 @@ from omegaconf import DictConfig
 from skelssl.cli.app import run_hydra
 from skelssl.core.errors import UserError
 from skelssl.data.archives import unpacked
+from skelssl.data.build.prepare import parsed_folder, prepare, split_paths
 from skelssl.data.imports import imported
-from skelssl.data.prepare import parsed_folder, prepare, split_paths
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import Source, coordinates_of
 
@@ -58,8 +58,8 @@ def run(config: DictConfig) -> None:
     elif raw or not listed_only:
         with unpacked(raw, parsed_folder(root, source).parent) as roots:
             prepare(source, raw=roots, **settings)
+    from skelssl.data.build.verify import verify
     from skelssl.data.store import open_store  # brings torch, which the parsing processes must not wait for
-    from skelssl.data.verify import verify
     from skelssl.protocols.subsets import write_lists
 
     for recipe in recipes:

@@ -11,8 +11,8 @@ from torch import nn
 from skelssl.core.errors import UserError
 
 # Plain classes that only keep their arguments.
-PARTS = ("skelssl.maskers.", "skelssl.momentum", "skelssl.losses.", "skelssl.data.ntu", "skelssl.data.pku",
-         "skelssl.data.custom", "skelssl.data.synthetic")  # fmt: skip
+PARTS = ("skelssl.maskers.", "skelssl.momentum", "skelssl.losses.", "skelssl.data.ntu.", "skelssl.data.pku.",
+         "skelssl.data.custom.", "skelssl.data.synthetic.")  # fmt: skip
 
 
 def check_target(block: Any, trust: Collection[str] = ()) -> None:

@@ -21,7 +21,7 @@ from skelssl.commands import embed, export, search
 from skelssl.core.compose import composed, config_dir
 from skelssl.core.errors import UserError
 from skelssl.core.overrides import quote_path
-from skelssl.poses import Poses
+from skelssl.data.poses import Poses
 from tests.helpers.config import train_config
 from tests.test_embedding import body, small
 
@@ -61,7 +61,7 @@ def test_embed_writes_names_and_features(run, clips, tmp_path, capsys):
 def test_embed_reads_what_pose_tools_write(run, tmp_path, monkeypatch):
     (tmp_path / "one.json").write_text("{}")
     poses = Poses("one", body(channels=3, name="h36m17"), np.ones((20, 1, 17), np.float32), "h36m17", 50.0, "m")
-    monkeypatch.setattr("skelssl.clip_files.read_poses", lambda path, format: [poses])
+    monkeypatch.setattr("skelssl.data.custom.read.read_poses", lambda path, format: [poses])
     call(embed, "embed", f"checkpoint={run}", f"raw={tmp_path}", f"out={tmp_path / 'f.npz'}")
     with np.load(tmp_path / "f.npz") as found:
         np.testing.assert_array_equal(found["features"], skelssl.embed(poses, run))

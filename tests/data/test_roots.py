@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skelssl.core.errors import UserError
-from skelssl.data.prepare_report import Report
+from skelssl.data.report import Report
 from skelssl.data.roots import one_per_name, read_bytes, scan
 from skelssl.data.source import BadInput
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from skelssl.data.custom import Custom
+from skelssl.data.build.prepare import build_parsed
+from skelssl.data.custom.source import Custom
 from skelssl.data.parsed import ParsedStore
-from skelssl.data.prepare import build_parsed
-from skelssl.data.prepare_report import Report
+from skelssl.data.report import Report
 
 
 def points(frames: int = 9, persons: int = 1, joints: int = 25, seed: int = 0) -> np.ndarray:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from skelssl.clip_figures import positioned
-from skelssl.data.custom import Custom
-from skelssl.data.prepare import prepare
+from skelssl.data.build.prepare import prepare
+from skelssl.data.custom.source import Custom
 from skelssl.page import write_page
 from skelssl.pictures.player import skeleton_player
 from skelssl.skeleton.layout import load_layout

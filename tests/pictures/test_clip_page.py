@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skelssl.data.source import ClipTable, Split
+from skelssl.data.split import ClipTable, Split
 from skelssl.pictures.clip_page import write_clip_page
 from skelssl.pictures.counts import columns, count_bars
 from skelssl.pictures.dataset_page import write_dataset_page

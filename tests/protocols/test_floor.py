@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from skelssl.data.ntu import NTU
-from skelssl.data.prepare_report import Report
+from skelssl.data.ntu.source import NTU
+from skelssl.data.report import Report
 from skelssl.protocols.floor import raw_features, raw_one_nn, raw_ridge
 from skelssl.skeleton.layout import load_layout
 from tests.helpers.shared import data, shared

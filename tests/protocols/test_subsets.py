@@ -20,10 +20,10 @@ from omegaconf import OmegaConf
 from skelssl import prepare
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json, write_json
-from skelssl.data.ntu import parse_name
-from skelssl.data.prepare_report import Report
-from skelssl.data.source import ClipTable
-from skelssl.data.splits import all_splits, write_splits
+from skelssl.data.ntu.source import parse_name
+from skelssl.data.report import Report
+from skelssl.data.source import all_splits
+from skelssl.data.split import ClipTable, write_splits
 from skelssl.data.synthetic import Synthetic
 from skelssl.protocols.subsets import draw, smallest_ratio, write_lists
 from tests.helpers.config import compose

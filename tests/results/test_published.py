@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from skelssl.core.runs import claim, load_config
-from skelssl.data.ntu import NTU
-from skelssl.data.pku import PKU
+from skelssl.data.ntu.source import NTU
+from skelssl.data.pku.source import PKU
 from skelssl.results.published import STATUSES, departures, published_cells, targets, whole
 from tests.helpers.config import compose
 

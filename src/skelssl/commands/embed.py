@@ -21,9 +21,9 @@ from torch import nn
 
 from skelssl.checkpoints import load_encoder
 from skelssl.cli.app import run_hydra
-from skelssl.clip_files import read_clips
 from skelssl.core.errors import UserError
 from skelssl.core.files import result_file
+from skelssl.data.custom.read import read_clips
 from skelssl.embedding import embed
 from skelssl.neighbours import digest_of
 

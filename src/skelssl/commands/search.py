@@ -14,9 +14,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from skelssl.cli.app import run_hydra
-from skelssl.clip_files import read_clips
 from skelssl.commands.embed import opened, options
 from skelssl.core.errors import UserError
+from skelssl.data.custom.read import read_clips
 from skelssl.neighbours import Index, is_index
 
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
-from skelssl.data.custom import Custom
+from skelssl.data.build.prepare import parsed_folder, prepare
+from skelssl.data.custom.source import Custom
 from skelssl.data.loader import CPU, TrainLoader
-from skelssl.data.prepare import parsed_folder, prepare
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import Source, coordinates_of
 from skelssl.data.store import RecipeStore, open_store

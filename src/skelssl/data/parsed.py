@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from skelssl.core.errors import UserError
 from skelssl.core.files import NpyWriter, read_json, write_json
 from skelssl.data.clip import RawClip
-from skelssl.data.source import FACTS, ClipTable
+from skelssl.data.source import FACTS
+from skelssl.data.split import ClipTable
 
 FORMAT = 2
 ROWS = {"bodies": "<f4", "body_id": "<i8", "track": "|u1"}  # arrays with one row per body-frame

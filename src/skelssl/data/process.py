@@ -8,9 +8,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from skelssl.core.errors import UserError
+from skelssl.data.build.checks import examined
 from skelssl.data.clip import EmptyClip, RawClip
-from skelssl.data.examine import examined
-from skelssl.data.ntu_text import read_skeleton
+from skelssl.data.ntu.text import read_skeleton
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import BadInput
 

@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from skelssl.core.errors import UserError
-from skelssl.data.prepare_report import Report
+from skelssl.data.report import Report
 from skelssl.data.source import BadInput, Entry
 
 TEXTS = (".skeleton", ".txt")  # what raw recordings, their labels and lists are

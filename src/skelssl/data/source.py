@@ -8,14 +8,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from skelssl.core.errors import UserError
 from skelssl.data.clip import RawClip
+from skelssl.data.split import ClipTable, Split
 
 if TYPE_CHECKING:
-    from skelssl.data.prepare_report import Report
+    from skelssl.data.report import Report
 
 AS_RECORDED: Mapping[str, Any] = MappingProxyType({})  # the ``arguments`` of every source of recordings in space
 FACTS = ("subject", "camera", "setup", "replication")
@@ -53,23 +51,6 @@ class Entry:
 
     def __str__(self) -> str:
         return f"{self.location}:{self.member}" if self.member else self.location
-
-
-@dataclass(frozen=True, slots=True)
-class ClipTable:
-    """N clips without their bodies: what a split rule looks at."""
-
-    names: Sequence[str]
-    labels: NDArray[np.int64]  # (N,) 0-based class
-    facts: Mapping[str, NDArray[np.int64]]  # each of FACTS (N,); -1 where unknown
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Names of the clips to train and to test on."""
-
-    train: tuple[str, ...]
-    test: tuple[str, ...]
 
 
 class Source(Protocol):
@@ -131,3 +112,8 @@ def coordinates_of(source: Source, config: Mapping[str, Any]) -> str:
     if (found := config.get("coordinates", "xyz")) != own:
         raise UserError(f"dataset.coordinates: found {found}, expected {own}, which {source.dataset} consists of")
     return own
+
+
+def all_splits(source: Source, clips: ClipTable) -> dict[str, Split]:
+    """Every split of a source over these clips."""
+    return {name: source.split(name, clips) for name in source.splits}

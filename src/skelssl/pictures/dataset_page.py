@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.data.source import FACTS, ClipTable, Split
+from skelssl.data.source import FACTS
+from skelssl.data.split import ClipTable, Split
 from skelssl.pictures.counts import class_table, columns, count_bars, fact_table, table
 from skelssl.pictures.html import Page
 

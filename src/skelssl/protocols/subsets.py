@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skelssl.core.errors import UserError
 from skelssl.core.files import atomic_file, read_json, write_json
-from skelssl.data.splits import read_splits
+from skelssl.data.split import read_splits
 
 SELECT = ("stratified", "uniform")
 SMALLEST = "smallest"  # in the place of a ratio: the smallest that gives every class a clip

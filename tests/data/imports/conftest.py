@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from skelssl.data.build.prepare import build_parsed
 from skelssl.data.clip import EmptyClip, RawClip
-from skelssl.data.ntu import NTU, parse_name
+from skelssl.data.ntu.source import NTU, parse_name
 from skelssl.data.parsed import ParsedStore
-from skelssl.data.prepare import build_parsed
 from skelssl.data.recipes import RECIPES, RecipeConfig
 from tests.helpers.bodies import random_clip
 from tests.helpers.ntu_text import format_skeleton

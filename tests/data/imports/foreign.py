@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from skelssl.data.ntu import NTU, parse_name
+from skelssl.data.ntu.source import NTU, parse_name
 from skelssl.data.parsed import ParsedStore
 from skelssl.data.recipes import RecipeConfig
 

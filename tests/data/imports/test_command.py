@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skelssl.data.build.prepare import build_parsed
 from skelssl.data.imports.names import NAME_FILE
-from skelssl.data.ntu import NTU
+from skelssl.data.ntu.source import NTU
 from skelssl.data.parsed import ParsedStore
-from skelssl.data.prepare import build_parsed
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.store import open_store
 from tests.data.imports.foreign import annotations, npz_arrays, published, write_parts

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from skelssl.core.errors import UserError
+from skelssl.data.build.prepare import build_parsed
 from skelssl.data.imports import imported
 from skelssl.data.imports.names import NAME_FILE
 from skelssl.data.module import open_dataset
-from skelssl.data.ntu import NTU
+from skelssl.data.ntu.source import NTU
 from skelssl.data.parsed import ParsedStore
-from skelssl.data.pku import PKU
-from skelssl.data.prepare import build_parsed
+from skelssl.data.pku.source import PKU
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.store import RecipeStore, open_store
 from tests.data.imports.foreign import (

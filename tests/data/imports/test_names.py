@@ -10,7 +10,7 @@ import pytest
 
 from skelssl.core.errors import UserError
 from skelssl.data.imports.names import check_dataset, in_order, own_split
-from skelssl.data.ntu import NTU
+from skelssl.data.ntu.source import NTU
 
 LIST = [
     "S001C001P003R001A001", "S001C001P008R001A001", "S001C002P001R001A002", "S001C003P001R001A001",

@@ -3,7 +3,7 @@ import pytest
 
 from skelssl.core.errors import UserError
 from skelssl.data import process_file
-from skelssl.data.ntu import parse_skeleton
+from skelssl.data.ntu.source import parse_skeleton
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.recipes.agcn import onto_axes
 from skelssl.skeleton.layout import load_layout

@@ -6,7 +6,7 @@ import pytest
 from skelssl.core.errors import UserError
 from skelssl.data import process_file
 from skelssl.data.clip import PKU
-from skelssl.data.ntu import parse_skeleton
+from skelssl.data.ntu.source import parse_skeleton
 from skelssl.data.recipes import RecipeConfig
 from tests.helpers.bodies import body, clip_of, on, random_clip
 from tests.helpers.shared import golden_clips, shared

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from skelssl.core.errors import Refused, UserError
 from skelssl.core.files import locked
+from skelssl.data.build.prepare import write_refusal
 from skelssl.data.imports.annotations import find_annotations
 from skelssl.data.imports.arrays import find_arrays, holds_arrays
 from skelssl.data.imports.listed import ABOUT, SUFFIX, ListedNTU
@@ -29,9 +30,8 @@ from skelssl.data.imports.names import attach, check_dataset, check_sides, own_s
 from skelssl.data.imports.npz import find_npz
 from skelssl.data.imports.rows import Found
 from skelssl.data.imports.source import Imported
-from skelssl.data.ntu import NTU
-from skelssl.data.prepare import write_refusal
-from skelssl.data.prepare_report import Report
+from skelssl.data.ntu.source import NTU
+from skelssl.data.report import Report
 from skelssl.data.source import Source
 
 _KNOWN = "an .npz of CTR-GCN, a folder of ST-GCN, AimCLR or 2s-AGCN arrays, a pyskl .pkl, or .skeleton.npy files"

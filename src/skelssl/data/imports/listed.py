@@ -13,8 +13,8 @@ from skelssl.core.errors import Refused
 from skelssl.core.unpickle import load
 from skelssl.data.clip import LISTED, RawClip
 from skelssl.data.imports.rows import npy_header
-from skelssl.data.ntu import NTU, parse_name
-from skelssl.data.prepare_report import Report
+from skelssl.data.ntu.source import NTU, parse_name
+from skelssl.data.report import Report
 from skelssl.data.roots import one_per_name, read_bytes, scan
 from skelssl.data.source import BadInput, Entry
 

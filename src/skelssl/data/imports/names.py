@@ -10,8 +10,9 @@ import numpy as np
 
 from skelssl.core.errors import UserError
 from skelssl.data.imports.rows import Found, Part
-from skelssl.data.ntu import NTU, parse_name
-from skelssl.data.source import FACTS, BadInput, ClipTable, Source
+from skelssl.data.ntu.source import NTU, parse_name
+from skelssl.data.source import FACTS, BadInput, Source
+from skelssl.data.split import ClipTable
 
 NAME_FILE = "skes_available_name.txt"
 _NAME = re.compile(r"\bS[0-9]{3}C[0-9]{3}P[0-9]{3}R[0-9]{3}A[0-9]{3}\b")

@@ -14,9 +14,10 @@ from skelssl.core.errors import UserError
 from skelssl.data.clip import RawClip
 from skelssl.data.imports.names import facts_of
 from skelssl.data.imports.rows import Found, Part, Row
-from skelssl.data.ntu import NTU
-from skelssl.data.prepare_report import Report
-from skelssl.data.source import BadInput, ClipTable, Entry, Source, Split
+from skelssl.data.ntu.source import NTU
+from skelssl.data.report import Report
+from skelssl.data.source import BadInput, Entry, Source
+from skelssl.data.split import ClipTable, Split
 
 
 class Imported:

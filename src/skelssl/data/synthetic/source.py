@@ -9,9 +9,10 @@ from typing import Final
 
 from skelssl.core.errors import UserError
 from skelssl.data.clip import RAW, RawClip
-from skelssl.data.ntu import NTU, parse_name
-from skelssl.data.prepare_report import Report
-from skelssl.data.source import AS_RECORDED, ClipTable, Entry, Split
+from skelssl.data.ntu.source import NTU, parse_name
+from skelssl.data.report import Report
+from skelssl.data.source import AS_RECORDED, Entry
+from skelssl.data.split import ClipTable, Split
 from skelssl.data.synthetic.actions import ACTIONS
 from skelssl.data.synthetic.dice import Dice
 from skelssl.data.synthetic.perform import perform

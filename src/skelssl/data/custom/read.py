@@ -1,0 +1,45 @@
+"""Files of clips, whatever wrote them: what pose tools write, and plain arrays in ``.npy`` or ``.npz``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from skelssl.core.errors import UserError
+from skelssl.data.custom.arrays import READERS
+from skelssl.data.poses import read_poses
+from skelssl.data.poses.read import find
+from skelssl.data.source import BadInput
+
+ARRAYS = (".npy", ".npz")
+
+
+def read_clips(path: str | Path, format: str | None = None) -> dict[str, Any]:
+    """Name -> clip, sorted by name, of a file or of all files below a folder.
+
+    A clip is an array or a `Poses`. ``.npy`` and ``.npz`` hold an array (of several the one called ``x``), all else is
+    for ``skelssl.data.poses.read_poses``, which ``format`` goes to. A name is the path of the file within the folder,
+    without its suffix. Raises UserError where there is none, and for a file that cannot be read.
+    """
+    root = Path(path).expanduser()
+    if root.suffix.lower() in ARRAYS and root.is_file():
+        return {root.stem: read_array(root)}
+    files = list(find(root, ARRAYS, folders=False)) if root.is_dir() else []
+    found = [(file.relative_to(root).with_suffix("").as_posix(), read_array(file)) for file in files]
+    if not files or any(find(root)):
+        found += [(poses.name, poses) for poses in read_poses(root, format)]
+    clips = dict(sorted(found, key=lambda pair: pair[0]))
+    if len(clips) < len(found):
+        twice = next(name for i, (name, _) in enumerate(found) if name in dict(found[:i]))
+        raise UserError(f"{root}: found two clips called {twice}, expected names that differ without their suffix")
+    return clips
+
+
+def read_array(path: Path) -> Any:
+    """The array of a ``.npy`` or ``.npz`` file; raises UserError for a damaged one. No pickles are opened."""
+    try:
+        return READERS[path.suffix.lower()](path)
+    except BadInput as bad:
+        raise UserError(f"{path}: {bad.reason} ({bad.code})") from bad
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}), expected an array") from error

@@ -1,0 +1,5 @@
+"""PKU-MMD I and II."""
+
+from skelssl.data.pku.source import PKU
+
+__all__ = ["PKU"]

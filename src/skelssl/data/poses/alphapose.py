@@ -1,0 +1,34 @@
+"""AlphaPose: one JSON file of a film, as a list of persons or, with ``--format cmu`` or ``open``, by image.
+
+The list is COCO's list of results with the image's name as ``image_id`` and, where a tracker ran, the person as
+``idx``; its confidences may be logits. The other forms hold, under each image's name, what OpenPose writes per frame
+(AlphaPose's output format).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from skelssl.core.errors import Refused
+from skelssl.data.poses import coco, openpose
+from skelssl.data.poses.keypoints import frame_number
+from skelssl.data.poses.poses import Poses
+
+
+def knows(content: Any) -> bool:
+    """Whether a JSON document is AlphaPose's: persons with the names of images, or with ``idx``; frames by image."""
+    if isinstance(content, Mapping):
+        return bool(content) and all(map(openpose.is_frame, content.values()))
+    return coco.is_results(content) and any(isinstance(one["image_id"], str) or "idx" in one for one in content)
+
+
+def read(content: Any, path: Path, name: str) -> list[Poses]:
+    """One clip; raises Refused where two images have one number."""
+    if isinstance(content, Mapping):
+        frames = {frame_number(image, path): frame for image, frame in content.items()}
+        if len(frames) < len(content):
+            raise Refused(path, "D18", "found two images of one number, expected the frames of one film")
+        return [openpose.read_frames(frames, path, name)]
+    return [coco.results_clip(content, path, name, id_key="idx")]

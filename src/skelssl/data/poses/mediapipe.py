@@ -1,0 +1,154 @@
+"""MediaPipe Pose: landmarks dumped frame by frame, in whichever of the usual ways.
+
+A file is a list of frames, or an object with such a list beside ``fps``, ``width`` and ``height``. A frame is 33
+landmarks, a list of persons with 33 each, null, or an object that holds these under ``pose_landmarks``,
+``pose_world_landmarks`` and their like. A landmark is an object with x, y, z and often visibility, or a list of these.
+
+World landmarks are metres from between the hips, y down, z away from the camera; a frame tells nothing of where the
+person stands. Image landmarks are shares of the image's width and height; their z is a guess without a unit and is left
+out (MediaPipe's guide to its pose landmarker).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelssl.core.errors import Refused
+from skelssl.data.poses.keypoints import confidence, image_clip, numbers, space_clip, whole
+from skelssl.data.poses.poses import Poses
+from skelssl.data.poses.tracks import Detection, timeline
+from skelssl.skeleton.layout import load_layout
+
+LAYOUT = "mediapipe33"
+_JOINTS = 33
+_IMAGE = ("pose_landmarks", "poseLandmarks", "landmarks")
+_WORLD = ("pose_world_landmarks", "poseWorldLandmarks", "world_landmarks", "worldLandmarks")
+_NUMBERS = ("frame", "frame_id", "frame_index", "frame_number")
+_FPS = ("fps", "frame_rate", "frameRate")
+_AT_HIPS = 0.05  # metres: no nearer to a corner of the image are anybody's hips, on an average frame
+Landmarks = NDArray[np.float32]  # (33, 4) x, y, z, visibility
+
+
+def knows(content: Any) -> bool:
+    """Whether a JSON document holds frames of landmarks."""
+    return bool(_frames(content)[0])
+
+
+def read(content: Any, path: Path, name: str) -> list[Poses]:
+    """One clip: of world landmarks where the file has them, else of the image's."""
+    frames, about = _frames(content)
+    image = [_persons(_under(frame, _IMAGE), path) for frame in frames]
+    world = [_persons(_under(frame, _WORLD), path) for frame in frames]
+    if not any(world) and _around_hips(image):
+        image, world = [[] for _ in frames], image
+    order = _order(frames, path)
+    fps = next((float(about[key]) for key in _FPS if isinstance(about.get(key), int | float)), None)
+    if any(world):
+        return [space_clip(name, order(_in_space(world, image)), path, layout=LAYOUT, unit="m", fps=fps)]
+    size = about.get("width"), about.get("height")
+    sized = all(isinstance(side, int | float) and side > 0 for side in size)
+    if not sized:
+        warnings.warn(
+            f"{path}: found image landmarks without width and height beside the frames, so the body is stretched by "
+            "the image's aspect",
+            UserWarning,
+            stacklevel=2,
+        )
+    scale = np.array(size if sized else (1, 1), np.float32)
+    flat = [[Detection(one[:, :2] * scale, one[:, 3]) for one in persons] for persons in image]
+    unit = "px" if sized else "unknown"
+    return [image_clip(name, order(flat), path, layout=LAYOUT, fps=fps, unit=unit)]
+
+
+def _frames(content: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """The list of frames and what stands beside it; empty where there is none."""
+    if isinstance(content, Mapping):
+        lists = [value for value in content.values() if isinstance(value, list) and _frames(value)[0]]
+        return (lists[0], content) if len(lists) == 1 else ((), {})
+    if not isinstance(content, list) or not any(map(_is_frame, content)):
+        return (), {}
+    return content, {}
+
+
+def _is_frame(frame: Any) -> bool:
+    """Whether something is a frame with somebody in it."""
+    found = _under(frame, _WORLD) or _under(frame, _IMAGE)
+    if isinstance(found, list) and found and not _is_point(found[0]):
+        found = _unwrapped(found[0])
+    return isinstance(found, list) and len(found) == _JOINTS and _is_point(found[0])
+
+
+def _is_point(one: Any) -> bool:
+    if isinstance(one, Mapping):
+        return {"x", "y", "z"} <= one.keys()
+    return isinstance(one, list) and len(one) in (3, 4) and all(isinstance(value, int | float) for value in one)
+
+
+def _under(frame: Any, keys: Sequence[str]) -> Any:
+    """What a frame holds under one of the keys; what has no keys counts as the image's, until its hips are seen."""
+    if isinstance(frame, Mapping) and "landmark" not in frame:
+        return _unwrapped(next((frame[key] for key in keys if frame.get(key)), None))
+    return _unwrapped(frame) if keys is _IMAGE else None
+
+
+def _unwrapped(found: Any) -> Any:
+    """The list in MediaPipe's own message of landmarks; anything else as it is."""
+    return found["landmark"] if isinstance(found, Mapping) and "landmark" in found else found
+
+
+def _persons(found: Any, path: Path) -> list[Landmarks]:
+    if not found:
+        return []
+    if not isinstance(found, list):
+        raise Refused(path, "D24", f"found {type(found).__name__} as landmarks, expected a list of {_JOINTS}")
+    if _is_point(found[0]):
+        return [_landmarks(found, path)]
+    return [person for one in found for person in _persons(_unwrapped(one), path)]
+
+
+def _landmarks(points: Sequence[Any], path: Path) -> Landmarks:
+    if len(points) != _JOINTS or not all(map(_is_point, points)):
+        raise Refused(path, "D24", f"found {len(points)} landmarks, expected {_JOINTS}, each with x, y and z")
+    rows = [
+        [one["x"], one["y"], one["z"], one.get("visibility", 1)] if isinstance(one, Mapping) else [*one, 1][:4]
+        for one in points
+    ]
+    array = numbers(rows, path, "landmarks")
+    array[:, 3] = confidence(array[:, 3])
+    return array
+
+
+def _around_hips(frames: Sequence[Sequence[Landmarks]]) -> bool:
+    """Whether the middle of the hips is the origin, as of world landmarks alone."""
+    body = load_layout(LAYOUT)
+    hips = [body.index("hip_left"), body.index("hip_right")]
+    middles = [np.abs(one[hips, :3].mean(0)).max() for persons in frames for one in persons]
+    return bool(middles) and float(np.median(middles)) < _AT_HIPS
+
+
+def _in_space(world: Sequence[Sequence[Landmarks]], image: Sequence[Sequence[Landmarks]]) -> list[list[Detection]]:
+    """World landmarks, which lie on each other whoever it is, told apart by the place in the image if there is one."""
+    return [
+        [
+            Detection(one[:, :3], one[:, 3], place=flat[i][:, :2] if len(flat) == len(persons) else None)
+            for i, one in enumerate(persons)
+        ]
+        for persons, flat in zip(world, image, strict=True)
+    ]
+
+
+def _order(frames: Sequence[Any], path: Path) -> Any:
+    """What puts frames at their numbers where all have one; as they come otherwise."""
+    for key in _NUMBERS:
+        found = [frame.get(key) if isinstance(frame, Mapping) else None for frame in frames]
+        if whole(found):
+            if len(set(found)) < len(found):
+                raise Refused(path, "D18", f"found two frames of one number under {key}, expected each once")
+            return lambda detections, found=found: timeline(dict(zip(found, detections, strict=True)), path)
+    return lambda detections: detections

@@ -1,0 +1,108 @@
+"""``read_poses``: any file or folder of a pose tool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from skelssl.core.errors import Refused, UserError
+from skelssl.data.poses import alphapose, bvh, coco, mediapipe, openpose, pyskl
+from skelssl.data.poses.keypoints import load_json
+from skelssl.data.poses.poses import Poses
+
+FORMATS = ("coco", "mediapipe", "openpose", "alphapose", "pyskl", "bvh")
+SUFFIXES = (".json", ".bvh", ".pkl", ".pickle")  # which files of a folder are looked at; the content decides the rest
+_HEAD = 64  # bytes
+_PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
+_ASTRAY = (TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError)  # on data nobody thought of
+
+Read = Callable[[Any, Path, str], list[Poses]]
+# Narrow before wide: AlphaPose's list is a list of COCO's results too.
+_JSON: dict[str, tuple[Callable[[Any], bool], Read]] = {
+    "alphapose": (alphapose.knows, alphapose.read),
+    "coco": (coco.knows, coco.read),
+    "mediapipe": (mediapipe.knows, mediapipe.read),
+    "openpose": (openpose.is_frame, lambda content, path, name: [openpose.read_frames({0: content}, path, name)]),
+}
+
+
+def read_poses(path: Path | str, format: str | None = None) -> list[Poses]:
+    """The clips of a file, of a folder of OpenPose's frames, or of all such below a folder, sorted by path.
+
+    The content decides which tool wrote it; ``format`` (one of ``FORMATS``) only makes another one an error. A clip is
+    called by the name of its file or folder, below a folder by its path there, without suffix; several in one file by
+    that, a slash and their own name. Raises UserError where nothing is found, and for the first file that is damaged
+    or of no known kind.
+    """
+    path = Path(path).expanduser()
+    if format is not None and format not in FORMATS:
+        raise UserError(f"format: found {format!r}, expected one of {', '.join(FORMATS)}")
+    if not path.exists():
+        raise UserError(f"{path}: found nothing there, expected a file or folder of {', '.join(FORMATS)}")
+    places = list(find(path))
+    if not places:
+        raise UserError(f"{path}: found no file of {', '.join(SUFFIXES)}, expected some of {', '.join(FORMATS)}")
+    clips = []
+    for place in places:
+        inner = place.relative_to(path)
+        clips += read_place(place, name_of(inner if inner.parts else Path(place.name), place), format)
+    return clips
+
+
+def find(root: Path, suffixes: Sequence[str] = SUFFIXES, *, folders: bool = True) -> Iterator[Path]:
+    """Files of these suffixes, and ``folders`` of frames, at or below a path, sorted; hidden ones are passed over."""
+    if root.is_file() or (folders and openpose.is_folder_of_frames(root)):
+        yield root
+        return
+    for path in sorted(root.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from find(path, suffixes, folders=folders)
+        elif path.suffix.lower() in suffixes:
+            yield path
+
+
+def name_of(inner: Path, place: Path) -> str:
+    """What a clip is called by its path: a file without its suffix, a folder as it is."""
+    return (inner if place.is_dir() else inner.with_suffix("")).as_posix()
+
+
+def read_place(place: Path, name: str, format: str | None = None) -> list[Poses]:
+    """The clips of one file or one folder of frames; raises Refused, a UserError with a code."""
+    kind, read = _kind(place)
+    if format not in (None, kind):
+        raise Refused(place, "D24", f"found a file of {kind}, expected {format}")
+    try:
+        return read(name)
+    except UserError:
+        raise
+    except _ASTRAY as error:
+        found = f"{type(error).__name__}: {error}"
+        raise Refused(
+            place, "D24", f"found a structure that no {kind} has ({found}), expected that of {kind}"
+        ) from error
+
+
+def _kind(place: Path) -> tuple[str, Callable[[str], list[Poses]]]:
+    """Which tool wrote it, and what reads it."""
+    if place.is_dir():
+        return "openpose", lambda name: openpose.read_folder(place, name)
+    try:
+        with open(place, "rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise Refused(place, "D33", f"cannot be read ({error.strerror or error}), expected a file") from error
+    if not head.strip():
+        raise Refused(place, "D01", "found an empty file, expected poses")
+    if bvh.knows(head):
+        return "bvh", lambda name: bvh.read(place, name)
+    if head.startswith(_PICKLES) or place.suffix.lower() in (".pkl", ".pickle"):
+        return "pyskl", lambda name: pyskl.read(place, name)
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
+        content = load_json(place)
+        for kind, (knows, read) in _JSON.items():
+            if knows(content):
+                return kind, lambda name, read=read: read(content, place, name)
+    raise Refused(place, "D24", f"found a file of no known kind, expected one of {', '.join(FORMATS)}")
