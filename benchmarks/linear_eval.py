@@ -19,7 +19,7 @@ from benchmarks.naive.linear_eval import Evaluated, linear_evaluation
 from benchmarks.suite import Disagreement, Options
 from skelssl.data.batch import Batch
 from skelssl.encoders.stgcn import STGCN
-from skelssl.protocols.features import Features, extract
+from skelssl.pretrained.features import Features, extract
 from skelssl.protocols.linear import linear_probe
 from skelssl.results.scores import Scores
 

@@ -15,7 +15,6 @@ import torch
 import yaml
 
 from skelssl import explore
-from skelssl.checkpoints import save_encoders
 from skelssl.clip_figures import recorded, under_recipes
 from skelssl.core.compose import config_dir
 from skelssl.core.errors import UserError
@@ -28,6 +27,7 @@ from skelssl.data.parsed import Index, pack, write_store
 from skelssl.looks.run import trained
 from skelssl.methods.base import resized
 from skelssl.pictures.pose import stand
+from skelssl.pretrained.files import save_encoders
 from skelssl.skeleton.layout import load_layout
 from skelssl.train import build_method
 from skelssl.views.pstl import PSTLView

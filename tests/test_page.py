@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from skelssl.callbacks.checkpoint import LAST
-from skelssl.checkpoints import save_encoders
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.looks.masks import lively, under_masks
 from skelssl.looks.run import trained
 from skelssl.methods.base import Method
 from skelssl.pictures.player import PlayerClip
+from skelssl.pretrained.files import save_encoders
 from skelssl.train import build_method
 from tests.helpers.config import TINY, train_config
 

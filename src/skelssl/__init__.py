@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from skelssl.core.errors import UserError
 
 if TYPE_CHECKING:
-    from skelssl.checkpoints import load_encoder
-    from skelssl.embedding import embed
-    from skelssl.exporting import export_encoder
     from skelssl.library import pretrain, run_protocol, run_protocols
-    from skelssl.neighbours import Index
+    from skelssl.pretrained.embed import embed
+    from skelssl.pretrained.export import export_encoder
+    from skelssl.pretrained.index import Index
+    from skelssl.pretrained.load import load_encoder
 
 __all__ = [
     "Index", "UserError", "embed", "export_encoder", "load_encoder", "pretrain", "run_protocol", "run_protocols",
@@ -25,8 +25,8 @@ __all__ = [
 
 # Late, so that the processes which only parse text need not load torch.
 _MODULES = {
-    "Index": "neighbours", "embed": "embedding", "export_encoder": "exporting", "load_encoder": "checkpoints",
-    "pretrain": "library", "run_protocol": "library", "run_protocols": "library",
+    "Index": "pretrained.index", "embed": "pretrained.embed", "export_encoder": "pretrained.export",
+    "load_encoder": "pretrained.load", "pretrain": "api", "run_protocol": "api", "run_protocols": "api",
 }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from skelssl.data.store import RecipeStore
     from skelssl.methods.base import Method, Shown
-    from skelssl.protocols.features import Features
+    from skelssl.pretrained.features import Features
 
 VISIBLE = 0.01  # metres
 PERSONS = "first person", "second person"
@@ -110,8 +110,8 @@ class Drawer:
     def build(self) -> Method:
         """The module; weights that a run did not keep are those that its seed draws."""
         from skelssl.looks.run import trained
+        from skelssl.pretrained.trust import check_target
         from skelssl.train import build_method
-        from skelssl.trust import check_target
 
         if self.run is None:
             return build_method(self.config)

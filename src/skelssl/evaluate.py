@@ -24,22 +24,23 @@ from torch import nn
 
 from skelssl.callbacks.loggers import build_loggers
 from skelssl.callbacks.metrics import MetricsCSV
-from skelssl.checkpoints import WEIGHTS, build_encoder, load_encoder, weights_files
 from skelssl.cli.app import run_hydra
 from skelssl.core.compose import config_dir, resolved
 from skelssl.core.errors import UserError
-from skelssl.core.files import read_json, sha256
+from skelssl.core.files import read_json
 from skelssl.core.runs import git_commit, load_config
 from skelssl.data.module import Dataset, open_dataset
+from skelssl.pretrained.features import PRECISIONS
+from skelssl.pretrained.files import run_of, weights_digest, weights_files
+from skelssl.pretrained.load import build_encoder, load_encoder
+from skelssl.pretrained.trust import check_target
 from skelssl.probes import setting, tasks
 from skelssl.protocols.cost import Cost, cost
-from skelssl.protocols.features import PRECISIONS
 from skelssl.protocols.frozen import Frozen, coverage
 from skelssl.protocols.selection import judged
 from skelssl.results.record import one_line, several_lines, summarise, write_result, write_summary
 from skelssl.runtime.memory import keep_pages
 from skelssl.runtime.ranks import agree, local_rank, ranks, say
-from skelssl.trust import check_target
 
 MODES = ("paper", "clean")
 TIMED = {"cuda": 32, "cpu": 4}  # test clips that time an encoder
@@ -192,16 +193,6 @@ class Bench:
         return cost(frozen.encoder, frozen.views["test"], clips, frozen.precision)
 
 
-def weights_digest(files: Sequence[Path]) -> str:
-    """SHA-256 of one file's bytes; of several, that of their digests one after the other."""
-    return joint_digest([sha256(file) for file in files])
-
-
-def joint_digest(digests: Sequence[str]) -> str:
-    """One digest as it is; several as that of them all, one after the other."""
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
 def short_hash(facts: Mapping[str, Any]) -> str:
     """Ten hex digits that depend on the content alone."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
@@ -246,13 +237,6 @@ def dataset_of(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     own: Mapping[str, Any] = load_config(path)["dataset"]
     check_target(own, config["trust"])
     return own
-
-
-def run_of(path: Path) -> Path:
-    """The run folder of a path into one: its ``encoder`` folder, or the weights there."""
-    folder = path.parent if path.name == WEIGHTS else path
-    inside = folder.name == "encoder" and (folder.parent / "config.yaml").exists()
-    return folder.parent if inside else path
 
 
 def seeds(config: Mapping[str, Any], about: Mapping[str, Any]) -> list[int]:

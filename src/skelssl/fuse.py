@@ -9,7 +9,8 @@ from typing import Any
 
 from skelssl.core.errors import UserError
 from skelssl.core.runs import git_commit, load_config
-from skelssl.evaluate import Done, check, evaluate, joint_digest, run_of, short_hash
+from skelssl.evaluate import Done, check, evaluate, short_hash
+from skelssl.pretrained.files import joint_digest, run_of
 from skelssl.probes import read_protocols
 from skelssl.protocols.frozen import COVERAGE
 from skelssl.protocols.fusion import fuse, read_part, stream_name, weights_of

@@ -38,7 +38,6 @@ from omegaconf import DictConfig, OmegaConf
 from skelssl.callbacks.checkpoint import LAST
 from skelssl.callbacks.loggers import build_loggers, end_loggers, grouped
 from skelssl.callbacks.metrics import MetricsCSV
-from skelssl.checkpoints import read_state, save_encoders
 from skelssl.cli.app import run_hydra
 from skelssl.core.compose import resolved
 from skelssl.core.errors import Stopped, UserError, check_flag
@@ -48,6 +47,7 @@ from skelssl.data.batch import Batch
 from skelssl.data.module import Dataset, SkeletonData
 from skelssl.evaluate import evaluate_run
 from skelssl.methods.base import Method
+from skelssl.pretrained.files import read_state, save_encoders
 from skelssl.probes import read_protocols
 from skelssl.runtime.batch_norm import convert
 from skelssl.runtime.collectives import on_first

@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from tests.pretrained.test_embed import body, small
 
 import skelssl
-from skelssl.checkpoints import save_encoders
 from skelssl.cli.app import COMMANDS, help_text, overview
 from skelssl.commands import embed, export, search
 from skelssl.core.compose import composed, config_dir
 from skelssl.core.errors import UserError
 from skelssl.core.overrides import quote_path
 from skelssl.data.poses import Poses
+from skelssl.pretrained.files import save_encoders
 from tests.helpers.config import train_config
-from tests.test_embedding import body, small
 
 
 @pytest.fixture(scope="module")

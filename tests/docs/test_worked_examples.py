@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from skelssl.protocols.features import Features
+from skelssl.pretrained.features import Features
 from tests.helpers.pages import ROOT, blocks, commands, run, write_files
 
 DOCS = ROOT / "docs"

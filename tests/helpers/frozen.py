@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from skelssl.checkpoints import build_encoder, foreign_about
 from skelssl.data.module import open_dataset
+from skelssl.pretrained.foreign import foreign_about
+from skelssl.pretrained.load import build_encoder
 from skelssl.protocols.frozen import Frozen
 from tests.helpers.config import train_config
 

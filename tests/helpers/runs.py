@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from skelssl.checkpoints import save_encoders
 from skelssl.core.files import write_json
 from skelssl.core.runs import claim, versions
 from skelssl.data.module import open_dataset
+from skelssl.pretrained.files import save_encoders
 from skelssl.train import build_method
 from tests.helpers.results import write_evaluation
 

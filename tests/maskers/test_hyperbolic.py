@@ -11,9 +11,9 @@ from torch import Tensor
 
 from skelssl.core.errors import UserError
 from skelssl.encoders.decoder import Decoder
+from skelssl.encoders.poincare import at, points
 from skelssl.encoders.transformer import Transformer
 from skelssl.maskers.hyperbolic import CrossMasker, attention_scores, hierarchy_scores, token_orders
-from skelssl.poincare import at, points
 
 V = 18
 

@@ -17,7 +17,7 @@ from skelssl.core.files import read_json
 from skelssl.data.batch import Batch
 from skelssl.evaluate import evaluate, random_init
 from skelssl.methods.skeleton2vec import Skeleton2vec
-from skelssl.protocols.features import Features, extract
+from skelssl.pretrained.features import Features, extract
 from skelssl.protocols.linear import head_logits, linear_head
 from skelssl.protocols.linear_recipe import LinearRecipe
 from skelssl.train import build_method, train

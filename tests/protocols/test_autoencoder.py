@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from skelssl.pretrained.features import Features
 from skelssl.protocols import autoencoder
 from skelssl.protocols.autoencoder import codes, trained
-from skelssl.protocols.features import Features
 from skelssl.protocols.knn import knn
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from skelssl.core.errors import UserError
+from skelssl.pretrained.features import Features
 from skelssl.protocols.assignment import best_assignment
 from skelssl.protocols.cluster import ari, cluster, contingency, k_means, nmi
-from skelssl.protocols.features import Features
 from tests.helpers.frozen import frozen_of
 
 

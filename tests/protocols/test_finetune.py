@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from skelssl.checkpoints import build_encoder, load_encoder
 from skelssl.core.compose import config_dir
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
@@ -21,8 +20,9 @@ from skelssl.data.module import open_dataset
 from skelssl.encoders.transformer import Transformer
 from skelssl.evaluate import evaluate
 from skelssl.heads import TokenHead
+from skelssl.pretrained.features import extract
+from skelssl.pretrained.load import build_encoder, load_encoder
 from skelssl.protocols import finetune as module
-from skelssl.protocols.features import extract
 from skelssl.protocols.finetune import Classifier, classifier, epoch_steps, finetune, parameter_groups, score
 from skelssl.protocols.finetune_recipe import FinetuneRecipe
 from skelssl.protocols.frozen import Frozen

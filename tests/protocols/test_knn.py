@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from skelssl.core.errors import UserError
-from skelssl.protocols.features import Features
+from skelssl.pretrained.features import Features
 from skelssl.protocols.knn import knn
 
 

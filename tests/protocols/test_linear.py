@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
-from skelssl.protocols.features import Features, extract
+from skelssl.pretrained.features import Features, extract
 from skelssl.protocols.linear import epoch_batches, epoch_order, fit, head_logits, linear_head, linear_probe
 from skelssl.protocols.linear_recipe import LinearRecipe
 from tests.helpers.config import compose

@@ -13,8 +13,8 @@ import torch
 
 from skelssl.core.errors import UserError
 from skelssl.data.loader import batches
+from skelssl.pretrained.features import Features, extract
 from skelssl.probes import probe_recipe
-from skelssl.protocols.features import Features, extract
 from skelssl.protocols.frozen import Frozen, linear
 from skelssl.protocols.knn import knn
 from skelssl.protocols.linear import linear_probe

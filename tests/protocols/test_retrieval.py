@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skelssl.checkpoints import build_encoder, foreign_about
 from skelssl.data.loader import batches
 from skelssl.data.module import open_dataset
 from skelssl.encoders.agcn import AGCN
+from skelssl.pretrained.features import Features, extract
+from skelssl.pretrained.foreign import foreign_about
+from skelssl.pretrained.load import build_encoder
 from skelssl.probes import read_protocols
-from skelssl.protocols.features import Features, extract
 from skelssl.protocols.frozen import Frozen, linear
 from skelssl.protocols.linear import epoch_batches, epoch_order, fit, linear_head, linear_probe
 from skelssl.protocols.linear_recipe import LinearRecipe

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from skelssl.checkpoints import build_encoder
 from skelssl.core.errors import UserError
 from skelssl.data.module import open_dataset
-from skelssl.protocols.features import Features, standardised
+from skelssl.pretrained.features import Features, standardised
+from skelssl.pretrained.load import build_encoder
 from skelssl.protocols.frozen import Frozen, linear, nearest
 from skelssl.protocols.selection import candidates, judged
 from skelssl.results.scores import Scores

@@ -22,7 +22,7 @@ ISLANDS = {
     "skeleton_contrast": ["skelssl.losses.info_nce.contrast_logits"],
     "mamp": ["skelssl.maskers.motion_gumbel.gumbel_keys", "skelssl.losses.masked_prediction.normalise_tokens"],
     "ha_cm": ["skelssl.maskers.hyperbolic.attention_scores", "skelssl.maskers.hyperbolic.hierarchy_scores",
-              "skelssl.maskers.hyperbolic.gumbel_keys", "skelssl.poincare._length",
+              "skelssl.maskers.hyperbolic.gumbel_keys", "skelssl.encoders.poincare._length",
               "skelssl.losses.cross_contrast.match_loss", "skelssl.losses.masked_prediction.normalise_tokens"],
     "skeleton2vec": ["skelssl.losses.contextual.layer_norm", "skelssl.losses.contextual.masked_mse",
                      "skelssl.losses.collapse.moments"],

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from skelssl.checkpoints import build_encoder
 from skelssl.core.files import read_json
 from skelssl.data.loader import batches
 from skelssl.data.module import open_dataset
 from skelssl.evaluate import evaluate
+from skelssl.pretrained.load import build_encoder
 from skelssl.protocols import finetune as tuning
 from skelssl.protocols import frozen as module
 from skelssl.protocols.frozen import Frozen

@@ -10,7 +10,7 @@ from skelssl.data.loader import batches
 from skelssl.data.module import SkeletonData
 from skelssl.losses.collapse import effective_rank, products, unit_std
 from skelssl.methods.base import Method
-from skelssl.protocols.features import extract, probe_split
+from skelssl.pretrained.features import extract, probe_split
 from skelssl.protocols.knn import knn
 
 

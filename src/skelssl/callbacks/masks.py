@@ -14,7 +14,7 @@ from torch import Tensor
 from skelssl.callbacks.due import due
 from skelssl.data.module import SkeletonData
 from skelssl.methods.base import Method, Shown
-from skelssl.protocols.features import evaluating, same_random_state
+from skelssl.pretrained.features import evaluating, same_random_state
 from skelssl.runtime.draws import step_generator
 from skelssl.views.streams import positions, steps
 

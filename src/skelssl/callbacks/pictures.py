@@ -14,7 +14,7 @@ from skelssl.methods.base import Method
 from skelssl.pictures.embedding import embedding_map
 from skelssl.pictures.html import Page
 from skelssl.pictures.player import how_to_read, skeleton_player
-from skelssl.protocols.features import extract
+from skelssl.pretrained.features import extract
 from skelssl.skeleton.layout import load_layout
 
 

@@ -19,13 +19,13 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from skelssl.checkpoints import load_encoder
 from skelssl.cli.app import run_hydra
 from skelssl.core.errors import UserError
 from skelssl.core.files import result_file
 from skelssl.data.custom.read import read_clips
-from skelssl.embedding import embed
-from skelssl.neighbours import digest_of
+from skelssl.pretrained.embed import embed
+from skelssl.pretrained.index import digest_of
+from skelssl.pretrained.load import load_encoder
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig
 
 from skelssl.cli.app import run_hydra
-from skelssl.exporting import export_encoder
+from skelssl.pretrained.export import export_encoder
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from skelssl.cli.app import run_hydra
 from skelssl.commands.embed import opened, options
 from skelssl.core.errors import UserError
 from skelssl.data.custom.read import read_clips
-from skelssl.neighbours import Index, is_index
+from skelssl.pretrained.index import Index, is_index
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from skelssl.core.errors import UserError, check_number
 from skelssl.encoders.blocks import Positions, initialise, stack
+from skelssl.encoders.poincare import expmap0
 from skelssl.encoders.tokens import PERSONS, once_for_absent, patchify, take_tokens
-from skelssl.poincare import expmap0
 from skelssl.skeleton.layout import load_layout
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from skelssl.clip_figures import positioned
 from skelssl.encoders.agcn import AGCN
+from skelssl.encoders.poincare import at, distance
 from skelssl.encoders.stgcn import STGCN
 from skelssl.encoders.transformer import Transformer
 from skelssl.looks.masks import lively, pose
@@ -22,8 +23,7 @@ from skelssl.methods.ha_cm import above_least
 from skelssl.pictures.body import BodyLook, body_map
 from skelssl.pictures.player import skeleton_player
 from skelssl.pictures.profile import profile
-from skelssl.poincare import at, distance
-from skelssl.protocols.features import evaluating
+from skelssl.pretrained.features import evaluating
 from skelssl.runtime.draws import step_generator
 from skelssl.skeleton.layout import Layout
 

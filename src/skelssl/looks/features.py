@@ -10,7 +10,7 @@ from skelssl.clip_figures import mapped, positioned
 from skelssl.looks.run import Look, Section
 from skelssl.pictures.embedding import embedding_map
 from skelssl.pictures.player import PlayerClip, skeleton_player
-from skelssl.protocols.features import Features, full_float32
+from skelssl.pretrained.features import Features, full_float32
 from skelssl.protocols.knn import knn, nearest_rows
 
 QUERIES, NEIGHBOURS, FRAMES = 8, 4, 40

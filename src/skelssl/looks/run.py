@@ -13,17 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from skelssl.callbacks.checkpoint import LAST
-from skelssl.checkpoints import load_encoder, read_state
 from skelssl.clip_figures import flattened
 from skelssl.core.runs import load_config
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.methods.base import Method
-from skelssl.protocols.features import Features
+from skelssl.pretrained.features import Features
+from skelssl.pretrained.files import read_state
+from skelssl.pretrained.load import load_encoder
+from skelssl.pretrained.trust import check_target
 from skelssl.protocols.frozen import Frozen
 from skelssl.results.read import Result, find_results
 from skelssl.skeleton.layout import Layout, load_layout
 from skelssl.train import build_method
-from skelssl.trust import check_target
 
 # Test and training clips that are encoded for the page, about: as many as a device does in minutes at published sizes.
 CLIPS = {"cpu": (1000, 2000), "cuda": (3000, 6000)}

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from skelssl.core.errors import UserError, check_number
+from skelssl.encoders.poincare import expmap0, project
 from skelssl.encoders.tokens import patchify, take_tokens
-from skelssl.poincare import expmap0, project
 from skelssl.views.streams import check_coordinates, positions, steps
 
 TARGETS = ("motion", "coordinates")

@@ -13,10 +13,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from skelssl.core.errors import UserError, check_flag, check_number
+from skelssl.encoders.poincare import Points, at, distance, expmap0, pairwise_distance, points, project
 from skelssl.encoders.transformer import Transformer
 from skelssl.maskers.motion_gumbel import gumbel_keys
 from skelssl.maskers.tokens import check_finite, check_keep, kept, uniform
-from skelssl.poincare import Points, at, distance, expmap0, pairwise_distance, points, project
 
 LAYOUTS, KEEPS, AXES, SCALES = ("corrected", "reference"), ("high", "low"), ("joint", "time"), ("mul", "div")
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skelssl.protocols.features import Features, same_random_state
+from skelssl.pretrained.features import Features, same_random_state
 
 WIDTHS = (1024, 512, 125)
 EPOCHS, BATCH, LR = 400, 64, 1e-3

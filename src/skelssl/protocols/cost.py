@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from skelssl.data.batch import Batch
-from skelssl.protocols.features import PRECISIONS, evaluating, same_random_state
+from skelssl.pretrained.features import PRECISIONS, evaluating, same_random_state
 
 CONVENTION = "2 per multiply-add of products and convolutions; both persons present; every clip of the test view"
 PATIENCE = 3.0  # seconds of timed passes, after which no further one begins

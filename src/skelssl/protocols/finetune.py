@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skelssl.checkpoints import build_encoder
 from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.data.loader import ahead, batches
 from skelssl.heads import TokenHead
 from skelssl.optim import decay_groups
-from skelssl.protocols.features import extract, same_random_state
+from skelssl.pretrained.features import extract, same_random_state
+from skelssl.pretrained.load import build_encoder
 from skelssl.protocols.finetune_recipe import FinetuneRecipe, Init
 from skelssl.protocols.frozen import Frozen
 from skelssl.results.scores import Scores

@@ -13,8 +13,8 @@ from torch import nn
 from skelssl.core.errors import UserError
 from skelssl.data.loader import batches
 from skelssl.data.module import Dataset
+from skelssl.pretrained.features import Features, extract, probe_split, standardised
 from skelssl.protocols.autoencoder import codes
-from skelssl.protocols.features import Features, extract, probe_split, standardised
 from skelssl.protocols.knn import knn
 from skelssl.protocols.linear import Train, linear_probe
 from skelssl.protocols.linear_recipe import LinearRecipe
@@ -70,7 +70,7 @@ class Frozen:
 class HeldOut(Frozen):
     """The training part of ``whole`` cut in two, for choices that must not see the test part.
 
-    By :func:`~skelssl.protocols.features.probe_split`: a quarter of the subjects ask, the others train. No feature is
+    By :func:`~skelssl.pretrained.features.probe_split`: a quarter of the subjects ask, the others train. No feature is
     computed that ``whole`` does not keep.
     """
 

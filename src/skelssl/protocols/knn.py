@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skelssl.core.errors import UserError
-from skelssl.protocols.features import Features, full_float32
+from skelssl.pretrained.features import Features, full_float32
 from skelssl.results.scores import Scores
 
 # The same pair of vectors gives products that differ in the last bits with its place in the matrix, the number of

@@ -17,7 +17,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from skelssl.core.errors import UserError
-from skelssl.protocols.features import Features, full_float32
+from skelssl.pretrained.features import Features, full_float32
 from skelssl.protocols.linear_recipe import LinearRecipe
 from skelssl.results.scores import Scores
 

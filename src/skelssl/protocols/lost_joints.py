@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.encoders.inputs import zero_joints
-from skelssl.protocols.features import Features
+from skelssl.pretrained.features import Features
 from skelssl.protocols.frozen import Frozen
 from skelssl.protocols.selection import judged
 from skelssl.results.scores import Scores

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skelssl.protocols.features import Features
+from skelssl.pretrained.features import Features
 from skelssl.protocols.frozen import Frozen, both_sides, vote
 from skelssl.results.scores import Scores
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.pretrained.test_embed import body, small
 
 import skelssl
 from skelssl.core.errors import UserError
 from skelssl.data.poses import Poses
-from skelssl.neighbours import digest_of, is_index
-from tests.test_embedding import body, small
+from skelssl.pretrained.index import digest_of, is_index
 
 
 def naive(query, features, names, k):

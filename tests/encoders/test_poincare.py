@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from skelssl.poincare import EDGE, at, distance, expmap0, logmap0, pairwise_distance, points, project
+from skelssl.encoders.poincare import EDGE, at, distance, expmap0, logmap0, pairwise_distance, points, project
 
 NORMS = (0.0, 1e-8, 0.5, 3.0, 6.0, 9.5, 20.0)
 CURVATURES = (1.0, 0.5, 2.0)

@@ -13,9 +13,9 @@ from einops import rearrange
 from torch import Tensor
 
 import skelssl
-from skelssl.checkpoints import save_encoders
 from skelssl.core.errors import UserError
 from skelssl.encoders.transformer import Transformer
+from skelssl.pretrained.files import save_encoders
 from skelssl.train import build_method
 from tests.helpers.config import compose
 

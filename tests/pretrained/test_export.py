@@ -9,10 +9,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from tests.pretrained.test_embed import body, small
 
 import skelssl
-from skelssl import exporting
-from skelssl.checkpoints import build_encoder, foreign_about, save_encoders
 from skelssl.core.errors import UserError
 from skelssl.encoders import tokens
 from skelssl.encoders.agcn import AGCN
@@ -21,9 +20,12 @@ from skelssl.encoders.hcn import HCN
 from skelssl.encoders.representations import ConcatL2
 from skelssl.encoders.stgcn import STGCN
 from skelssl.encoders.transformer import Transformer
-from skelssl.exporting import examples, export_encoder, input_shape, parity, write_encoder
+from skelssl.pretrained import export as exporting
+from skelssl.pretrained.export import examples, export_encoder, input_shape, parity, write_encoder
+from skelssl.pretrained.files import save_encoders
+from skelssl.pretrained.foreign import foreign_about
+from skelssl.pretrained.load import build_encoder
 from tests.helpers.config import train_config
-from tests.test_embedding import body, small
 
 TINY = {"hidden": 8, "depth": 1, "heads": 2, "frames": 12}
 ENCODERS = {

@@ -6,11 +6,13 @@ import torch
 from safetensors.torch import save_file
 
 import skelssl
-from skelssl.checkpoints import build_encoder, foreign_about, save_encoders
 from skelssl.core.errors import UserError
 from skelssl.encoders.stgcn import STGCN
+from skelssl.pretrained.files import save_encoders
+from skelssl.pretrained.foreign import foreign_about
+from skelssl.pretrained.load import build_encoder
+from skelssl.pretrained.trust import check_target
 from skelssl.skeleton.layout import load_layout
-from skelssl.trust import check_target
 from tests.helpers.config import compose, train_config
 
 

@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from skelssl.checkpoints import load_encoder
 from skelssl.core.errors import UserError
 from skelssl.core.files import result_file
 from skelssl.data.custom.read import read_clips
 from skelssl.data.poses import Poses
-from skelssl.embedding import embed, named_clips
-from skelssl.protocols.features import full_float32
+from skelssl.pretrained.embed import embed, named_clips
+from skelssl.pretrained.features import full_float32
+from skelssl.pretrained.load import load_encoder
 from skelssl.protocols.knn import nearest_rows
 
 FORMAT = 1
@@ -40,7 +40,8 @@ class Index:
     """Features of a collection of clips, searched exactly: every query meets every clip.
 
     >>> import numpy, skelssl
-    >>> from skelssl.checkpoints import build_encoder, foreign_about
+    >>> from skelssl.pretrained.load import build_encoder
+    >>> from skelssl.pretrained.foreign import foreign_about
     >>> encoder = build_encoder(foreign_about("pstl", encoder={"hidden": 2}))  # or load_encoder("outputs/pstl/.../RUN")
     >>> clips = {f"clip{i}": numpy.random.default_rng(i).normal(size=(20 + i, 25, 3)) for i in range(4)}
     >>> index = skelssl.Index.build(clips, encoder)

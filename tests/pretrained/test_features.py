@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
-from skelssl.protocols.features import Features, evaluating, extract, merge, probe_split
+from skelssl.pretrained.features import Features, evaluating, extract, merge, probe_split
 
 
 class Encoder(nn.Module):

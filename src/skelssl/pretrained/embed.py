@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from skelssl.checkpoints import load_encoder
 from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.data.clip import EmptyClip, RawClip
@@ -32,7 +31,8 @@ from skelssl.data.custom.clean import (
 from skelssl.data.custom.read import read_clips
 from skelssl.data.poses import Poses
 from skelssl.data.recipes import RecipeConfig
-from skelssl.protocols.features import extract
+from skelssl.pretrained.features import extract
+from skelssl.pretrained.load import load_encoder
 from skelssl.skeleton.layout import Layout, load_layout
 from skelssl.skeleton.mapping import joint_map
 
@@ -75,7 +75,8 @@ def embed(
         UserError: wrong shapes, empty clips, an unknown layout or unit, clips that lack what the recipe turns about.
 
     >>> import numpy, skelssl
-    >>> from skelssl.checkpoints import build_encoder, foreign_about
+    >>> from skelssl.pretrained.load import build_encoder
+    >>> from skelssl.pretrained.foreign import foreign_about
     >>> encoder = build_encoder(foreign_about("pstl", encoder={"hidden": 2}))  # or load_encoder("outputs/pstl/.../RUN")
     >>> walk, wave = numpy.random.default_rng(0).normal(size=(2, 40, 25, 3))
     >>> skelssl.embed([walk, wave[:25]], encoder, fps=25).shape

@@ -20,12 +20,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from skelssl.checkpoints import CONFIG, WEIGHTS, load_encoder, weights_files
 from skelssl.core.errors import UserError
 from skelssl.core.files import atomic_file, atomic_folder, write_json
-from skelssl.embedding import Entry, collate
-from skelssl.evaluate import run_of, weights_digest
-from skelssl.model_card import CARD, model_card
+from skelssl.pretrained.embed import Entry, collate
+from skelssl.pretrained.files import CONFIG, WEIGHTS, run_of, weights_digest, weights_files
+from skelssl.pretrained.load import load_encoder
+from skelssl.pretrained.model_card import CARD, model_card
 
 FORMATS = ("safetensors", "torch", "onnx")
 FILES = {"safetensors": WEIGHTS, "torch": "encoder.pt2", "onnx": "encoder.onnx"}
