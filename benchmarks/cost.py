@@ -27,8 +27,8 @@ from benchmarks.machine import about
 from benchmarks.suite import METHODS, Case, Options
 from benchmarks.tables import markdown
 from benchmarks.tape import every
-from skelssl.pictures.axes import Axis, log_ticks
-from skelssl.pictures.html import stylesheet
+from skelssl.pages.figures.axes import Axis, log_ticks
+from skelssl.pages.figures.html import stylesheet
 from skelssl.runtime.memory import keep_pages
 from skelssl.skeleton.layout import load_layout
 

@@ -37,7 +37,16 @@ def main() -> None:
             (Path(folder) / ranks).mkdir()
             for sweep in SWEEPS:
                 more = TWO if ranks == "two" else ()
-                command = [sys.executable, "-m", "skelssl.train", "-m", *COMMON, *sweep, *more, "data_root=../data"]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "skelssl.train",
+                    "-m",
+                    *COMMON,
+                    *sweep,
+                    *more,
+                    "data_root=../data",
+                ]
                 subprocess.run(command, cwd=Path(folder) / ranks, check=True, capture_output=True)
         for run in sorted((Path(folder) / "one" / "outputs").glob("*/*/*/config.yaml")):
             one = run.parent

@@ -21,9 +21,9 @@ from skelssl.data.recipes import RecipeConfig
 from skelssl.data.resident import Resident
 from skelssl.data.store import RecipeStore
 from skelssl.methods.base import Method
+from skelssl.methods.build import build_method
 from skelssl.optim import clip_norm
 from skelssl.skeleton.layout import load_layout
-from skelssl.train import build_method
 
 BACKEND = "inductor"  # of torch.compile
 RATE = 1e-5  # small, so that many steps on noise stay finite

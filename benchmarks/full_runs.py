@@ -22,9 +22,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.counts import UNCOUNTED
 from skelssl.core.compose import composed, resolved
 from skelssl.data.batch import Batch
+from skelssl.methods.build import build_method
 from skelssl.optim import Optim
 from skelssl.results.published import split_clips
-from skelssl.train import build_method
 
 METHODS = ("pstl", "skeleton_contrast", "mamp", "skeleton2vec", "ha_cm")
 DATASETS = ("ntu60_xsub", "ntu120_xsub")

@@ -5,8 +5,8 @@ from itertools import product
 import pytest
 
 from skelssl.core.compose import config_dir
+from skelssl.methods.build import build_method
 from skelssl.results.study import cells
-from skelssl.train import build_method
 from tests.helpers.config import compose
 
 NAMES = {group: sorted(p.stem for p in (config_dir() / group).glob("*.yaml")) for group in

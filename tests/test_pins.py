@@ -18,13 +18,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from skelssl.api import run_protocol
 from skelssl.core.compose import config_dir
 from skelssl.core.identity import run_id
-from skelssl.library import run_protocol
 from skelssl.pretrained.export import export_encoder
 from skelssl.pretrained.load import load_encoder
 from skelssl.results.study import cells
-from skelssl.train import train
+from skelssl.training.loop import train
 from tests.helpers.config import compose, train_config
 
 PINS = Path(__file__).with_suffix(".json")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from skelssl.core.errors import UserError
 
 if TYPE_CHECKING:
-    from skelssl.library import pretrain, run_protocol, run_protocols
+    from skelssl.api import pretrain, run_protocol, run_protocols
     from skelssl.pretrained.embed import embed
     from skelssl.pretrained.export import export_encoder
     from skelssl.pretrained.index import Index

@@ -14,7 +14,7 @@ from skelssl.data.batch import Batch
 from skelssl.data.loader import CPU, TrainLoader, ahead
 from skelssl.data.module import open_dataset
 from skelssl.data.resident import Resident, size, wanted
-from skelssl.train import train
+from skelssl.training.loop import train
 from tests.helpers.config import train_config
 
 

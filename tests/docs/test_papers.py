@@ -8,7 +8,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from skelssl.train import build_method
+from skelssl.methods.build import build_method
 from tests.helpers.config import compose
 from tests.helpers.pages import ROOT
 

@@ -10,8 +10,8 @@ import numpy as np
 from skelssl.core.files import write_json
 from skelssl.core.runs import claim, versions
 from skelssl.data.module import open_dataset
+from skelssl.methods.build import build_method
 from skelssl.pretrained.files import save_encoders
-from skelssl.train import build_method
 from tests.helpers.results import write_evaluation
 
 

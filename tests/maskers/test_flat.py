@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from skelssl.callbacks.masks import figures
 from skelssl.core.errors import UserError
 from skelssl.encoders.hcn import motion
 from skelssl.losses.masked_prediction import MaskedPrediction
 from skelssl.maskers.motion_attention import MotionAttentionMask
 from skelssl.maskers.motion_gumbel import MotionGumbelMask, segment_motion
 from skelssl.maskers.motion_tube import MotionTubeMask, tube_motion
-from skelssl.methods.base import Shown
+from skelssl.methods.visualize import Shown
+from skelssl.training.callbacks.masks import figures
 
 FLAT = {"layout": "coco17", "coordinates": "xyc"}
 

@@ -4,7 +4,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from skelssl.maskers.tokens import RandomMask
-from skelssl.methods.base import hidden_tokens, resized
+from skelssl.methods.visualize import hidden_tokens, resized
 
 
 def test_resized_is_the_interpolation_of_the_whole_clip() -> None:

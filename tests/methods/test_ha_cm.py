@@ -21,9 +21,9 @@ from skelssl.encoders.transformer import Transformer
 from skelssl.losses.cross_contrast import CrossContrast
 from skelssl.losses.masked_prediction import MaskedPrediction, normalise_tokens
 from skelssl.maskers.hyperbolic import CrossMask, CrossMasker
+from skelssl.methods.build import build_method
 from skelssl.methods.ha_cm import HACM, CrossMaskingLoss
 from skelssl.runtime.collectives import rank, world_size
-from skelssl.train import build_method
 from tests.helpers.config import compose
 from tests.helpers.ranks import run_ranks, step_under_ddp
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from skelssl.train import build_method
+from skelssl.methods.build import build_method
 from tests.helpers.config import compose
 
 ROOT = Path(__file__).parents[2]

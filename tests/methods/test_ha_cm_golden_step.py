@@ -12,8 +12,8 @@ from torch import Tensor
 from skelssl.data.batch import Batch
 from skelssl.encoders.decoder import from_reference as decoder_from_reference
 from skelssl.encoders.transformer import from_reference
+from skelssl.methods.build import build_method
 from skelssl.methods.ha_cm import HACM
-from skelssl.train import build_method
 from tests.helpers.config import compose
 from tests.helpers.golden import clip, golden_step, noise, weight
 

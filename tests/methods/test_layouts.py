@@ -14,8 +14,8 @@ from skelssl.data.batch import Batch
 from skelssl.data.clip import RawClip
 from skelssl.data.recipes import RecipeConfig
 from skelssl.methods.base import Method
+from skelssl.methods.build import build_method
 from skelssl.skeleton.layout import layouts, load_layout
-from skelssl.train import build_method
 from tests.helpers.config import compose
 
 METHODS = ("pstl", "skeleton_contrast", "mamp", "skeleton2vec", "ha_cm")

@@ -22,9 +22,9 @@ from skelssl.encoders.transformer import Transformer
 from skelssl.losses.masked_prediction import MaskedPrediction
 from skelssl.maskers.motion_gumbel import MotionGumbelMask, segment_motion
 from skelssl.maskers.tokens import RandomMask
+from skelssl.methods.build import build_method
 from skelssl.methods.mamp import MAMP
 from skelssl.runtime.collectives import rank, world_size
-from skelssl.train import build_method
 from tests.helpers.config import compose
 from tests.helpers.ranks import run_ranks, step_under_ddp
 

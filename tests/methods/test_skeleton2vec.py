@@ -33,10 +33,10 @@ from skelssl.encoders.transformer import Transformer
 from skelssl.losses.collapse import Alarm
 from skelssl.losses.contextual import ContextualPrediction
 from skelssl.maskers.motion_tube import MotionTubeMask
+from skelssl.methods.build import build_method
 from skelssl.methods.skeleton2vec import Skeleton2vec
 from skelssl.momentum import Schedule
 from skelssl.runtime.collectives import rank, world_size
-from skelssl.train import build_method
 from tests.helpers.config import compose
 from tests.helpers.ranks import run_ranks
 

@@ -10,17 +10,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import skelssl
-from skelssl.callbacks.metrics import read_rows
 from skelssl.core.compose import config_dir
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
 from skelssl.data.batch import Batch
-from skelssl.evaluate import evaluate, random_init
+from skelssl.methods.build import build_method
 from skelssl.methods.skeleton2vec import Skeleton2vec
 from skelssl.pretrained.features import Features, extract
+from skelssl.protocols.bench import evaluate, random_init
 from skelssl.protocols.linear import head_logits, linear_head
 from skelssl.protocols.linear_recipe import LinearRecipe
-from skelssl.train import build_method, train
+from skelssl.training.callbacks.metrics import read_rows
+from skelssl.training.loop import train
 from tests.helpers.config import compose, train_config
 
 METHOD = "method=skeleton2vec"

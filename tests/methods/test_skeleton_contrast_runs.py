@@ -13,14 +13,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from safetensors.torch import load_file
 
 import skelssl
-from skelssl.callbacks.metrics import read_rows
 from skelssl.core.compose import config_dir
 from skelssl.core.errors import UserError
 from skelssl.data.module import Dataset
-from skelssl.evaluate import evaluate
+from skelssl.methods.build import build_method
 from skelssl.methods.skeleton_contrast import SkeletonContrast
+from skelssl.protocols.bench import evaluate
 from skelssl.results.published import published_cells
-from skelssl.train import build_data, build_method, train
+from skelssl.training.callbacks.metrics import read_rows
+from skelssl.training.loop import train
+from skelssl.training.trainer import build_data
 from tests.helpers.config import compose, train_config
 
 METHOD = "method=skeleton_contrast"
@@ -177,7 +179,7 @@ def test_results_name_the_encoder_unless_it_is_the_published_one(data_root: Path
 
 def test_the_random_encoder_is_the_start_of_training(data_root: Path, run: Path) -> None:
     from skelssl.core.files import read_json
-    from skelssl.evaluate import random_init
+    from skelssl.protocols.bench import random_init
 
     method: Any = build_method(train_config(data_root, METHOD))
     for name in ("seq", "graph"):

@@ -9,7 +9,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from tests.pretrained.test_embed import body, small
 
 import skelssl
 from skelssl.core.errors import UserError
@@ -26,6 +25,7 @@ from skelssl.pretrained.files import save_encoders
 from skelssl.pretrained.foreign import foreign_about
 from skelssl.pretrained.load import build_encoder
 from tests.helpers.config import train_config
+from tests.pretrained.test_embed import body, small
 
 TINY = {"hidden": 8, "depth": 1, "heads": 2, "frames": 12}
 ENCODERS = {

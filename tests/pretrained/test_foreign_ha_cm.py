@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from tests.pretrained.test_foreign_mamp import HEAD, State, theirs
 
 import skelssl
 from skelssl.core.errors import UserError
 from skelssl.encoders.transformer import Transformer
+from skelssl.methods.build import build_method
 from skelssl.pretrained.files import save_encoders
-from skelssl.train import build_method
 from tests.helpers.config import compose
+from tests.pretrained.test_foreign_mamp import HEAD, State, theirs
 
 PRETRAINING = {
     **{f"{part}.{kind}": torch.ones(256, 256) for part in ("l1", "l2", "decoder_fc_t") for kind in ("weight", "bias")},

@@ -15,8 +15,8 @@ from torch import Tensor
 import skelssl
 from skelssl.core.errors import UserError
 from skelssl.encoders.transformer import Transformer
+from skelssl.methods.build import build_method
 from skelssl.pretrained.files import save_encoders
-from skelssl.train import build_method
 from tests.helpers.config import compose
 
 State = dict[str, Tensor]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.pretrained.test_embed import body, small
 
 import skelssl
 from skelssl.core.errors import UserError
 from skelssl.data.poses import Poses
 from skelssl.pretrained.index import digest_of, is_index
+from tests.pretrained.test_embed import body, small
 
 
 def naive(query, features, names, k):

@@ -18,17 +18,17 @@ from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
 from skelssl.data.module import open_dataset
 from skelssl.encoders.transformer import Transformer
-from skelssl.evaluate import evaluate
 from skelssl.heads import TokenHead
 from skelssl.pretrained.features import extract
 from skelssl.pretrained.load import build_encoder, load_encoder
 from skelssl.protocols import finetune as module
+from skelssl.protocols.bench import evaluate
 from skelssl.protocols.finetune import Classifier, classifier, epoch_steps, finetune, parameter_groups, score
 from skelssl.protocols.finetune_recipe import FinetuneRecipe
 from skelssl.protocols.frozen import Frozen
 from skelssl.results.scores import Scores
 from skelssl.runtime.draws import seed_step, step_generator
-from skelssl.train import train
+from skelssl.training.loop import train
 from tests.helpers.config import compose, train_config
 
 METHODS = ("pstl", "skeleton_contrast", "mamp")

@@ -17,9 +17,9 @@ import skelssl.encoders
 from skelssl.core.compose import config_dir
 from skelssl.core.errors import UserError
 from skelssl.encoders.representations import ConcatL2
-from skelssl.probes import probe_recipe, read_protocols
 from skelssl.protocols.frozen import Frozen, coverage, linear
 from skelssl.protocols.linear import linear_probe
+from skelssl.protocols.plan import probe_recipe, read_protocols
 from skelssl.protocols.selection import judged
 from tests.helpers.config import compose
 from tests.helpers.frozen import ENCODERS, frozen_of

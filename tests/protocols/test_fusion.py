@@ -11,12 +11,12 @@ import pytest
 
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
-from skelssl.evaluate import evaluate
-from skelssl.fuse import fuse_runs
+from skelssl.pages.report import collect
+from skelssl.protocols.bench import evaluate
+from skelssl.protocols.fuse import fuse_runs
 from skelssl.protocols.fusion import Part, fuse, read_part, stream_name, weights_of
-from skelssl.report import collect
 from skelssl.results.published import targets
-from skelssl.train import train
+from skelssl.training.loop import train
 from tests.helpers.config import compose, train_config
 
 STREAMS = ("joint", "motion", "bone")

@@ -14,11 +14,11 @@ import torch
 from skelssl.core.errors import UserError
 from skelssl.data.loader import batches
 from skelssl.pretrained.features import Features, extract
-from skelssl.probes import probe_recipe
 from skelssl.protocols.frozen import Frozen, linear
 from skelssl.protocols.knn import knn
 from skelssl.protocols.linear import linear_probe
 from skelssl.protocols.lost_joints import LostRecipe, lost_joints, lost_sets
+from skelssl.protocols.plan import probe_recipe
 from skelssl.skeleton.layout import load_layout
 from tests.helpers.config import compose
 from tests.helpers.frozen import frozen_of

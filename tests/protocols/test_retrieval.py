@@ -16,10 +16,10 @@ from skelssl.encoders.agcn import AGCN
 from skelssl.pretrained.features import Features, extract
 from skelssl.pretrained.foreign import foreign_about
 from skelssl.pretrained.load import build_encoder
-from skelssl.probes import read_protocols
 from skelssl.protocols.frozen import Frozen, linear
 from skelssl.protocols.linear import epoch_batches, epoch_order, fit, linear_head, linear_probe
 from skelssl.protocols.linear_recipe import LinearRecipe
+from skelssl.protocols.plan import read_protocols
 from skelssl.protocols.retrieval import average_precision, retrieval
 from tests.helpers.config import train_config
 

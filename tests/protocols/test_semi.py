@@ -10,14 +10,15 @@ import pytest
 
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
-from skelssl.evaluate import evaluate, evaluate_run
-from skelssl.probes import read_protocols
+from skelssl.pages.report import collect
+from skelssl.protocols.bench import evaluate
 from skelssl.protocols.finetune import finetune
+from skelssl.protocols.plan import read_protocols
 from skelssl.protocols.semi import semi
 from skelssl.protocols.subsets import draw
-from skelssl.report import collect
 from skelssl.results.record import summarise
-from skelssl.train import train
+from skelssl.training.afterwards import evaluate_run
+from skelssl.training.loop import train
 from tests.helpers.config import compose, train_config
 from tests.protocols.test_finetune import frozen_of, published
 

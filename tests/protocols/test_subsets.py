@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from skelssl import prepare
+from skelssl.cli import prepare
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json, write_json
 from skelssl.data.ntu.source import parse_name

@@ -10,10 +10,11 @@ import pytest
 
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json, write_json
-from skelssl.evaluate import evaluate, evaluate_run
-from skelssl.probes import read_protocols, setting, tasks
+from skelssl.protocols.bench import evaluate
+from skelssl.protocols.plan import read_protocols, setting, tasks
 from skelssl.results.published import targets
-from skelssl.train import train
+from skelssl.training.afterwards import evaluate_run
+from skelssl.training.loop import train
 from tests.helpers.config import TINY_DATA, compose, train_config
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skelssl import report
 from skelssl.core.errors import UserError
+from skelssl.pages import report
 from skelssl.results.compare import compare
 from skelssl.results.read import find_results
 from skelssl.results.statistics import paired_difference

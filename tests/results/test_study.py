@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from skelssl import report
 from skelssl.core.errors import UserError
 from skelssl.core.identity import run_id
 from skelssl.core.runs import run_folder
-from skelssl.report import collect
+from skelssl.pages import report
+from skelssl.pages.report import collect
 from skelssl.results.study import cells, swept
 from tests.helpers.config import TINY, TINY_DATA, compose, train_config
 from tests.helpers.results import write_evaluation

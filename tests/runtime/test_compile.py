@@ -14,9 +14,10 @@ from skelssl.core.errors import UserError
 from skelssl.core.identity import run_id
 from skelssl.encoders.stgcn import Block
 from skelssl.methods.base import Method
+from skelssl.methods.build import build_method
 from skelssl.runtime import compile as compilation
 from skelssl.runtime.batch_norm import convert
-from skelssl.train import build_method, train
+from skelssl.training.loop import train
 from tests.helpers.config import train_config
 from tests.helpers.ranks import run_ranks
 

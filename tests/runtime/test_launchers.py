@@ -12,7 +12,7 @@ import torch
 
 from skelssl.core.runs import run_folder
 from skelssl.core.sentences import sentence
-from skelssl.train import train
+from skelssl.training.loop import train
 from tests.helpers.config import TINY, train_config
 
 CELLS = ("method.csm.mask_joint=4", "method.csm.mask_joint=8")

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from skelssl.data.store import RecipeStore
-from skelssl.train import train
+from skelssl.training.loop import train
 from tests.helpers.config import train_config
 
 # Functions whose results decide about masks, targets and losses: nothing inside them may be half as precise.

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from skelssl.core.files import read_json
 from skelssl.data.loader import batches
 from skelssl.data.module import open_dataset
-from skelssl.evaluate import evaluate
 from skelssl.pretrained.load import build_encoder
 from skelssl.protocols import finetune as tuning
 from skelssl.protocols import frozen as module
+from skelssl.protocols.bench import evaluate
 from skelssl.protocols.frozen import Frozen
 from skelssl.runtime.collectives import rank
 from skelssl.runtime.ranks import agree, share, sum_gradients, total
-from skelssl.train import train
+from skelssl.training.loop import train
 from tests.helpers.config import compose, train_config
 from tests.helpers.ranks import run_ranks
 

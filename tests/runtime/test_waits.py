@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from skelssl.maskers import hyperbolic, tokens
-from skelssl.train import train
+from skelssl.training.loop import train
 from tests.helpers.config import train_config
 from tests.helpers.waits import Waited, no_waits
 

@@ -23,10 +23,8 @@ from skelssl.core.errors import RankError, Stopped, UserError
 from skelssl.core.overrides import quote_path
 from skelssl.core.sentences import MISTAKES, sentence
 
-# Three are names of public functions, or could be: no module of the package itself may bear them.
 COMMANDS = {name: f"skelssl.{name}" for name in ("prepare", "train", "evaluate", "report", "explore")} | {
-    name: f"skelssl.commands.{name}" for name in ("embed", "search", "export")} | {
-    name: f"skelssl.{name}" for name in ("tune", "dashboard")}  # fmt: skip
+    name: f"skelssl.cli.{name}" for name in ("embed", "search", "export", "tune", "dashboard")}  # fmt: skip
 
 
 def run_hydra(config_name: str, task: Callable[[DictConfig], None]) -> None:

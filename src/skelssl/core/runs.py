@@ -111,3 +111,6 @@ def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
     packages = ("skelssl", "torch", "lightning", "numpy", "hydra-core")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+LAST = Path("checkpoints") / "last.ckpt"

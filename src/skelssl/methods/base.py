@@ -6,48 +6,22 @@ It knows no algorithm. A method implements ``training_step`` and, where it has t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
 import torch
 import torch.distributed as dist
-from einops import rearrange
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from skelssl.core.errors import Diverged
 from skelssl.data.batch import Batch
-from skelssl.maskers.tokens import TokenMask
+from skelssl.methods.visualize import Shown
 from skelssl.optim import Optim, clip_norm
 from skelssl.runtime.collectives import gather, rank, world_size
 from skelssl.runtime.devices import send
 from skelssl.runtime.draws import clip_generator, seed_step, share, step_generator
-from skelssl.views.temporal import crop_resize
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a mask of a method leaves of one clip, for a picture."""
-
-    title: str
-    dropped_joints: Sequence[int] = ()
-    kept_frames: Sequence[int] | None = None  # None: all of them
-    clip: Tensor | None = None  # (1, 3, T', V, M) positions that the mask was drawn for; None: as they were given
-    tokens: Tensor | None = None  # (M, S, V), True where hidden; or what tokens weigh, at least 0. S divides T'
-    name: str | None = None  # in the keys of metrics; None: nothing that training hides
-
-
-def resized(x: Tensor, frames: int) -> Tensor:
-    """Whole clips (N, C, T, V, M) as long as a grid of tokens wants them: (N, C, ``frames``, V, M), interpolated."""
-    length = torch.full((len(x),), x.shape[2], device=x.device)
-    return crop_resize(x, torch.zeros_like(length), length, frames)
-
-
-def hidden_tokens(title: str, clip: Tensor, mask: TokenMask, name: str | None = None) -> Shown:
-    """A mask of the tokens of one clip (1, 3, T', V, M), each person's own, to be shown on it."""
-    return Shown(title, clip=clip, tokens=rearrange(mask.mask, "m (s v) -> m s v", v=clip.shape[3]), name=name)
 
 
 class Method(L.LightningModule):

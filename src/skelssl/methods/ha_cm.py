@@ -21,7 +21,8 @@ from skelssl.encoders.transformer import Transformer
 from skelssl.losses.cross_contrast import CrossContrast
 from skelssl.losses.masked_prediction import MaskedPrediction, spread
 from skelssl.maskers.hyperbolic import CrossMasker
-from skelssl.methods.base import Method, Shown, resized
+from skelssl.methods.base import Method
+from skelssl.methods.visualize import Shown, resized
 from skelssl.optim import decay_groups
 from skelssl.views.streams import to_stream
 

@@ -19,7 +19,8 @@ from skelssl.encoders.transformer import Transformer
 from skelssl.losses.masked_prediction import MaskedPrediction, spread
 from skelssl.maskers.motion_gumbel import MotionGumbelMask, segment_motion
 from skelssl.maskers.tokens import TokenMask, smallest
-from skelssl.methods.base import Method, Shown, hidden_tokens, resized
+from skelssl.methods.base import Method
+from skelssl.methods.visualize import Shown, hidden_tokens, resized
 from skelssl.optim import decay_groups
 
 

@@ -18,7 +18,8 @@ from skelssl.heads import Projector
 from skelssl.losses.barlow_twins import BarlowTwins, floor
 from skelssl.maskers.central_spatial import CentralSpatialMask
 from skelssl.maskers.motion_attention import MotionAttentionMask
-from skelssl.methods.base import Method, Shown
+from skelssl.methods.base import Method
+from skelssl.methods.visualize import Shown
 
 
 class PSTL(Method):

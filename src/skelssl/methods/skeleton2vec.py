@@ -22,7 +22,8 @@ from skelssl.losses.collapse import Alarm, effective_rank, figures, over_ranks, 
 from skelssl.losses.contextual import ContextualPrediction
 from skelssl.maskers.motion_tube import MotionTubeMask, tube_motion, tubes
 from skelssl.maskers.tokens import TokenMask
-from skelssl.methods.base import Method, Shown, hidden_tokens, resized
+from skelssl.methods.base import Method
+from skelssl.methods.visualize import Shown, hidden_tokens, resized
 from skelssl.momentum import Momentum, Schedule
 from skelssl.optim import decay_groups
 from skelssl.runtime.collectives import rank

@@ -15,7 +15,7 @@ from skelssl.core.compose import config_dir
 from skelssl.core.errors import UserError
 from skelssl.encoders import transformer
 from skelssl.encoders.representations import CONCAT, from_reference, setting
-from skelssl.pretrained.files import FORMAT, concat, unknown_representation, read_state
+from skelssl.pretrained.files import FORMAT, concat, read_state, unknown_representation
 
 
 def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """Many processes for one run: which one this is, and how a parent starts and watches the ranks of one machine.
 
 Lightning starts nothing: its child would run the whole command again, sweep and all. torch's process launcher starts
-``python -m skelssl.rank RUN`` once for each rank instead, and the run folder says everything else. Under torchrun and
-srun the process already is a rank.
+``python -m skelssl.training.worker RUN`` once for each rank instead, and the run folder says everything else. Under
+torchrun and srun the process already is a rank.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def supervise(folder: Path, world: int) -> None:
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
     with TemporaryDirectory() as logs:
         context = start_processes(
-            "rank", sys.executable, dict.fromkeys(range(world), ("-m", "skelssl.rank", str(folder))),
+            "rank", sys.executable, dict.fromkeys(range(world), ("-m", "skelssl.training.worker", str(folder))),
             _environments(world, store.port), DefaultLogsSpecs(log_dir=logs),
         )  # fmt: skip
         signals.listen(lambda number: _tell(context, number))

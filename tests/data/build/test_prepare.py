@@ -25,7 +25,7 @@ from tests.helpers.ntu_text import format_skeleton
 from tests.helpers.shared import data, shared
 
 NAMES = [f"S001C00{c}P00{p}R001A00{a}" for a in (1, 2) for p in (1, 3) for c in (1, 2, 3)]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def build(raw: Path, folder: Path, workers: int = 1, strict: bool = False, shard_size: int = 5) -> None:

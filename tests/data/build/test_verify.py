@@ -24,7 +24,7 @@ from skelssl.data.split import Split
 from skelssl.data.split import write_splits
 from skelssl.data.store import open_store
 from skelssl.data.build.verify import Findings, verify
-from skelssl.prepare import main
+from skelssl.cli.prepare import main
 from tests.helpers.bodies import body
 from tests.helpers.clips import make_clip
 from tests.helpers.ntu_text import format_skeleton
@@ -291,7 +291,7 @@ print(f"{size:.0f} {peak() - before:.0f}")
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
     run = subprocess.run(
-        [sys.executable, "-c", MEMORY, str(tmp_path)], cwd=Path(__file__).parents[2], capture_output=True, text=True
+        [sys.executable, "-c", MEMORY, str(tmp_path)], cwd=Path(__file__).parents[3], capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
     size, grown = map(int, run.stdout.splitlines()[-1].split())

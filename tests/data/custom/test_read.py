@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.pretrained.test_embed import body, small
 
 import skelssl
 from skelssl.core.errors import UserError
@@ -15,6 +14,7 @@ from skelssl.data.custom.read import read_clips
 from skelssl.data.poses import FORMATS
 from tests.data.poses.test_images import WRITERS
 from tests.helpers.poses import BVH, MIXAMO, dump, landmarks, pyskl_note, sure, tree, walk, write_pickle
+from tests.pretrained.test_embed import body, small
 
 
 def of_mediapipe(path, x, seen, order):

@@ -24,9 +24,9 @@ from skelssl.data.recipes import RECIPES, RecipeConfig
 from skelssl.data.report import Report
 from skelssl.data.split import ClipTable
 from skelssl.data.synthetic import Synthetic
-from skelssl.evaluate import evaluate
+from skelssl.protocols.bench import evaluate
 from skelssl.skeleton.layout import load_layout
-from skelssl.train import train
+from skelssl.training.loop import train
 from tests.helpers.config import compose
 from tests.helpers.custom import built, points, save, sides, small_set, write_index
 from tests.helpers.shared import data, shared

@@ -1,0 +1,121 @@
+"""``skelssl.pretrain`` and ``skelssl.run_protocol``: the commands ``train`` and ``evaluate`` as functions.
+
+Same names, same folders, same identity: what one of them has done the other finds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from skelssl.core.compose import composed, resolved
+from skelssl.core.errors import UserError
+from skelssl.core.overrides import quote_path, quoted
+from skelssl.core.sentences import sentence
+
+
+def pretrain(method: str = "pstl", dataset: str = "synthetic", overrides: Sequence[str] = (), **keys: Any) -> Path:
+    """Pre-trains one encoder, as ``python -m skelssl.train`` does, and returns its run folder.
+
+    The folder is ``outputs/<method>/<dataset>/<run id>`` below the working folder, the same as the command's: a
+    finished run is returned as it stands, an unfinished one goes on.
+
+    Args:
+        method: pstl, skeleton_contrast, mamp, skeleton2vec or ha_cm.
+        dataset: such as ntu60_xsub.
+        overrides: as on the command line, ``["method.optim.epochs=10"]``.
+        keys: the same as keywords, ``seed=1``; dotted ones in a dictionary, ``**{"method.optim.epochs": 10}``.
+
+    Raises:
+        UserError: where the command would exit with code 2, with its sentence.
+
+    >>> import skelssl
+    >>> run = skelssl.pretrain("pstl", "synthetic", debug="smoke")  # doctest: +SKIP
+    >>> encoder = skelssl.load_encoder(run)  # doctest: +SKIP
+    """
+    from skelssl.training.afterwards import train_and_evaluate
+
+    arguments = _arguments([f"method={method}", f"dataset={dataset}", *overrides], keys)
+    with _in_one_sentence("train", arguments):
+        return train_and_evaluate(composed("train", arguments, hydra_too=True))
+
+
+def run_protocol(
+    protocol: str, checkpoint: str | Path | Sequence[str | Path], overrides: Sequence[str] = (), **keys: Any
+) -> dict[str, Any]:
+    """Evaluates an encoder, as ``python -m skelssl.evaluate`` does, and returns its ``result.json``.
+
+    What stands in the run folder already is read, not run again.
+
+    Args:
+        protocol: linear, knn, retrieval, finetune, semi, transfer, lost_joints, fusion or cluster.
+        checkpoint: a run folder or a file; several for fusion.
+        overrides, keys: as in `pretrain`, such as ``mode="clean"`` or ``k=20``.
+
+    Raises:
+        UserError: where the command would exit with code 2, and for a call that has several results (`run_protocols`).
+
+    >>> import skelssl
+    >>> skelssl.run_protocol("knn", "outputs/pstl/synthetic/RUN", k=5)["top1"]  # doctest: +SKIP
+    """
+    results = run_protocols(protocol, checkpoint, overrides, **keys)
+    if len(results) != 1:
+        raise UserError(
+            f"run_protocol: found {len(results)} results, which are kept in their folders, expected one; run_protocols "
+            "returns them all"
+        )
+    return results[0]
+
+
+def run_protocols(
+    protocol: str, checkpoint: str | Path | Sequence[str | Path], overrides: Sequence[str] = (), **keys: Any
+) -> list[dict[str, Any]]:
+    """As `run_protocol`, for calls with several results: ``seeds=[0, 1, 2]``, several label shares, the ``suite``."""
+    from skelssl.protocols.bench import evaluate_one
+
+    several = not isinstance(checkpoint, str | Path)
+    paths: Any = list(map(str, checkpoint)) if several else str(checkpoint)  # type: ignore[arg-type]
+    arguments = _arguments([f"protocol={protocol}", f"checkpoint={_value(paths)}", *overrides], keys)
+    with _in_one_sentence("evaluate", arguments):
+        return [done.result for done in evaluate_one(resolved(composed("evaluate", arguments)))]
+
+
+def _arguments(first: Sequence[str], keys: Mapping[str, Any]) -> list[str]:
+    """A command line: paths quoted, keywords after the rest."""
+    return [*map(quote_path, first), *(f"{key}={_value(value)}" for key, value in keys.items())]
+
+
+def _value(value: Any) -> str:
+    """A Python value as Hydra's grammar writes it.
+
+    >>> _value([None, True, 0.5, "a b", {"k": 1}]), _value("smoke")
+    ("[null,true,0.5,'a b',{k:1}]", 'smoke')
+    """
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_value(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_value, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    text = str(value)
+    plain = re.fullmatch(r"[A-Za-z_][\w/-]*", text) and text.lower() not in ("null", "true", "false", "nan", "inf")
+    return text if plain else quoted(text)
+
+
+@contextmanager
+def _in_one_sentence(command: str, arguments: Sequence[str]) -> Iterator[None]:
+    """What the command would say of a mistake, as a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(sentence(error, command, arguments)) from error

@@ -1,0 +1,130 @@
+"""Makes the workspace of Weights & Biases that our runs are read in.
+
+  skelssl dashboard ENTITY
+  skelssl dashboard ENTITY --json workspace.json
+
+It shows what every run logs, a section for each question. ``--json FILE`` writes its definition and needs no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+from skelssl.cli.app import run_plain
+from skelssl.core.errors import UserError
+from skelssl.core.files import write_json
+
+STEP = "trainer/global_step"
+# Section -> chart -> the metrics in it; a name with a star takes all that match.
+CHARTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "Training": {
+        "loss": ("train/loss",),
+        "parts of the loss": ("train/*",),
+        "learning rate": ("optim/lr",),
+        "gradient norm": ("optim/grad_norm",),
+        "clips a second": ("speed/clips_per_second",),
+    },
+    "Online probe, on held-out training subjects": {
+        "nearest neighbour": ("probe/knn/top1",),
+    },
+    "Signs of collapse": {
+        "deviation of unit features": ("features/std",),
+        "effective rank": ("features/effective_rank",),
+    },
+    "Masks": {
+        "share hidden": ("mask/*/share",),
+        "motion of what is hidden over all": ("mask/*/motion",),
+    },
+    "Evaluation": {
+        "top-1": ("eval/*/top1",),
+    },
+}
+PICTURES = {"Masks": "pictures/masks", "Online probe, on held-out training subjects": "pictures/embedding"}
+
+
+def workspace(entity: str, project: str) -> Any:
+    """A `wandb_workspaces` workspace, the runs grouped by study; building it needs no network.
+
+    Raises UserError where the package is not installed.
+    """
+    try:
+        panels: Any = import_module("wandb_workspaces.reports.v2")
+        ws: Any = import_module("wandb_workspaces.workspaces")
+    except ImportError as error:
+        raise UserError("dashboard: found no wandb-workspaces, expected pip install 'skelssl[dashboards]'") from error
+
+    def chart(title: str, metrics: tuple[str, ...]) -> Any:
+        if "*" in metrics[0]:
+            return panels.LinePlot(title=title, x=STEP, metric_regex=pattern(metrics[0]))
+        return panels.LinePlot(title=title, x=STEP, y=list(metrics))
+
+    sections = []
+    for name, charts in CHARTS.items():
+        content = [chart(title, metrics) for title, metrics in charts.items()]
+        if key := PICTURES.get(name):
+            content.append(panels.MediaBrowser(title=key.split("/")[1], media_keys=[key]))
+        sections.append(ws.Section(name=name, panels=content, is_open=True))
+    sections.append(ws.Section(name="Settings", panels=[panels.RunComparer(diff_only="split")]))
+    grouped = ws.RunsetSettings(groupby=[ws.Metric("Group")])
+    return ws.Workspace(entity=entity, project=project, name="skelssl", sections=sections, runset_settings=grouped)
+
+
+def pattern(metric: str) -> str:
+    """The regular expression of a name with stars.
+
+    >>> pattern("mask/*/share")
+    '^mask/.*/share$'
+    """
+    return f"^{metric.replace('*', '.*')}$"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"dashboard: {message}, expected ENTITY and options as --help lists them")
+
+
+def run(argv: list[str]) -> None:
+    """Makes the workspace, or writes its definition."""
+    parser = _Parser(
+        prog="skelssl dashboard",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("entity", metavar="ENTITY", help="user or team that the project belongs to")
+    parser.add_argument("--project", default="skelssl", help="as logger.wandb.project; default: skelssl")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the definition there and make nothing")
+    args = parser.parse_args(argv)
+    made = workspace(args.entity, args.project)
+    if args.json:
+        write_json(args.json, made._to_model().model_dump(mode="json", by_alias=True, exclude_none=True))
+        print(f"-> {args.json}")
+        return
+    _save(made)
+    print(made.url)
+
+
+def _save(made: Any) -> None:
+    """Sends it; raises UserError where W&B cannot be reached, or knows no such user and project."""
+    import wandb
+
+    try:
+        made.save()
+    except (wandb.errors.Error, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"dashboard: W&B did not take it for {made.entity}/{made.project} ({reason}), expected its network, "
+            "a key (wandb login) and a project of that name with a run in it"
+        ) from error
+
+
+def main() -> None:
+    """Entry of ``skelssl dashboard`` and ``skelssl dashboard``."""
+    run_plain(run)
+
+
+if __name__ == "__main__":
+    main()

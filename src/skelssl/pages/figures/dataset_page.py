@@ -1,0 +1,121 @@
+"""The page of a prepared data set: what is in it, who trains and who tests, what is odd and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelssl.data.source import FACTS
+from skelssl.data.split import ClipTable, Split
+from skelssl.pages.figures.counts import class_table, columns, count_bars, fact_table, table
+from skelssl.pages.figures.html import Page
+
+SHOWN = 300  # rows of a list; the report names all
+EXAMPLES = 3
+CAPTIONS = {
+    "classes": "Clips of each class, and how many of them train and test in each split.",
+    "facts": "Clips by who was recorded, by which camera and where, as far as the names say.",
+    "lengths": "Frames of the recordings, before any recipe.",
+    "bodies": "The most bodies that one frame of the clip lists. Trackers also list ghosts and furniture.",
+    "codes": "Kept, but worth knowing; the recipes deal with it.",
+    "skipped": "Files, or parts of files, that gave no clip.",
+}
+
+
+def write_dataset_page(
+    path: Path,
+    *,
+    title: str,
+    subtitle: str,
+    clips: ClipTable,
+    class_names: Sequence[str],
+    n_frames: NDArray[np.int64],
+    max_bodies: NDArray[np.int64],
+    splits: Mapping[str, Split],
+    report: Mapping[str, Any],
+) -> None:
+    """Writes the page; ``report`` is the content of ``report.json``, the arrays (N,) belong to ``clips``."""
+    page = Page(title, subtitle=subtitle)
+    page.add("At a glance", "", fact_table(_glance(clips, splits, report)))
+    total = np.bincount(clips.labels, minlength=len(class_names)).tolist()
+    page.add("Classes", CAPTIONS["classes"], class_table(class_names, total, _sides(clips, splits, len(class_names))))
+    if known := _known(clips):
+        page.add("Who and where", CAPTIONS["facts"], count_bars(known))
+    low, middle, high = (int(f(n_frames)) for f in (np.min, np.median, np.max))
+    lengths = f"{CAPTIONS['lengths']} Shortest {low:,}, median {middle:,}, longest {high:,}."
+    page.add("Lengths", lengths, columns(n_frames, "frames"))
+    page.add("Bodies", CAPTIONS["bodies"], count_bars({"at once": _by_value(max_bodies)}))
+    if report["warnings"]:
+        page.add("What is odd", CAPTIONS["codes"], table(("code", "count", "what", "such as"), _warnings(report)))
+    if report["skipped"]:
+        page.add(
+            "Left out", CAPTIONS["skipped"] + _of(report["skipped"]), table(("name", "code", "why"), _skipped(report))
+        )
+    page.write(path)
+
+
+def _glance(clips: ClipTable, splits: Mapping[str, Split], report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    expected = report["expected_clips"]
+    facts = [("clips", f"{len(clips.names):,}" + (f" of {_number(expected)} in the complete set" if expected else ""))]
+    for fact, values in report["missing"].items():
+        shift = 1 if fact == "label" else 0  # the table below numbers classes from 1
+        facts.append((f"missing: {'class' if shift else fact}", ", ".join(str(value + shift) for value in values)))
+    for name, split in splits.items():
+        wanted = report["expected_splits"].get(name, {})
+        facts.append((f"split {name}", ", ".join(_side(split, side, wanted) for side in ("train", "test"))))
+    if report["duplicates"]:
+        inside = sum(map(len, report["duplicates"]))
+        facts.append(("equal clips", f"{inside:,} clips in {len(report['duplicates']):,} groups (D17)"))
+    facts += [
+        (f"leak in {split}", f"{len(groups):,} groups on both sides")
+        for split, groups in report["leaks"].items()
+        if groups
+    ]
+    return facts + [("note", note) for note in report["notes"]]
+
+
+def _number(expected: int | Sequence[int]) -> str:
+    """One number, or the range that publications leave."""
+    return f"{expected:,}" if isinstance(expected, int) else "–".join(f"{n:,}" for n in expected)
+
+
+def _side(split: Split, side: str, wanted: Mapping[str, int]) -> str:
+    return f"{side} {len(getattr(split, side)):,}" + (f" of {wanted[side]:,}" if wanted else "")
+
+
+def _sides(clips: ClipTable, splits: Mapping[str, Split], classes: int) -> dict[str, list[int]]:
+    label = dict(zip(clips.names, clips.labels.tolist(), strict=True))
+    return {
+        f"{name} {side}": np.bincount([label[n] for n in getattr(split, side)], minlength=classes).tolist()
+        for name, split in splits.items()
+        for side in ("train", "test")
+    }
+
+
+def _known(clips: ClipTable) -> dict[str, dict[str, int]]:
+    counts = {fact: _by_value(clips.facts[fact][clips.facts[fact] >= 0]) for fact in FACTS}
+    return {fact: found for fact, found in counts.items() if found}
+
+
+def _by_value(values: NDArray[np.int64]) -> dict[str, int]:
+    found, count = np.unique(values, return_counts=True)
+    return dict(zip(map(str, found.tolist()), count.tolist(), strict=True))
+
+
+def _warnings(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return [
+        (code, f"{found['count']:,}", found["what"], ", ".join(found["names"][:EXAMPLES]))
+        for code, found in report["warnings"].items()
+    ]
+
+
+def _skipped(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return [(skip["name"], skip["code"], skip["reason"]) for skip in report["skipped"][:SHOWN]]
+
+
+def _of(rows: Sequence[object]) -> str:
+    return f" The first {SHOWN} of {len(rows):,}; report.json names all." if len(rows) > SHOWN else ""

@@ -1,0 +1,136 @@
+"""Lost joints: accuracy over the number of joints, and part by part; all runs in one chart each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from skelssl.pages.figures.axes import Axis, ticks
+from skelssl.pages.figures.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Line, gridline, panel
+from skelssl.results.read import Result
+
+CAPTION = (
+    "Top-1 accuracy with joints missing. Dashed and hollow: the same encoder before any training. Over several seeds: "
+    "the mean, the band from the lowest to the highest. Joints and parts are drawn from the seed, fewer among more."
+)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one encoder has left: top-1 of every set, one value for each seed."""
+
+    name: str
+    points: Mapping[str, Mapping[str, Any]]  # by the name of the set, as one seed drew it
+    trained: Mapping[str, Sequence[float]]
+    random_init: Mapping[str, Sequence[float]]  # empty where it was not evaluated
+
+
+def curves_of(results: Sequence[Result]) -> list[Curve]:
+    """The lost-joints results among ``results``: those that differ in the seed alone make one curve."""
+    groups: dict[tuple[Any, str], list[Result]] = defaultdict(list)
+    for result in results:
+        if result.facts["protocol"] == "lost_joints" and result.facts.get("curve"):
+            groups[result.cell, result.experiment].append(result)
+    said = [_said(group[0]) for group in groups.values()]
+    told = [key for key in (said[0] if said else {}) if key == "method" or len({one[key] for one in said}) > 1]
+    names = [", ".join(str(one[key]) for key in told if one[key]) for one in said]
+    if len(set(names)) < len(names):
+        runs = [group[0].run for group in groups.values()]
+        names = [f"{name}, {run.name}" if run else name for name, run in zip(names, runs, strict=True)]
+    return [_curve(name, group) for name, group in zip(names, groups.values(), strict=True)]
+
+
+def _said(result: Result) -> dict[str, Any]:
+    """What may tell one curve from another, in the order in which it is named."""
+    facts, recipe = result.facts, result.facts["recipe"]
+    own = (facts["setting"] or "").partition(f"{recipe['headline']} lost")
+    when = {"both": "lost in training and test", "test": "lost in test"}[recipe["when"]]
+    return {
+        "method": facts["method"], "dataset": facts["dataset"], "stream": facts["stream"], "mode": facts["mode"],
+        "how": recipe["how"], "when": when, "of": recipe["of"]["name"], "setting": own[0].strip(", "),
+    }  # fmt: skip
+
+
+def _curve(name: str, group: Sequence[Result]) -> Curve:
+    trained: dict[str, list[float]] = defaultdict(list)
+    random: dict[str, list[float]] = defaultdict(list)
+    for result in group:
+        for values, points in ((trained, result.facts["curve"]), (random, _random(result))):
+            for point in points:
+                values[point["lost"]].append(point["top1"])
+    return Curve(name, {point["lost"]: point for point in group[0].facts["curve"]}, trained, random)
+
+
+def _random(result: Result) -> Sequence[Mapping[str, Any]]:
+    points: Sequence[Mapping[str, Any]] = (result.facts.get("random_init_extra") or {}).get("curve", ())
+    return points
+
+
+def lost_joints_figure(curves: Sequence[Curve]) -> str:
+    """Both charts; those without any point are left out."""
+    lines = [line for i, curve in enumerate(curves) for line in _lines(curve, i)]
+    joints = panel("accuracy over joints lost", lines) if lines else ""
+    return f'<div class="panels">{joints}{_parts(curves)}</div>'
+
+
+def _lines(curve: Curve, color: int) -> list[Line]:
+    """Over the number of joints: the trained encoder, and its random initialisation."""
+    chosen = [name for name, point in curve.points.items() if point["kind"] in ("none", "joints")]
+    chosen.sort(key=lambda name: curve.points[name]["n_lost"])
+    if len(chosen) < 2:
+        return []
+    x = np.array([curve.points[name]["n_lost"] for name in chosen], np.float64)
+
+    def line(values: Mapping[str, Sequence[float]], name: str, dashed: bool) -> Line:
+        mean, low, high = (np.array([f(values[n]) for n in chosen]) for f in _SPREAD)
+        return Line(name, x, mean, low, high, unit="joints lost:", color=color, dashed=dashed)
+
+    random = [line(curve.random_init, f"{curve.name}, random init", True)] if curve.random_init else []
+    return [line(curve.trained, curve.name, False), *random]
+
+
+_SPREAD: tuple[Callable[[Sequence[float]], Any], ...] = (np.mean, min, max)
+
+
+def _parts(curves: Sequence[Curve]) -> str:
+    """A column for the whole body and each part, a dot for each encoder; hollow before any training."""
+    columns = dict.fromkeys(
+        name for c in curves for name, point in c.points.items() if point["kind"] in ("none", "part", "parts")
+    )
+    if len(columns) < 2:
+        return ""
+    values = [v for c in curves for side in (c.trained, c.random_init) for n in columns for v in side.get(n, ())]
+    y = Axis(ticks(0.0, max(values)), HEIGHT - BOTTOM, TOP)
+    step = (WIDTH - LEFT - RIGHT) / len(columns)
+    grid = "".join(gridline(f"{100 * v:g} %", at) for v, at in y.marks())
+    body = "".join(
+        _column(name, LEFT + (i + 0.5) * step, step / (len(curves) + 1), curves, y) for i, name in enumerate(columns)
+    )
+    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-label="accuracy with parts of the body lost">{grid}{body}</svg>'
+    keys = "".join(f'<span class="key c{i % 6}">{escape(c.name)}</span>' for i, c in enumerate(curves))
+    return f'<div class="panel"><h3>accuracy with parts lost</h3><p class="keys">{keys}</p>{svg}</div>'
+
+
+def _column(name: str, at: float, apart: float, curves: Sequence[Curve], y: Axis) -> str:
+    """The dots of one part, side by side, over its name in two lines."""
+    words = ("whole body" if name == "none" else name.replace("_", " ")).split(" ")
+    text = "".join(
+        f'<text x="{at:.1f}" y="{HEIGHT - 16 + 13 * i}" class="mid">{escape(word)}</text>'
+        for i, word in enumerate(words)
+    )
+    dots = ""
+    for i, curve in enumerate(curves):
+        x = at + (i - (len(curves) - 1) / 2) * min(apart, 14)
+        for side, hollow in ((curve.random_init, " dashed"), (curve.trained, "")):
+            if name in side:
+                mean = float(np.mean(side[name]))
+                title = f"{curve.name}{', random init' if hollow else ''}: {100 * mean:.1f} %"
+                height = y(np.array([mean]))[0]
+                circle = f'<circle cx="{x:.1f}" cy="{height:.1f}" r="5"/>'
+                dots += f'<g class="dot c{i % 6}{hollow}"><title>{escape(title)}</title>{circle}</g>'
+    return text + dots

@@ -1,0 +1,228 @@
+"""Evaluate a trained encoder, and its random initialisation beside it, under the protocols asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import nn
+
+from skelssl.core.compose import resolved
+from skelssl.core.errors import UserError
+from skelssl.core.files import read_json
+from skelssl.core.runs import git_commit, load_config
+from skelssl.data.module import Dataset, open_dataset
+from skelssl.pretrained.features import PRECISIONS
+from skelssl.pretrained.files import run_of, weights_digest, weights_files
+from skelssl.pretrained.load import build_encoder, load_encoder
+from skelssl.pretrained.trust import check_target
+from skelssl.protocols.cost import Cost, cost
+from skelssl.protocols.frozen import Frozen, coverage
+from skelssl.protocols.plan import setting, tasks
+from skelssl.protocols.selection import judged
+from skelssl.results.record import one_line, several_lines, summarise, write_result, write_summary
+from skelssl.runtime.memory import keep_pages
+from skelssl.runtime.ranks import agree, local_rank, ranks, say
+
+MODES = ("paper", "clean")
+TIMED = {"cuda": 32, "cpu": 4}  # test clips that time an encoder
+
+
+def run(config: DictConfig) -> None:
+    """One job of the command."""
+    evaluate_one(resolved(config))
+
+
+def evaluate_one(config: Mapping[str, Any]) -> list[Done]:
+    """The protocol that the command line names: one result, or one for each of its seeds, shares and members."""
+    protocol = config["protocol"]
+    with ranks():
+        if "over" in protocol:
+            fused: list[Done] = instantiate(protocol["over"])(config)
+            return fused
+        return evaluate(config, [protocol])
+
+
+class Done(NamedTuple):
+    """One evaluation."""
+
+    folder: Path
+    result: dict[str, Any]
+    fresh: bool  # run now, not read from an earlier call
+
+
+def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) -> list[Done]:
+    """Runs each protocol for every seed and prints a line for each; what already stands is read, not run again.
+
+    ``config`` is a resolved ``evaluate.yaml``, a protocol a resolved ``conf/protocol/<name>.yaml``.
+    """
+    check(config)
+    keep_pages()
+    path = run_of(Path(config["checkpoint"]))
+    encoder, data = opened(config, path)
+    about: dict[str, Any] = encoder.about  # type: ignore[assignment]
+    digest = weights_digest(weights_files(path, config["representation"]))
+    facts = {
+        "method": about["method"], "dataset": data.name, "mode": config["mode"], "stream": about["stream"],
+        "data_fingerprint": data.fingerprint, "checkpoint_sha256": digest, "precision": config["precision"],
+    }  # fmt: skip
+    if config.get("method"):  # a run has its own views and sizes, a file those that are given with it
+        facts |= {"view": about["view"], "architecture": about["encoder"]}
+    foreign = Path("outputs") / about["method"] / data.name / f"{path.stem}-{digest[:8]}"
+    home = (path if path.is_dir() else foreign) / "eval"
+    bench, results = Bench(encoder, about, data, config), []
+    if (unseen := coverage(bench.trained))["classes_without_training"]:
+        say(f"{data.name}: {unseen['classes_without_training']} classes have no training clip; "
+            f"{unseen['test_clips_without_training']} test clips are of those")  # fmt: skip
+    for protocol, recipe in tasks(config, protocols, about):
+        cell = {
+            **facts, "protocol": protocol["name"], "recipe": recipe,
+            "setting": setting(config, about, recipe, data.name),
+            "baseline": protocol.get("baseline", True) if config["baseline"] is None else config["baseline"],
+        }  # fmt: skip
+        cells = [bench.result(home, protocol, {**cell, "seed": seed}) for seed in seeds(config, about)]
+        for done in cells:
+            say(one_line(done.result))
+        if len(cells) > 1:
+            summary = summarise([c.result for c in cells])
+            write_summary(home / protocol["name"] / short_hash(cell), summary)
+            say(several_lines(summary))
+        results += cells
+    return results
+
+
+def opened(config: Mapping[str, Any], path: Path) -> tuple[nn.Module, Dataset]:
+    """The encoder at ``path`` and the data it is asked about; raises UserError where the two do not belong together."""
+    encoder = load_encoder(
+        path, config["source"], config["representation"], method=config.get("method"), trust=config["trust"],
+        stream=config["stream"],
+    )  # fmt: skip
+    about: dict[str, Any] = encoder.about  # type: ignore[assignment]
+    if config["stream"] not in ("joint", about["stream"]):
+        raise UserError(f"stream: found {config['stream']}, expected that of {path}, {about['stream']}")
+    data = open_dataset(dataset_of(config, path), about["recipe"], config["data_root"])
+    if config.get("dataset") is None and data.fingerprint != about["data_fingerprint"]:
+        raise UserError(
+            f"data_root={config['data_root']}: found data of fingerprint {data.fingerprint}, expected "
+            f"{about['data_fingerprint']} of {path}; name the dataset to evaluate on other data"
+        )
+    return encoder, data
+
+
+class Bench:
+    """A trained encoder and its random initialisation on one dataset; protocols share their features."""
+
+    def __init__(self, encoder: nn.Module, about: Mapping[str, Any], data: Dataset, config: Mapping[str, Any]) -> None:
+        self.about, self.data, self.config = about, data, config
+        self.trained = self._frozen(encoder)
+        self._random: dict[int, Frozen] = {}
+
+    def _frozen(self, encoder: nn.Module) -> Frozen:
+        limit, precision = self.config["limit"]["clips"], self.config["precision"]
+        return Frozen(encoder, self.data, device=device(self.config), precision=precision, limit=limit)
+
+    def random(self, seed: int) -> Frozen:
+        """The same architecture as ``seed`` draws it."""
+        if seed not in self._random:
+            self._random = {seed: self._frozen(random_init(self.about, seed, self.config["trust"]))}
+        return self._random[seed]
+
+    def result(self, home: Path, protocol: Mapping[str, Any], facts: Mapping[str, Any]) -> Done:
+        """The result of one protocol and seed: run now, or read where the very same evaluation already stands."""
+        folder = home / protocol["name"] / short_hash(facts)
+        if agree((folder / "result.json").exists()) and not self.config["rerun"]:
+            return Done(folder, read_json(folder / "result.json"), fresh=False)
+        start, run, seed = time.monotonic(), instantiate(protocol["run"]), facts["seed"]
+        scores, chosen = judged(run, self.trained, facts["recipe"], seed)
+        baseline, floor = judged(run, self.random(seed), facts["recipe"], seed) if facts["baseline"] else (None, None)
+        train = self.trained.rows["train"]
+        more = {
+            "n_train": len(train), "labels_used": len(train), "n_test": len(scores.label), "chosen": chosen,
+            "random_init_chosen": floor, "git_commit": git_commit(), "seconds": round(time.monotonic() - start, 2),
+            "encoder": self.cost._asdict(), **coverage(self.trained),
+        }  # fmt: skip
+        names = [self.data.store.names[i] for i in scores.index.tolist()]
+        found = write_result(folder, {**facts, **more}, scores, baseline, names, self.data.class_names)
+        return Done(folder, found, fresh=True)
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What the encoder costs, counted and timed once for all protocols and seeds."""
+        frozen = self.trained
+        clips = self.data.store.gather(frozen.rows["test"][: TIMED[frozen.device.type]])
+        return cost(frozen.encoder, frozen.views["test"], clips, frozen.precision)
+
+
+def short_hash(facts: Mapping[str, Any]) -> str:
+    """Ten hex digits that depend on the content alone."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuses values that no later step would name as clearly."""
+    if config["mode"] not in MODES:
+        raise UserError(f"mode: found {config['mode']!r}, expected one of {', '.join(MODES)}")
+    if config["precision"] not in PRECISIONS:
+        raise UserError(f"precision: found {config['precision']!r}, expected one of {', '.join(PRECISIONS)}")
+    if not isinstance(config["checkpoint"], str):
+        raise UserError(
+            f"checkpoint: found {config['checkpoint']}, expected one run folder or file (protocol=fusion takes several)"
+        )
+    if not isinstance(config["representation"], str | None):
+        raise UserError(f"representation: found {config['representation']}, expected one name")
+    for key in ("seed", "seeds"):
+        values = config[key] if isinstance(config[key], list) else [config[key]]
+        if not values or not all(value is None or (isinstance(value, int) and value >= 0) for value in values):
+            raise UserError(f"{key}: found {config[key]!r}, expected whole numbers of at least 0")
+        if len(set(values)) < len(values):
+            raise UserError(f"{key}: found {config[key]!r}, expected each number once")
+    if config.get("method") and not config["source"]:
+        raise UserError(
+            f"method: found {config['method']['name']}, expected none without source=: a run brings its own"
+        )
+    for key, value in config["limit"].items():
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise UserError(f"limit.{key}: found {value!r}, expected null or a whole number of at least 1")
+    if not Path(config["checkpoint"]).exists():
+        raise UserError(f"checkpoint: found nothing at {config['checkpoint']}, expected a run folder or a file")
+
+
+def dataset_of(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """The dataset asked for, else the run's own."""
+    if config.get("dataset") is not None:
+        chosen: Mapping[str, Any] = config["dataset"]
+        return chosen
+    if not (path / "config.yaml").exists():
+        raise UserError(f"dataset: not given, and {path} is no run folder that names one, expected dataset=NAME")
+    own: Mapping[str, Any] = load_config(path)["dataset"]
+    check_target(own, config["trust"])
+    return own
+
+
+def seeds(config: Mapping[str, Any], about: Mapping[str, Any]) -> list[int]:
+    """``seeds=[0,1,2]``, else the one ``seed``, else the run's own."""
+    given = config["seeds"] if config["seeds"] is not None else config["seed"]
+    given = about["seed"] if given is None else given
+    return list(given) if isinstance(given, list) else [given]
+
+
+def random_init(about: Mapping[str, Any], seed: int, trust: list[str]) -> nn.Module:
+    """The encoder as ``seed`` draws it; with the run's own seed, what its training began with."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build_encoder(about, trust)
+
+
+def device(config: Mapping[str, Any]) -> torch.device:
+    """Where features are computed: as ``trainer.accelerator`` says."""
+    wanted = config["trainer"]["accelerator"]
+    gpu = wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return torch.device("cuda", local_rank()) if gpu else torch.device("cpu")

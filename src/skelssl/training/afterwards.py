@@ -1,0 +1,61 @@
+"""Train, then evaluate the protocols that ``then`` names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from skelssl.core.compose import config_dir, resolved
+from skelssl.core.files import read_json
+from skelssl.core.runs import run_folder
+from skelssl.protocols.bench import evaluate
+from skelssl.protocols.plan import read_protocols
+from skelssl.runtime.ranks import place
+from skelssl.training.callbacks.loggers import build_loggers, end_loggers, grouped
+from skelssl.training.callbacks.metrics import MetricsCSV
+from skelssl.training.loop import train
+
+
+def train_and_evaluate(config: DictConfig) -> Path:
+    """One job: trains, then evaluates the protocols named by ``then``; returns the run folder.
+
+    ``config`` is as the command line composed it; in a call of `skelssl.pretrain` it brings its ``hydra`` along.
+    """
+    hydra = config.hydra if "hydra" in config else HydraConfig.get()
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    plain = grouped(resolved(own), hydra.runtime.choices.get("experiment"))
+    if plain["resume"] == "auto":  # another name of the default
+        plain["resume"] = True
+    protocols = read_protocols(plain["then"])
+    moved = [o for o in hydra.overrides.hydra if o.startswith("hydra.run.dir=")]
+    folder = run_folder(plain, hydra.run.dir if moved else None)
+    try:
+        train(plain, folder)
+        here = place()
+        if protocols and not (here and here.rank):
+            # Frozen features are float32 whatever an encoder was trained in.
+            evaluate_run(folder, protocols, {**plain, "precision": plain["precision"].replace("fp64", "fp32")})
+    finally:
+        end_loggers()
+    return folder
+
+
+def evaluate_run(folder: Path, protocols: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
+    """Evaluates a finished run from inside its own job (``then=[linear,knn]``) and adds new figures to its metrics."""
+    asked = OmegaConf.load(config_dir() / "evaluate.yaml")
+    del asked["defaults"]  # type: ignore[arg-type]
+    shared = ("data_root", "precision", "trainer", "limit", "trust")
+    asked.merge_with({key: config[key] for key in shared if key in config})
+    asked.merge_with({"dataset": None, "checkpoint": str(folder)})
+    about = read_json(folder / "run.json")
+    fresh = [done.result for done in evaluate(resolved(asked), protocols) if done.fresh]  # type: ignore[arg-type]
+    loggers = [MetricsCSV(folder / "metrics.csv"), *build_loggers(config, folder)] if fresh else []
+    for logger in loggers:
+        for result in fresh:
+            row = {"epoch": about["epochs"] - 1, f"eval/{result['protocol']}/top1": result["top1"]}
+            logger.log_metrics(row, about["steps"] - 1)
+        logger.finalize("success")
