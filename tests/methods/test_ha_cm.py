@@ -176,7 +176,7 @@ def test_weights_without_a_meaning_are_refused(weights: dict[str, Any], message:
 
 
 def test_a_body_without_a_core_is_refused_before_training(tmp_path: Path) -> None:
-    body = (files("skelssl") / "layouts" / "kinect20.yaml").read_text("utf-8")
+    body = (files("skelssl.skeleton") / "layouts" / "kinect20.yaml").read_text("utf-8")
     (tmp_path / "body.yaml").write_text(body[: body.index("core:")])
     with pytest.raises(UserError, match=r"found no core, expected the joints that carry the limbs"):
         build(body={"layout": str(tmp_path / "body.yaml"), "joints": "all"})

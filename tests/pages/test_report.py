@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skelssl.cli import report as command
 from skelssl.core.errors import UserError
 from skelssl.pages import report
 from tests.helpers.config import train_config
@@ -22,7 +23,7 @@ def tree(tmp_path: Path) -> Path:
 
 def test_prints_ours_beside_published(tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    report.run([str(tree)])
+    command.run([str(tree)])
     out = capsys.readouterr().out
     linear = next(line for line in out.splitlines() if " linear " in line and "ntu60_xview" in line)
     for text in ("75.0", "80.0", "50.0 ", "25.0", "+50.0 [25.0, 75.0]", "81.8 (second hand)", "-6.8"):
@@ -34,10 +35,10 @@ def test_prints_ours_beside_published(tree: Path, capsys: pytest.CaptureFixture[
 
 def test_writes_only_what_is_asked_for(tree: Path, tmp_path: Path) -> None:
     before = set(tmp_path.rglob("*"))
-    report.run([str(tree)])
+    command.run([str(tree)])
     assert set(tmp_path.rglob("*")) == before
     forms = {form: tmp_path / f"report.{form}" for form in ("markdown", "json", "html")}
-    report.run([str(tree), *(f"--{form}={path}" for form, path in forms.items())])
+    command.run([str(tree), *(f"--{form}={path}" for form, path in forms.items())])
     lines = forms["markdown"].read_text().splitlines()
     assert lines[0].startswith("| method | dataset | protocol | mode | stream | seeds | last epoch |")
     assert lines[2].count("|") == lines[0].count("|") == lines[1].count("|")
@@ -77,21 +78,21 @@ def test_run_column_tells_equal_cells_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("argv", [[], ["--markdown"], ["x", "--colour"]])
 def test_bad_arguments_are_one_sentence(argv: list[str]) -> None:
     with pytest.raises(UserError, match=r"^report: .*expected FOLDER"):
-        report.run(argv)
+        command.run(argv)
 
 
 def test_a_folder_without_results_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"found no result.json"):
-        report.run([str(tmp_path)])
+        command.run([str(tmp_path)])
 
 
 def test_a_run_without_results_has_a_page_and_no_table(
     data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = untrained_run(tmp_path / "run", train_config(data_root, "method=pstl"), evaluated=False)
-    report.run([str(run), "--html", str(tmp_path / "page.html")])
+    command.run([str(run), "--html", str(tmp_path / "page.html")])
     assert "has no evaluation yet" in capsys.readouterr().out
     assert f"skelssl.evaluate protocol=linear checkpoint={run}" in (tmp_path / "page.html").read_text("utf-8")
     for more in ([], ["--html", str(tmp_path / "page.html"), "--json", str(tmp_path / "rows.json")]):
         with pytest.raises(UserError, match=r"found no result.json below it"):
-            report.run([str(run), *more])
+            command.run([str(run), *more])

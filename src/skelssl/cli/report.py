@@ -21,7 +21,7 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"report: {message}, expected FOLDER... and options as --help lists them")
 
 
-def run(argv: list[str], about: str) -> None:
+def run(argv: list[str], about: str = "") -> None:
     """Prints the table of the folders in ``argv``; writes files only where asked to."""
     parser = _Parser(
         prog="skelssl report",

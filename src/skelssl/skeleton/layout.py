@@ -1,6 +1,6 @@
 """What a body is: joints, bones, parts and graph of a layout, read from ``layouts/<name>.yaml`` or a file like those.
 
->>> body = layout("ntu25")
+>>> body = load_layout("ntu25")
 >>> len(body.joints), body.joints[body.center], int(body.degree.sum())
 (25, 'spine_shoulder', 48)
 """

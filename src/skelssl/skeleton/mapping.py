@@ -1,8 +1,8 @@
 """Joints of one layout from those of another, by their names; what cannot be had is absent and never counts.
 
->>> from skelssl.skeleton.layout import layout
->>> there = joint_map(layout("coco17"), layout("ntu25"))
->>> [layout("ntu25").joints[v] for v in there.absent if layout("ntu25").joints[v].endswith("_left")]
+>>> from skelssl.skeleton import load_layout
+>>> there = joint_map(load_layout("coco17"), load_layout("ntu25"))
+>>> [load_layout("ntu25").joints[v] for v in there.absent if load_layout("ntu25").joints[v].endswith("_left")]
 ['hand_left', 'foot_left', 'hand_tip_left', 'thumb_left']
 """
 

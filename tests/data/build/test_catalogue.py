@@ -18,13 +18,13 @@ from skelssl.core import files
 from skelssl.core.errors import UserError
 from skelssl.data import process_file
 from skelssl.data.build import shards
-from skelssl.data.clip import RawClip
 from skelssl.data.build.checks import examined
+from skelssl.data.build.prepare import build_parsed
+from skelssl.data.clip import RawClip
 from skelssl.data.ntu.source import NTU, parse_skeleton
 from skelssl.data.parsed import ParsedStore
-from skelssl.data.build.prepare import build_parsed
-from skelssl.data.report import Report
 from skelssl.data.recipes import RECIPES, RecipeConfig
+from skelssl.data.report import Report
 from skelssl.data.source import BadInput, Entry
 from skelssl.data.store import open_store
 from tests.helpers.bodies import body, clip_of, on

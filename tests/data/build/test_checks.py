@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from skelssl.data.clip import PERSONS, PKU, RawClip
 from skelssl.data.build.checks import MAX_NAN_SHARE, examined, repaired
+from skelssl.data.clip import PERSONS, PKU, RawClip
 from skelssl.data.source import BadInput
 from tests.helpers.bodies import body, clip_of, on, random_clip
 

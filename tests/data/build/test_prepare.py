@@ -16,9 +16,9 @@ import pytest
 from skelssl.core import files as module
 from skelssl.core.errors import UserError
 from skelssl.data.build import shards
+from skelssl.data.build.prepare import build_parsed, parsed_folder, prepare, split_paths
 from skelssl.data.ntu.source import NTU
 from skelssl.data.parsed import ParsedStore
-from skelssl.data.build.prepare import build_parsed, parsed_folder, prepare, split_paths
 from skelssl.data.report import Report
 from tests.helpers.clips import assert_same, make_clip, write_clips
 from tests.helpers.ntu_text import format_skeleton

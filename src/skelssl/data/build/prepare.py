@@ -14,10 +14,8 @@ from skelssl.core.files import atomic_folder, check_space, locked, remove_stale,
 from skelssl.data.build import shards
 from skelssl.data.parsed import Index, ParsedStore, write_store
 from skelssl.data.report import Report
-from skelssl.data.source import Entry, Source
-from skelssl.data.split import Split
-from skelssl.data.source import all_splits
-from skelssl.data.split import write_splits
+from skelssl.data.source import Entry, Source, all_splits
+from skelssl.data.split import Split, write_splits
 
 SHARD_SIZE = 500
 _SPACE = 1.0  # bytes on disk per byte of text, shards and store together; measured 0.28 (NTU) to 0.64 (PKU-MMD)

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from skelssl.core.errors import UserError
 from skelssl.core.files import atomic_file
-from skelssl.data.clip import RawClip
 from skelssl.data.build.checks import examined
+from skelssl.data.clip import RawClip
 from skelssl.data.parsed import FORMAT, Index, pack
 from skelssl.data.source import BadInput, Entry, Skipped, Source
 

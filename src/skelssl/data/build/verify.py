@@ -20,13 +20,12 @@ from rich.table import Table
 
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
-from skelssl.data.parsed import POINTERS, ROWS, ParsedStore, content_sha1, fingerprint
 from skelssl.data.build.prepare import parsed_folder
-from skelssl.data.report import Report
+from skelssl.data.parsed import POINTERS, ROWS, ParsedStore, content_sha1, fingerprint
 from skelssl.data.recipes import RecipeConfig
+from skelssl.data.report import Report
 from skelssl.data.source import FACTS, BadInput, Source
-from skelssl.data.split import ClipTable, Split
-from skelssl.data.split import read_splits
+from skelssl.data.split import ClipTable, Split, read_splits
 from skelssl.data.store import RecipeStore, about_digest
 
 _BLOCK = 1 << 24  # bytes
