@@ -14,8 +14,8 @@ from skelssl.losses.masked_prediction import MaskedPrediction
 from skelssl.maskers.motion_attention import MotionAttentionMask
 from skelssl.maskers.motion_gumbel import MotionGumbelMask, segment_motion
 from skelssl.maskers.motion_tube import MotionTubeMask, tube_motion
+from skelssl.methods.mask_statistics import figures
 from skelssl.methods.visualize import Shown
-from skelssl.training.callbacks.masks import figures
 
 FLAT = {"layout": "coco17", "coordinates": "xyc"}
 

@@ -34,3 +34,8 @@ def resized(x: Tensor, frames: int) -> Tensor:
 def hidden_tokens(title: str, clip: Tensor, mask: TokenMask, name: str | None = None) -> Shown:
     """A mask of the tokens of one clip (1, 3, T', V, M), each person's own, to be shown on it."""
     return Shown(title, clip=clip, tokens=rearrange(mask.mask, "m (s v) -> m s v", v=clip.shape[3]), name=name)
+
+
+def above_least(scores: Tensor) -> Tensor:
+    """Scores (M, S, V) less the person's smallest."""
+    return scores - scores.amin((1, 2), keepdim=True)

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from skelssl.methods.build import build_method
+from skelssl.methods.mask_statistics import figures
 from skelssl.methods.visualize import Shown
-from skelssl.training.callbacks.masks import figures, shown_clips
+from skelssl.training.callbacks.masks import shown_clips
 from skelssl.training.trainer import build_data
 from tests.helpers.config import train_config
 

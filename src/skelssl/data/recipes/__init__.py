@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,34 +15,11 @@ from skelssl.core.errors import UserError
 from skelssl.data.clip import RECIPE_FREE, SERVES, EmptyClip, RawClip
 from skelssl.data.recipes.agcn import AGCN
 from skelssl.data.recipes.aimclr import AimCLR
+from skelssl.data.recipes.base import Recipe
 from skelssl.data.recipes.ctrgcn import CTRGCN
 from skelssl.data.recipes.flat import Flat
 from skelssl.data.recipes.pyskl import PySKL
-from skelssl.skeleton.layout import Layout, load_layout
-
-
-class Recipe(Protocol):
-    """Two stages; own recordings enter at the second."""
-
-    version: int  # bumped when the arithmetic changes, so that older stores are derived anew
-    published_interval: str  # how its published PKU-MMD files read an interval
-    options: frozenset[str]  # which of RecipeConfig's options mean anything to it
-    turns_about: tuple[str, ...]  # points of the body that a clip is moved and turned by
-
-    def __init__(self, body: Layout, config: RecipeConfig) -> None: ...
-
-    def select(self, clip: RawClip) -> NDArray[np.float32]:
-        """Raw bodies -> (T, M=2, V, 3), absent persons and frames zero."""
-        ...
-
-    def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(T, M, V, 3) -> (T', M, V, 3) as the method's network expects it."""
-        ...
-
-    def published(self, clip: RawClip) -> NDArray[Any]:
-        """The clip as the reference's files hold it, in their layout; the store may hold less or more."""
-        ...
-
+from skelssl.skeleton.layout import load_layout
 
 RECIPES: dict[str, type[Recipe]] = {"aimclr": AimCLR, "ctrgcn": CTRGCN, "agcn": AGCN, "pyskl": PySKL}
 

@@ -5,17 +5,13 @@ The preparation of 2s-AGCN (Shi et al., CVPR 2019), which skeleton-contrast (Tho
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.clip import EmptyClip, RawClip
+from skelssl.data.recipes.base import RecipeOptions
 from skelssl.data.recipes.tracks import PERSONS, as_stored, in_interval, located, two_people
 from skelssl.skeleton.layout import Layout
-
-if TYPE_CHECKING:
-    from skelssl.data.recipes import RecipeConfig
 
 MAX_FRAMES = 300  # length of the references' files; longer clips keep their head
 MAX_BODIES = 4
@@ -47,7 +43,7 @@ class AGCN:
     options: frozenset[str] = frozenset()
     turns_about: tuple[str, ...] = ("spine_base", "spine_mid", "shoulder_left", "shoulder_right")
 
-    def __init__(self, body: Layout, config: RecipeConfig) -> None:
+    def __init__(self, body: Layout, config: RecipeOptions) -> None:
         self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat
         self.body, self.spine_mid = body, body.point("spine_mid")
 

@@ -6,17 +6,13 @@ The preprocessing of ST-GCN's generator followed by AimCLR's (Guo et al., AAAI 2
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.clip import EmptyClip, RawClip
+from skelssl.data.recipes.base import RecipeOptions
 from skelssl.data.recipes.tracks import as_stored, in_interval, located, two_people
 from skelssl.skeleton.layout import Layout
-
-if TYPE_CHECKING:
-    from skelssl.data.recipes import RecipeConfig
 
 MAX_FRAMES = 300  # the references' padded length; longer clips keep their central part
 FRAMES = 50
@@ -43,7 +39,7 @@ class AimCLR:
     options: frozenset[str] = frozenset()
     turns_about: tuple[str, ...] = ("spine_base", "spine_shoulder", "shoulder_left", "shoulder_right")
 
-    def __init__(self, body: Layout, config: RecipeConfig) -> None:
+    def __init__(self, body: Layout, config: RecipeOptions) -> None:
         self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat
         self.spine_base, self.spine_shoulder = body.point("spine_base"), body.point("spine_shoulder")
         self.shoulders = body.index("shoulder_left"), body.index("shoulder_right")

@@ -6,17 +6,13 @@ turns nor scales. The references pad the result with zeros to 300 frames; here i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.clip import EmptyClip, RawClip
+from skelssl.data.recipes.base import RecipeOptions
 from skelssl.data.recipes.tracks import as_stored, in_interval, located, two_people
 from skelssl.skeleton.layout import Layout
-
-if TYPE_CHECKING:
-    from skelssl.data.recipes import RecipeConfig
 
 MAX_FRAMES = 300  # the references' padded length; longer clips keep their head
 
@@ -42,7 +38,7 @@ class CTRGCN:
     options: frozenset[str] = frozenset({"single_person_fill", "center"})
     turns_about: tuple[str, ...] = ("spine_mid",)
 
-    def __init__(self, body: Layout, config: RecipeConfig) -> None:
+    def __init__(self, body: Layout, config: RecipeOptions) -> None:
         self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat
         self.copy, self.center = config.single_person_fill == "copy", config.center
         self.spine_mid = body.point("spine_mid")
