@@ -47,49 +47,26 @@ class Dataset:
 
 
 def open_dataset(config: Mapping[str, Any], recipe: Mapping[str, Any], data_root: str | Path) -> Dataset:
-    """Opens ``conf/dataset/<name>`` under ``recipe``; raises UserError where it was never prepared.
+    """Open one split of a prepared dataset under one recipe.
 
-    A generated source (the synthetic set) is prepared on first use, a missing recipe store is derived.
+    A generated source (the synthetic dataset) is prepared on first use, and a missing recipe store is derived.
+
+    Args:
+        config: a resolved ``conf/dataset/<name>.yaml``.
+        recipe: a resolved ``method.recipe`` block.
+        data_root: folder of the prepared datasets.
+
+    Raises:
+        UserError: for a dataset that was never prepared, an unknown split or one with an empty side, and where layout,
+            coordinates or classes differ between the configuration and the prepared data.
     """
     if config.get("split") is None:
         names = ", ".join(f"{config['name']}_{split}" for split in config["splits"])
         raise UserError(f"dataset: found {config['name']}, which has no split, expected one of {names}")
     source: Source = instantiate(config["source"], _convert_="all")
-    stages, coordinates = RecipeConfig.parse(recipe), coordinates_of(source, config)
-    if stages.coordinates != coordinates:
-        raise UserError(
-            f"dataset={config['name']}: found clips of {coordinates}, expected {stages.coordinates}, which the recipe "
-            "takes (dataset.coordinates)"
-        )
-    folder = parsed_folder(Path(data_root), source)
-    if source.generated:
-        prepare(source, data_root=Path(data_root), raw=[], workers=1, strict=False)
-    if not folder.exists():
-        raise UserError(
-            f"{folder}: not found, expected the prepared {source.dataset}; "
-            f"run: python -m skelssl.prepare {_named(source)} raw=PATH"
-        )
-    store = open_store(folder, stages)
-    if load_layout(store.layout) != load_layout(config["layout"]):
-        raise UserError(
-            f"dataset.layout: found {config['layout']}, expected {store.layout}, the layout that {folder} was prepared "
-            f"with; pass dataset.layout={store.layout}"
-        )
-    if store.skipped:
-        print(f"{len(store.skipped)} clips are left out, see {store.folder / 'recipe.json'}")
-    lists = {file.stem: file for file in sorted((folder.parent / "splits").glob("[!.]*.json"))}
-    if config["split"] not in lists:
-        raise UserError(
-            f"dataset={config['name']}: found no such split in {folder.parent}, expected one of {', '.join(lists)} "
-            "(an import without sample names has its own split alone; names=FILE gives them)"
-        )
-    split = read_json(lists[config["split"]])
-    train, test = store.rows(split["train"]), store.rows(split["test"])
-    if len(train) == 0 or len(test) == 0:
-        raise UserError(
-            f"dataset={config['name']}: found {len(train)} training and {len(test)} test clips in {folder.parent}, "
-            "expected both parts of the split to have clips"
-        )
+    folder = _prepared(source, Path(data_root))
+    store = _recipe_store(folder, source, config, RecipeConfig.parse(recipe))
+    train, test = _split_rows(folder.parent, config, store)
     class_names: list[str] = read_json(folder / "meta.json")["class_names"]
     classes = config["classes"] or len(class_names)
     if (highest := int(store.labels[np.concatenate([train, test])].max())) >= classes:
@@ -97,6 +74,58 @@ def open_dataset(config: Mapping[str, Any], recipe: Mapping[str, Any], data_root
             f"dataset.classes: found {classes}, expected at least {highest + 1}, the classes of the clips in {folder}"
         )
     return Dataset(config["name"], store, train, test, classes, class_names)
+
+
+def _prepared(source: Source, data_root: Path) -> Path:
+    """Return the folder of the parsed store; a generated source is prepared where it is missing."""
+    folder = parsed_folder(data_root, source)
+    if source.generated:
+        prepare(source, data_root=data_root, raw=[], workers=1, strict=False)
+    if not folder.exists():
+        raise UserError(
+            f"{folder}: not found, expected the prepared {source.dataset}; "
+            f"run: python -m skelssl.prepare {_named(source)} raw=PATH"
+        )
+    return folder
+
+
+def _recipe_store(folder: Path, source: Source, config: Mapping[str, Any], recipe: RecipeConfig) -> RecipeStore:
+    """Open the recipe's store, once coordinates and layout are those that the configuration names."""
+    coordinates = coordinates_of(source, config)
+    if recipe.coordinates != coordinates:
+        raise UserError(
+            f"dataset={config['name']}: found clips of {coordinates}, expected {recipe.coordinates}, which the recipe "
+            "takes (dataset.coordinates)"
+        )
+    store = open_store(folder, recipe)
+    if load_layout(store.layout) != load_layout(config["layout"]):
+        raise UserError(
+            f"dataset.layout: found {config['layout']}, expected {store.layout}, the layout that {folder} was prepared "
+            f"with; pass dataset.layout={store.layout}"
+        )
+    if store.skipped:
+        print(f"{len(store.skipped)} clips are left out, see {store.folder / 'recipe.json'}")
+    return store
+
+
+def _split_rows(
+    folder: Path, config: Mapping[str, Any], store: RecipeStore
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of the training and of the test clips."""
+    lists = {file.stem: file for file in sorted((folder / "splits").glob("[!.]*.json"))}
+    if config["split"] not in lists:
+        raise UserError(
+            f"dataset={config['name']}: found no such split in {folder}, expected one of {', '.join(lists)} "
+            "(an import without sample names has its own split alone; names=FILE gives them)"
+        )
+    split = read_json(lists[config["split"]])
+    train, test = store.rows(split["train"]), store.rows(split["test"])
+    if len(train) == 0 or len(test) == 0:
+        raise UserError(
+            f"dataset={config['name']}: found {len(train)} training and {len(test)} test clips in {folder}, "
+            "expected both parts of the split to have clips"
+        )
+    return train, test
 
 
 def _named(source: Source) -> str:
