@@ -35,7 +35,7 @@ from skelssl.pretrained.load import build_encoder
 from skelssl.protocols.finetune_recipe import FinetuneRecipe, Init
 from skelssl.protocols.frozen import Frozen
 from skelssl.results.scores import Scores
-from skelssl.runtime.batch_norm import convert
+from skelssl.runtime.batch_norm import sync_batch_norms
 from skelssl.runtime.collectives import rank, world_size
 from skelssl.runtime.draws import seed_step, step_generator
 from skelssl.runtime.ranks import say, sum_gradients, total
@@ -66,7 +66,7 @@ def train_and_score(frozen: Frozen, rows: NDArray[np.int64], plan: FinetuneRecip
     with same_random_state(frozen.device):
         torch.manual_seed(seed)  # draws the head
         model = classifier(frozen.encoder, frozen.data.classes, plan, where=f"probe.{name}")
-        convert(model)
+        sync_batch_norms(model)
         optimizer = plan.optim().build(parameter_groups(model, plan, where=f"probe.{name}"))
         for epoch in range(plan.epochs):
             loss = train_epoch(model, optimizer, frozen, rows, plan, seed, epoch)

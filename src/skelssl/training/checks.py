@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from skelssl.core.errors import UserError, check_flag
-from skelssl.core.runs import LAST
+from skelssl.core.runs import LAST_CHECKPOINT
 from skelssl.runtime.compile import check_compiler
 from skelssl.runtime.ranks import launched_rank
 from skelssl.training.resume import read_resumable
@@ -25,7 +25,9 @@ def check_training(config: Mapping[str, Any]) -> None:
     check_ranks(config["trainer"])
     if isinstance(config["resume"], str):
         if not Path(config["resume"]).is_file():
-            raise UserError(f"resume: found no file {config['resume']}, expected a checkpoint such as RUN/{LAST}")
+            raise UserError(
+                f"resume: found no file {config['resume']}, expected a checkpoint such as RUN/{LAST_CHECKPOINT}"
+            )
         read_resumable(Path(config["resume"]))
     if config["matmul_precision"] not in MATMUL:
         raise UserError(f"matmul_precision: found {config['matmul_precision']!r}, expected one of {', '.join(MATMUL)}")

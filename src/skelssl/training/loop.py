@@ -19,12 +19,12 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from skelssl.core.errors import Stopped, UserError
 from skelssl.core.files import locked, write_json
-from skelssl.core.runs import claim, clear, finished, git_commit, load_config, same_run, versions
+from skelssl.core.runs import check_same_run, finished, git_commit, load_config, remove_run, versions, write_config
 from skelssl.data.module import SkeletonData
 from skelssl.methods.base import Method
 from skelssl.methods.build import build_method
 from skelssl.pretrained.files import save_encoders
-from skelssl.runtime.batch_norm import convert
+from skelssl.runtime.batch_norm import sync_batch_norms
 from skelssl.runtime.collectives import on_first
 from skelssl.runtime.compile import compile_parts
 from skelssl.runtime.devices import matmul_precision
@@ -67,7 +67,7 @@ def train(config: Mapping[str, Any], folder: Path, callbacks: Sequence[L.Callbac
     """
     config = {**config, "data_root": str(Path(config["data_root"]).absolute())}
     check_training(config)
-    same_run(folder, config)
+    check_same_run(folder, config)
     if finished(folder) and not config["rerun"]:
         print(f"{folder} is finished; rerun=true starts it anew")
         return
@@ -111,8 +111,8 @@ def claimed(folder: Path, config: Mapping[str, Any]) -> Iterator[None]:
     def claim_folder() -> None:
         held.enter_context(locked(folder / ".lock", wait=False))
         if config["rerun"]:
-            clear(folder)
-        claim(folder, config)
+            remove_run(folder)
+        write_config(folder, config)
 
     with contextlib.ExitStack() as held:
         on_first(claim_folder)
@@ -122,7 +122,7 @@ def claimed(folder: Path, config: Mapping[str, Any]) -> Iterator[None]:
 def run_training(run: Training) -> None:
     """Train to the end, from the checkpoint where there is one, and write the encoders and ``run.json``."""
     if run.me:
-        convert(run.method)
+        sync_batch_norms(run.method)
     if run.config["compile"]:
         compile_parts(run.method.compiled())
     checkpoint = resume_from(run.config, run.folder)
