@@ -24,7 +24,7 @@ from skelssl.data.split import Split
 from skelssl.data.split import write_splits
 from skelssl.data.store import open_store
 from skelssl.data.build.verify import Findings, verify
-from skelssl.cli.prepare import main
+from skelssl.prepare import main
 from tests.helpers.bodies import body
 from tests.helpers.clips import make_clip
 from tests.helpers.ntu_text import format_skeleton
