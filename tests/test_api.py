@@ -8,10 +8,10 @@ import sys
 import pytest
 
 import skelssl
-from skelssl.api import _value
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
 from skelssl.core.identity import run_id
+from skelssl.core.overrides import as_overrides
 from skelssl.core.runs import load_config
 from tests.helpers.config import TINY, train_config
 
@@ -79,7 +79,8 @@ def test_mistakes_are_the_sentences_of_the_command(here, call, message):
 def test_any_value_survives_the_parser_of_hydra(value):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    assert OverridesParser.create().parse_override(f"key={_value(value)}").value() == value
+    (override,) = as_overrides({"key": value})
+    assert OverridesParser.create().parse_override(override).value() == value
 
 
 def test_importing_the_package_does_not_load_torch():

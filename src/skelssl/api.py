@@ -5,8 +5,7 @@ Same names, same folders, same identity: what one of them has done the other fin
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from skelssl.core.compose import composed, resolved
 from skelssl.core.errors import UserError
-from skelssl.core.overrides import quote_path, quoted
+from skelssl.core.overrides import as_overrides, quote_path
 from skelssl.core.sentences import sentence
 
 
@@ -41,7 +40,8 @@ def pretrain(method: str = "pstl", dataset: str = "synthetic", overrides: Sequen
     """
     from skelssl.training.afterwards import train_and_evaluate
 
-    arguments = _arguments([f"method={method}", f"dataset={dataset}", *overrides], keys)
+    first = as_overrides({"method": method, "dataset": dataset})
+    arguments = [*first, *map(quote_path, overrides), *as_overrides(keys)]
     with _in_one_sentence("train", arguments):
         return train_and_evaluate(composed("train", arguments, hydra_too=True))
 
@@ -81,33 +81,10 @@ def run_protocols(
 
     several = not isinstance(checkpoint, str | Path)
     paths: Any = list(map(str, checkpoint)) if several else str(checkpoint)  # type: ignore[arg-type]
-    arguments = _arguments([f"protocol={protocol}", f"checkpoint={_value(paths)}", *overrides], keys)
+    first = as_overrides({"protocol": protocol, "checkpoint": paths})
+    arguments = [*first, *map(quote_path, overrides), *as_overrides(keys)]
     with _in_one_sentence("evaluate", arguments):
         return [done.result for done in evaluate_one(resolved(composed("evaluate", arguments)))]
-
-
-def _arguments(first: Sequence[str], keys: Mapping[str, Any]) -> list[str]:
-    """A command line: paths quoted, keywords after the rest."""
-    return [*map(quote_path, first), *(f"{key}={_value(value)}" for key, value in keys.items())]
-
-
-def _value(value: Any) -> str:
-    """A Python value as Hydra's grammar writes it.
-
-    >>> _value([None, True, 0.5, "a b", {"k": 1}]), _value("smoke")
-    ("[null,true,0.5,'a b',{k:1}]", 'smoke')
-    """
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_value(part)}" for key, part in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_value, value)) + "]"
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    text = str(value)
-    plain = re.fullmatch(r"[A-Za-z_][\w/-]*", text) and text.lower() not in ("null", "true", "false", "nan", "inf")
-    return text if plain else quoted(text)
 
 
 @contextmanager

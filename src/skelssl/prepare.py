@@ -20,9 +20,9 @@ def main() -> None:
 
 
 def _job(config: DictConfig) -> None:
-    from skelssl.cli.prepare import run  # not before a help text or a typo has been answered
+    from skelssl.cli.prepare import prepare_command  # not before a help text or a typo has been answered
 
-    run(config)
+    prepare_command(config)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ def main() -> None:
 
 
 def _task(argv: list[str]) -> None:
-    from skelssl.cli.report import run
+    from skelssl.cli.report import report_command
 
-    run(argv, __doc__ or "")
+    report_command(argv, __doc__ or "")
 
 
 if __name__ == "__main__":

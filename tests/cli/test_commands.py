@@ -45,7 +45,7 @@ def clips(tmp_path_factory):
 
 
 def call(module, name, *arguments):
-    module.run(composed(name, [quote_path(argument) for argument in arguments]))
+    getattr(module, f"{name}_command")(composed(name, [quote_path(argument) for argument in arguments]))
 
 
 def test_embed_writes_names_and_features(run, clips, tmp_path, capsys):

@@ -28,7 +28,7 @@ def no_network(monkeypatch):
 
 @pytest.fixture
 def definition(no_network, tmp_path):
-    dashboard.run(["me", "--project", "mine", "--json", str(tmp_path / "d.json")])
+    dashboard.dashboard_command(["me", "--project", "mine", "--json", str(tmp_path / "d.json")])
     return read_json(tmp_path / "d.json")
 
 

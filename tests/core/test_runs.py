@@ -2,7 +2,7 @@ import pytest
 
 from skelssl.core.errors import UserError
 from skelssl.core.identity import identity, run_id
-from skelssl.core.runs import claim, load_config, run_folder, same_run
+from skelssl.core.runs import check_same_run, load_config, run_folder, write_config
 from tests.helpers.config import train_config
 
 
@@ -33,14 +33,14 @@ def test_folder(config, tmp_path):
 
 
 def test_a_folder_keeps_its_configuration(config, tmp_path):
-    claim(tmp_path / "run", config)
+    write_config(tmp_path / "run", config)
     assert identity(load_config(tmp_path / "run")) == identity(config)
-    same_run(tmp_path / "run", config)
+    check_same_run(tmp_path / "run", config)
     other = train_config(tmp_path, "method.optim.lr=0.5", "seed=3")
     with pytest.raises(
         UserError, match=r"another configuration \(method\.optim\.lr: found 0\.005, expected 0\.5; seed"
     ):
-        same_run(tmp_path / "run", other)
+        check_same_run(tmp_path / "run", other)
 
 
 def test_no_run_there(tmp_path):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from skelssl.core.errors import UserError
 from skelssl.encoders.agcn import AGCN, Block, SpatialConv, TemporalConv, from_reference, recognises
-from skelssl.runtime.batch_norm import convert
+from skelssl.runtime.batch_norm import sync_batch_norms
 from skelssl.runtime.collectives import rank, world_size
 from tests.helpers.formulas import CLIPS, layer, named, norm, ramp
 from tests.helpers.ranks import run_ranks
@@ -205,7 +205,7 @@ def test_wrong_width(hidden: int) -> None:
 
 def step_on_a_share() -> list[Tensor]:
     """Features of this rank's clips, and the gradients of the loss summed over all ranks."""
-    encoder = convert(random_encoder())
+    encoder = sync_batch_norms(random_encoder())
     x = torch.randn(8, 3, 8, 25, 2, dtype=torch.float64)
     weight = torch.randn(8, 16, dtype=torch.float64)
     if world_size() > 1:

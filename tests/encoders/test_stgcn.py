@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from skelssl.core.errors import UserError
 from skelssl.encoders.stgcn import STGCN, Dropout
-from skelssl.runtime.batch_norm import convert
+from skelssl.runtime.batch_norm import sync_batch_norms
 from skelssl.runtime.collectives import rank, world_size
 from skelssl.skeleton.layout import load_layout
 from tests.helpers.ranks import run_ranks
@@ -202,7 +202,7 @@ def test_every_parameter_learns_with_dropout() -> None:
 def step_on_a_share() -> list[Tensor]:
     """Features of this rank's clips, and the gradients of the loss summed over all ranks."""
     torch.manual_seed(0)
-    encoder = convert(STGCN(hidden=2, dropout=0.0).double())
+    encoder = sync_batch_norms(STGCN(hidden=2, dropout=0.0).double())
     x = torch.randn(5, 3, 8, 25, 2, dtype=torch.float64)
     weight = torch.randn(5, 32, dtype=torch.float64)
     if world_size() > 1:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skelssl.core.files import write_json
-from skelssl.core.runs import claim, versions
+from skelssl.core.runs import versions, write_config
 from skelssl.data.module import open_dataset
 from skelssl.methods.build import build_method
 from skelssl.pretrained.files import save_encoders
@@ -23,7 +23,7 @@ def untrained_run(run: Path, config: dict[str, Any], *, evaluated: bool = True) 
     if evaluated:
         right = np.arange(len(names)) % 2 == 0
         write_evaluation(run, correct=right, random=~right, names=names, method=method["name"], dataset=dataset["name"])
-    claim(run, config)
+    write_config(run, config)
     save_encoders(build_method(config).encoders(), run / "encoder", config, data.fingerprint)
     lines = ["epoch,step,train/loss,probe/knn/top1,eval/linear/top1", "0,3,2.5,,", "1,7,1.5,0.25,", "2,11,1.25,0.5,0.5"]
     (run / "metrics.csv").write_text("\n".join(lines) + "\n")

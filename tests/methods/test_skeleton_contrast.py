@@ -20,7 +20,7 @@ from skelssl.heads import ContrastHead
 from skelssl.losses.info_nce import InfoNCE
 from skelssl.methods.skeleton_contrast import SkeletonContrast
 from skelssl.momentum import Queue
-from skelssl.runtime.batch_norm import convert
+from skelssl.runtime.batch_norm import sync_batch_norms
 from skelssl.runtime.collectives import rank, world_size
 from tests.helpers.ranks import run_ranks
 
@@ -220,7 +220,7 @@ def test_size_of_the_heads(width: int, expected: int) -> None:
 def two_steps(parts: int) -> dict[str, Tensor]:
     """State after two steps on the clips of this rank, the loss of the last and its gradients."""
     method = build(size=18).train()
-    convert(method)
+    sync_batch_norms(method)
     optimizer = torch.optim.SGD(method.query.parameters(), 0.05, momentum=0.9)
     size = 8 // parts
     mine = slice(rank() * size, (rank() + 1) * size)

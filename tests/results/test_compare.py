@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skelssl.cli import report as command
+from skelssl.cli.report import report_command
 from skelssl.core.errors import UserError
 from skelssl.results.compare import compare
 from skelssl.results.read import find_results
@@ -63,7 +63,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     write_evaluation(tmp_path / "a")
     write_evaluation(tmp_path / "b", correct=np.array([True, False, False, False]))
     files = {form: tmp_path / f"x.{form}" for form in ("markdown", "json")}
-    command.run([str(tmp_path / "a"), str(tmp_path / "b"), "--compare", *(f"--{f}={p}" for f, p in files.items())])
+    report_command([str(tmp_path / "a"), str(tmp_path / "b"), "--compare", *(f"--{f}={p}" for f, p in files.items())])
     out = capsys.readouterr().out
     line = next(line for line in out.splitlines() if " linear " in line)
     assert " 75.0 " in line
@@ -87,7 +87,7 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="found 2 configurations of linear on ntu60_xview"):
         compare(*sides(tmp_path))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="--compare: found 1 folders, expected two"):
-        command.run([str(tmp_path / "a"), "--compare"])
+        report_command([str(tmp_path / "a"), "--compare"])
 
 
 def test_other_labels_and_missing_scores_are_named(tmp_path: Path) -> None:

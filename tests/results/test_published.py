@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from skelssl.core.runs import claim, load_config
+from skelssl.core.runs import load_config, write_config
 from skelssl.data.ntu.source import NTU
 from skelssl.data.pku.source import PKU
 from skelssl.results.published import STATUSES, departures, published_cells, targets, whole
@@ -87,7 +87,7 @@ def test_the_clips_of_the_splits_are_those_of_the_sources() -> None:
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_a_run_without_changes_departs_from_nothing(method: str, tmp_path: Path) -> None:
-    claim(tmp_path, compose("train", f"method={method}", "dataset=pku2_xsub", "stream=motion", "seed=3"))
+    write_config(tmp_path, compose("train", f"method={method}", "dataset=pku2_xsub", "stream=motion", "seed=3"))
     config = load_config(tmp_path)
     assert departures(config) == ()
     config["method"]["probe"]["linear"]["lr"] = 7.0

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from skelssl.cli import report as command
+from skelssl.cli.report import report_command
 from skelssl.core.errors import UserError
 from skelssl.core.identity import run_id
 from skelssl.core.runs import run_folder
@@ -85,7 +85,7 @@ def test_nothing_swept_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--study: found none of its 6 cells, expected runs of experiment="):
         collect([tmp_path], STUDY)
     with pytest.raises(UserError, match="--svg: found no --study beside it"):
-        command.run([str(tmp_path), f"--svg={tmp_path / 'x.svg'}"])
+        report_command([str(tmp_path), f"--svg={tmp_path / 'x.svg'}"])
 
 
 def test_the_cells_of_a_study_are_picked_and_the_missing_ones_named(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_an_interrupted_study_goes_on_with_what_is_missing_whoever_launches_it(d
     assert finished(tmp_path) == {Path(folder).name for folder in order}, err
     assert written == {folder: (tmp_path / folder / "run.json").stat().st_mtime_ns for folder in order[:3]}
 
-    command.run(
+    report_command(
         [str(tmp_path / "outputs"), "--study", *STUDY, *(f"--{kind}={tmp_path / kind}" for kind in ("json", "svg"))]
     )
     rows = json.loads((tmp_path / "json").read_text())

@@ -11,9 +11,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from skelssl.core.errors import UserError
 from skelssl.losses.barlow_twins import BarlowTwins
-from skelssl.runtime.batch_norm import SyncBatchNorm, convert
+from skelssl.runtime.batch_norm import SyncBatchNorm, sync_batch_norms
 from skelssl.runtime.collectives import gather, on_first, rank, world_size
-from skelssl.runtime.draws import clip_generator, per_clip, seed_step, share, step_generator
+from skelssl.runtime.draws import clip_generator, per_clip, seed_step, shard, step_generator
 from tests.helpers.ranks import run_ranks
 
 SIZES = (3, 5)  # rows of each rank
@@ -74,7 +74,7 @@ def test_without_a_process_group_everything_is_local() -> None:
 def bn_steps(shape: tuple[int, ...], momentum: float | None, sizes: tuple[int, ...]) -> dict[str, Any]:
     """Two training steps of one batch norm on this process's share of two batches."""
     plain = (nn.BatchNorm1d if len(shape) == 1 else nn.BatchNorm2d)(4, momentum=momentum).double()
-    bn = convert(plain) if world_size() > 1 else plain
+    bn = sync_batch_norms(plain) if world_size() > 1 else plain
     with torch.no_grad():
         bn.weight.copy_(torch.linspace(0.5, 2, 4))
         bn.bias.copy_(torch.linspace(-1, 1, 4))
@@ -141,10 +141,10 @@ def test_convert_keeps_tensors_keys_and_other_modules() -> None:
     shared = nn.BatchNorm2d(3)
     net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.ModuleList([shared, shared]), nn.LayerNorm(3))
     before = {key: value.data_ptr() for key, value in net.state_dict().items()}
-    assert convert(net) is net
+    assert sync_batch_norms(net) is net
     assert {key: value.data_ptr() for key, value in net.state_dict().items()} == before
     assert [type(part) for part in net.modules()].count(SyncBatchNorm) == 2
-    assert type(convert(nn.BatchNorm1d(3))) is SyncBatchNorm
+    assert type(sync_batch_norms(nn.BatchNorm1d(3))) is SyncBatchNorm
 
 
 def test_in_one_process_it_is_batch_norm_to_the_bit() -> None:
@@ -172,7 +172,7 @@ class Net(nn.Module):
 
 
 def train_step(sizes: tuple[int, ...]) -> dict[str, Any]:
-    net = convert(Net().double())
+    net = sync_batch_norms(Net().double())
     views = [mine(rows(8, 3, seed=seed), sizes) for seed in range(3)]
     model = DistributedDataParallel(net) if world_size() > 1 else net
     loss = model(*views)
@@ -245,7 +245,7 @@ def test_ranks_draw_their_clips_numbers_of_one_process(total: int) -> None:
     whole = [torch.rand(2 * total, 3, generator=one), torch.rand(2, total, generator=one)]
     parts: list[list[Tensor]] = [[], []]
     for r in range(3):
-        mine = share(total, r, 3)
+        mine = shard(total, r, 3)
         n, draw = mine.stop - mine.start, clip_generator(1, 2, 3, total, mine)
         parts[0].append(per_clip(torch.rand, (2 * n, 3), draw))
         parts[1].append(per_clip(torch.rand, (2, n), draw, clips=1))
@@ -254,7 +254,7 @@ def test_ranks_draw_their_clips_numbers_of_one_process(total: int) -> None:
 
 
 def test_draws_that_are_not_clip_by_clip_are_refused() -> None:
-    draw = clip_generator(0, 0, 0, 8, share(8, 0, 2))
+    draw = clip_generator(0, 0, 0, 8, shard(8, 0, 2))
     with pytest.raises(ValueError, match="expected 4 clips or a multiple in dimension 0, found shape"):
         per_clip(torch.rand, (6, 2), draw)
     assert per_clip(torch.rand, (6, 2), torch.Generator()).shape == (6, 2)

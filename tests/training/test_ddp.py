@@ -13,7 +13,7 @@ import torch
 
 from skelssl.core.errors import UserError
 from skelssl.core.runs import run_folder
-from skelssl.runtime.ranks import place, ranks_wanted
+from skelssl.runtime.ranks import launched_rank, ranks_wanted
 from skelssl.training.callbacks.metrics import read_rows
 from skelssl.training.loop import train
 from tests.helpers.config import TINY, train_config
@@ -222,10 +222,10 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_R
 
 @pytest.mark.parametrize("variables", [SRUN, TORCHRUN])
 def test_where_a_process_stands(monkeypatch, variables, data_root, tmp_path):
-    assert place() is None
+    assert launched_rank() is None
     for key, value in variables.items():
         monkeypatch.setenv(key, value)
-    here = place()
+    here = launched_rank()
     assert (here.rank, here.world, here.local_rank, here.local_world) == (5, 8, 1, 4)
     with pytest.raises(UserError, match="trainer: found one process among 8 ranks, expected trainer=ddp"):
         train(train_config(data_root), tmp_path)
@@ -236,5 +236,5 @@ def test_where_a_process_stands(monkeypatch, variables, data_root, tmp_path):
 def test_a_batch_script_without_srun_is_no_rank(monkeypatch):
     for key, value in {"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_JOB_ID": "1"}.items():
         monkeypatch.setenv(key, value)
-    assert place() is None
+    assert launched_rank() is None
     assert ranks_wanted({"accelerator": "cpu", "devices": 2}) == 2

@@ -16,7 +16,7 @@ from skelssl.cli import prepare as prepare_command
 from skelssl.core.compose import config_dir
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
-from skelssl.core.identity import LATER, run_id
+from skelssl.core.identity import IMPLIED, run_id
 from skelssl.data.build.prepare import prepare
 from skelssl.data.custom.arrays import in_plane, read_array
 from skelssl.data.custom.source import Custom
@@ -208,7 +208,7 @@ def test_runs_of_before_keep_their_ids() -> None:
     def without(block: Any) -> Any:
         if not isinstance(block, dict):
             return block
-        return {key: without(value) for key, value in block.items() if key not in LATER}
+        return {key: without(value) for key, value in block.items() if key not in IMPLIED}
 
     assert run_id(config) == run_id(without(config))
     flat = compose("train", "method=mamp", "dataset=ntu60_xsub", "dataset.coordinates=xyc")

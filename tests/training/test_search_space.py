@@ -2,7 +2,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from skelssl.core.errors import UserError
-from skelssl.training.search_space import axes, overrides
+from skelssl.core.overrides import as_overrides
+from skelssl.training.search_space import axes
 
 
 def test_a_tree_of_axes():
@@ -40,4 +41,4 @@ def test_a_mistake_is_one_sentence(space, words):
 
 
 def test_strings_that_look_like_something_else_stay_strings():
-    assert overrides({"a": "true", "b": "1", "c": "plain"}) == ['a="true"', 'b="1"', "c=plain"]
+    assert as_overrides({"a": "true", "b": "1", "c": "plain"}) == ["a='true'", "b='1'", "c=plain"]

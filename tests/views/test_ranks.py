@@ -6,7 +6,7 @@ import torch
 from skelssl.data.batch import Batch
 from skelssl.maskers.motion_gumbel import MotionGumbelMask
 from skelssl.maskers.motion_tube import MotionTubeMask
-from skelssl.runtime.draws import clip_generator, share, step_generator
+from skelssl.runtime.draws import clip_generator, shard, step_generator
 from skelssl.views.masked import CropView
 from skelssl.views.pstl import PSTLView
 from skelssl.views.skeleton_contrast import ContrastView
@@ -30,7 +30,7 @@ def batch(clips):
 
 def on_ranks(function, world):
     """``function(batch, generator)`` on each of ``world`` ranks, put together."""
-    shares = [share(7, rank, world) for rank in range(world)]
+    shares = [shard(7, rank, world) for rank in range(world)]
     return torch.cat([function(batch(mine), clip_generator(3, 1, 2, 7, mine)) for mine in shares])
 
 

@@ -8,12 +8,12 @@ It shows what every run logs, a section for each question. ``--json FILE`` write
 
 from __future__ import annotations
 
-import argparse
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from skelssl.cli.app import run_plain
+from skelssl.cli.arguments import CommandParser
 from skelssl.core.errors import UserError
 from skelssl.core.files import write_json
 
@@ -81,19 +81,9 @@ def pattern(metric: str) -> str:
     return f"^{metric.replace('*', '.*')}$"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"dashboard: {message}, expected ENTITY and options as --help lists them")
-
-
-def run(argv: list[str]) -> None:
-    """Makes the workspace, or writes its definition."""
-    parser = _Parser(
-        prog="skelssl dashboard",
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def dashboard_command(argv: list[str]) -> None:
+    """Create the workspace in Weights & Biases, or write its definition to a file."""
+    parser = CommandParser("dashboard", __doc__ or "", "ENTITY")
     parser.add_argument("entity", metavar="ENTITY", help="user or team that the project belongs to")
     parser.add_argument("--project", default="skelssl", help="as logger.wandb.project; default: skelssl")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the definition there and make nothing")
@@ -122,8 +112,8 @@ def _save(made: Any) -> None:
 
 
 def main() -> None:
-    """Entry of ``skelssl dashboard`` and ``skelssl dashboard``."""
-    run_plain(run)
+    """Run the command."""
+    run_plain(dashboard_command)
 
 
 if __name__ == "__main__":

@@ -29,11 +29,11 @@ from skelssl.pretrained.load import load_encoder
 
 
 def main() -> None:
-    """Console entry."""
-    run_hydra("embed", run)
+    """Run the command."""
+    run_hydra("embed", embed_command)
 
 
-def run(config: DictConfig) -> None:
+def embed_command(config: DictConfig) -> None:
     """Embeds every clip of ``raw`` and writes ``out``."""
     out = Path(str(config.out)).expanduser()
     if out.suffix != ".npz" or out.is_dir():

@@ -19,11 +19,11 @@ from skelssl.pretrained.export import export_encoder
 
 
 def main() -> None:
-    """Console entry."""
-    run_hydra("export", run)
+    """Run the command."""
+    run_hydra("export", export_command)
 
 
-def run(config: DictConfig) -> None:
+def export_command(config: DictConfig) -> None:
     """Exports the encoder of ``checkpoint`` into ``out``."""
     formats = list(config.format) if isinstance(config.format, ListConfig) else str(config.format)
     folder = export_encoder(

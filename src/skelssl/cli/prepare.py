@@ -15,7 +15,7 @@ from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import Source, coordinates_of
 
 
-def run(config: DictConfig) -> None:
+def prepare_command(config: DictConfig) -> None:
     """Parses, writes the splits, derives the recipe stores asked for; with ``verify`` checks what is prepared."""
     source: Source = instantiate(config.dataset.source, _convert_="all")
     coordinates_of(source, config.dataset)

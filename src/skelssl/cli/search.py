@@ -21,11 +21,11 @@ from skelssl.pretrained.index import Index, is_index
 
 
 def main() -> None:
-    """Console entry."""
-    run_hydra("search", run)
+    """Run the command."""
+    run_hydra("search", search_command)
 
 
-def run(config: DictConfig) -> None:
+def search_command(config: DictConfig) -> None:
     """Prints the nearest clips of the index for every clip of ``query``."""
     encoder, place = opened(config), Path(str(config.index)).expanduser()
     told = options(config)

@@ -22,10 +22,10 @@ from skelssl.training.tune import read_plan, search
 
 def main() -> None:
     """Run the command."""
-    run_plain(run, "train")
+    run_plain(tune_command, "train")
 
 
-def run(argv: list[str]) -> None:
+def tune_command(argv: list[str]) -> None:
     """Makes the trials that are missing and says which was the best."""
     if {"-h", "--help"} & set(argv):
         print(f"{inspect.getdoc(sys.modules[__name__])}\n\n{(config_dir() / 'tune.yaml').read_text('utf-8')}")

@@ -19,14 +19,14 @@ MACHINE_KEYS = (
 
 
 # Keys that came after the first runs, with what goes without saying: a run of before is still the same run.
-LATER = {"coordinates": "xyz", "matmul_precision": "highest"}
+IMPLIED = {"coordinates": "xyz", "matmul_precision": "highest"}
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted key -> value of everything that decides the result."""
     flat = dict(_flatten(config))
     kept = {k: v for k, v in sorted(flat.items()) if not any(k == m or k.startswith(m + ".") for m in MACHINE_KEYS)}
-    kept = {k: v for k, v in kept.items() if (k.rpartition(".")[2], v) not in LATER.items()}
+    kept = {k: v for k, v in kept.items() if (k.rpartition(".")[2], v) not in IMPLIED.items()}
     kept["resume"] = _content(kept.get("resume"))
     return kept
 

@@ -18,7 +18,7 @@ from skelssl.core.errors import UserError
 from skelssl.core.files import atomic_file, read_json
 from skelssl.core.identity import identity, run_id
 
-ENTRIES = {
+RUN_FILES = {
     "config.yaml",
     "metrics.csv",
     "checkpoints",
@@ -39,7 +39,7 @@ def run_folder(config: Mapping[str, Any], override: str | None = None) -> Path:
     return Path("outputs", config["method"]["name"], config["dataset"]["name"], run_id(config))
 
 
-def same_run(folder: Path, config: Mapping[str, Any]) -> None:
+def check_same_run(folder: Path, config: Mapping[str, Any]) -> None:
     """Raises UserError where the folder holds a run of another configuration."""
     if not (folder / "config.yaml").exists():
         if folder.exists() and not folder.is_dir():
@@ -53,15 +53,15 @@ def same_run(folder: Path, config: Mapping[str, Any]) -> None:
         raise UserError(f"{folder} holds a run of another configuration ({shown}{more})")
 
 
-def claim(folder: Path, config: Mapping[str, Any]) -> None:
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Writes ``config.yaml``."""
     with atomic_file(folder / "config.yaml", "w") as file:
         file.write(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
 
 
-def clear(folder: Path) -> None:
+def remove_run(folder: Path) -> None:
     """Removes what a run has written, and nothing else."""
-    for entry in ENTRIES - {".lock"}:
+    for entry in RUN_FILES - {".lock"}:
         path = folder / entry
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -113,4 +113,4 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-LAST = Path("checkpoints") / "last.ckpt"
+LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"

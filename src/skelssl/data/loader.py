@@ -16,7 +16,7 @@ from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.data.resident import Resident, size, wanted
 from skelssl.data.store import RecipeStore
-from skelssl.runtime.draws import share
+from skelssl.runtime.draws import shard
 
 CPU = torch.device("cpu")
 
@@ -39,7 +39,7 @@ class TrainLoader:
 
     ``workers`` threads gather the next ``prefetch`` batches while the current one is used, in pinned memory for CUDA;
     resident clips need neither. ``batch`` is the global size, which the number of ranks must divide; each takes its
-    part of every batch (`parallel.share`). A last batch smaller than ``min_batch`` is left out. ``overfit`` gives the
+    part of every batch (`draws.shard`). A last batch smaller than ``min_batch`` is left out. ``overfit`` gives the
     same so many batches in every epoch. ``state_dict`` holds the position, so that a run killed in mid-epoch goes on
     with the very next batch. Batches are the same bits by every way. Raises UserError where no batch is left.
     """
@@ -94,7 +94,7 @@ class TrainLoader:
         # Read here, not at construction: the epoch is set after iter() was called.
         order = self.sampler() if self.shuffled else self.sampler.rows
         steps = [
-            order[b * self.batch : (b + 1) * self.batch][share(self.clips(b), self.rank, self.world)]
+            order[b * self.batch : (b + 1) * self.batch][shard(self.clips(b), self.rank, self.world)]
             for b in range(start, len(self))
         ]
         for position, batch in enumerate(self._gathered(steps), start + 1):

@@ -21,7 +21,7 @@ from skelssl.methods.visualize import Shown
 from skelssl.optim import Optim, clip_norm
 from skelssl.runtime.collectives import gather, rank, world_size
 from skelssl.runtime.devices import send
-from skelssl.runtime.draws import clip_generator, seed_step, share, step_generator
+from skelssl.runtime.draws import clip_generator, seed_step, shard, step_generator
 
 
 class Method(L.LightningModule):
@@ -70,7 +70,7 @@ class Method(L.LightningModule):
         if scope == "clips":
             if self._total is None:
                 return step_generator(self.seed, self.current_epoch, self._step, 0)
-            mine = share(self._total, rank(), world_size())
+            mine = shard(self._total, rank(), world_size())
             return clip_generator(self.seed, self.current_epoch, self._step, self._total, mine)
         return step_generator(self.seed, self.current_epoch, self._step, scope)
 
@@ -95,7 +95,7 @@ class Method(L.LightningModule):
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """DDP takes the mean over ranks; a rank that holds fewer clips of a last batch counts for less in it."""
         if self._total is not None and self._total % world_size():
-            mine = share(self._total, rank(), world_size())
+            mine = shard(self._total, rank(), world_size())
             loss = loss * ((mine.stop - mine.start) * world_size() / self._total)
         super().backward(loss, *args, **kwargs)
 

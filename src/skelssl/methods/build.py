@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 
-from skelssl.core.runs import LAST
+from skelssl.core.runs import LAST_CHECKPOINT
 from skelssl.methods.base import Method
 from skelssl.pretrained.files import read_state
 from skelssl.pretrained.load import load_encoder
@@ -30,8 +30,8 @@ def trained(config: Mapping[str, Any], run: Path) -> Method:
     the last checkpoint has it; without one, as the seed draws it.
     """
     method = build_method(config)
-    if (run / LAST).exists():
-        method.load_state_dict(read_state(run / LAST)["state_dict"])
+    if (run / LAST_CHECKPOINT).exists():
+        method.load_state_dict(read_state(run / LAST_CHECKPOINT)["state_dict"])
     for name, encoder in method.encoders().items():
         encoder.load_state_dict(load_encoder(run, representation=name or None).state_dict())
     return method

@@ -30,7 +30,7 @@ from skelssl.protocols.plan import setting, tasks
 from skelssl.protocols.selection import judged
 from skelssl.results.record import one_line, several_lines, summarise, write_result, write_summary
 from skelssl.runtime.memory import keep_pages
-from skelssl.runtime.ranks import agree, local_rank, ranks, say
+from skelssl.runtime.ranks import agree, launched_rank, local_rank, process_group, say
 
 MODES = ("paper", "clean")
 TIMED = {"cuda": 32, "cpu": 4}  # test clips that time an encoder
@@ -44,7 +44,7 @@ def run(config: DictConfig) -> None:
 def evaluate_one(config: Mapping[str, Any]) -> list[Done]:
     """The protocol that the command line names: one result, or one for each of its seeds, shares and members."""
     protocol = config["protocol"]
-    with ranks():
+    with process_group(launched_rank(), config["trainer"], host_tensors=True):
         if "over" in protocol:
             fused: list[Done] = instantiate(protocol["over"])(config)
             return fused

@@ -35,9 +35,10 @@ from skelssl.pretrained.load import build_encoder
 from skelssl.protocols.finetune_recipe import FinetuneRecipe, Init
 from skelssl.protocols.frozen import Frozen
 from skelssl.results.scores import Scores
-from skelssl.runtime.batch_norm import convert
+from skelssl.runtime.batch_norm import sync_batch_norms
+from skelssl.runtime.collectives import rank, world_size
 from skelssl.runtime.draws import seed_step, step_generator
-from skelssl.runtime.ranks import say, share, sum_gradients, total
+from skelssl.runtime.ranks import say, sum_gradients, total
 
 INIT: Mapping[Init, Callable[[Tensor], object]] = {
     "xavier_normal": nn.init.xavier_normal_,
@@ -65,7 +66,7 @@ def train_and_score(frozen: Frozen, rows: NDArray[np.int64], plan: FinetuneRecip
     with same_random_state(frozen.device):
         torch.manual_seed(seed)  # draws the head
         model = classifier(frozen.encoder, frozen.data.classes, plan, where=f"probe.{name}")
-        convert(model)
+        sync_batch_norms(model)
         optimizer = plan.optim().build(parameter_groups(model, plan, where=f"probe.{name}"))
         for epoch in range(plan.epochs):
             loss = train_epoch(model, optimizer, frozen, rows, plan, seed, epoch)
@@ -171,12 +172,11 @@ def train_epoch(
     epoch: int,
 ) -> float:  # fmt: skip
     """One pass over ``rows`` in train mode, every draw from (seed, epoch, step); returns the mean loss of its clips."""
-    rank, world = share()
-    steps, optim = epoch_steps(rows, plan.batch, seed, epoch, least=max(2, world)), plan.optim()
+    steps, optim = epoch_steps(rows, plan.batch, seed, epoch, least=max(2, world_size())), plan.optim()
     losses = torch.zeros((), device=frozen.device)
     model.train()
     for step, batch in enumerate(ahead(frozen.data.store, steps, prefetch=2)):
-        seed_step(seed, epoch, step, rank)  # dropout
+        seed_step(seed, epoch, step, rank())  # dropout
         rate = optim.rate(epoch + plan.per_step * step / len(steps))
         for group in optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
@@ -196,8 +196,7 @@ def _loss(model: Classifier, batch: Batch, frozen: Frozen, plan: FinetuneRecipe,
     """
     clips = frozen.views["probe"](batch, generator)
     label = repeat(batch.label, "n -> (n k)", k=len(clips) // len(batch))
-    rank, world = share()
-    x, label = clips[rank::world], label[rank::world]
+    x, label = clips[rank() :: world_size()], label[rank() :: world_size()]
     with (
         torch.enable_grad(),
         torch.autocast(frozen.device.type, torch.bfloat16, enabled=frozen.precision == "bf16"),
@@ -220,7 +219,7 @@ def epoch_steps(rows: NDArray[np.int64], batch: int, seed: int, epoch: int, leas
 
 def score(model: Classifier, frozen: Frozen) -> Scores:
     """Every test clip once, in evaluation mode under the test view; logits are the mean over its K clips."""
-    clips = batches(frozen.data.store, frozen.rows["test"], share=share())
-    place: dict[str, Any] = {"device": frozen.device, "precision": frozen.precision, "share": share()}
+    clips = batches(frozen.data.store, frozen.rows["test"], share=(rank(), world_size()))
+    place: dict[str, Any] = {"device": frozen.device, "precision": frozen.precision, "share": (rank(), world_size())}
     found = extract(model, frozen.views["test"], clips, **place).to("cpu")
     return Scores(found.x.mean(1), found.label, found.index)

@@ -19,7 +19,7 @@ from skelssl.protocols.knn import knn
 from skelssl.protocols.linear import Train, linear_probe
 from skelssl.protocols.linear_recipe import LinearRecipe
 from skelssl.results.scores import Scores
-from skelssl.runtime.ranks import share
+from skelssl.runtime.collectives import rank, world_size
 from skelssl.skeleton.layout import load_layout
 
 
@@ -55,8 +55,9 @@ class Frozen:
             view, draw, keep = "test", 0, True
         if (found := self.cache.get((part, view, draw))) is not None:
             return found
-        clips, seen = batches(self.data.store, self.rows[part], share=share()), self.views[view]
-        place: dict[str, Any] = {"device": self.device, "precision": self.precision, "share": share()}
+        share, seen = (rank(), world_size()), self.views[view]
+        clips = batches(self.data.store, self.rows[part], share=share)
+        place: dict[str, Any] = {"device": self.device, "precision": self.precision, "share": share}
         found = extract(self.encoder, seen, clips, ignore=self.ignore, seed=draw, **place).to("cpu")
         if keep:
             self.cache[part, view, draw] = found

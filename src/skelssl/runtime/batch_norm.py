@@ -82,7 +82,7 @@ def _split(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return rows[:, -1:], means, variances
 
 
-def convert(module: nn.Module) -> nn.Module:
+def sync_batch_norms(module: nn.Module) -> nn.Module:
     """Turns every BatchNorm1d and BatchNorm2d in ``module`` into SyncBatchNorm, in place, and returns it.
 
     Only the class changes: parameters, buffers, hooks and state-dict keys are the very same objects.

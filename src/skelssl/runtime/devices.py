@@ -20,7 +20,7 @@ def send(x: Tensor, device: torch.device) -> Tensor:
 
 
 @cache
-def table(values: Sequence[int], device: torch.device) -> Tensor:
+def constant(values: Sequence[int], device: torch.device) -> Tensor:
     """The constant int64 tensor of ``values`` (a tuple) on ``device``, sent there once and never to be written to."""
     return torch.tensor(values, dtype=torch.int64, device=device)
 

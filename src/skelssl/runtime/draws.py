@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 
-def share(total: int, rank: int, world: int) -> slice:
+def shard(total: int, rank: int, world: int) -> slice:
     """Which of ``total`` clips rank ``rank`` of ``world`` takes: neighbours, so that gathering restores the order.
 
     Where ``world`` does not divide ``total`` the first ranks take one more.
 
-    >>> [share(10, r, 4) for r in range(4)]
+    >>> [shard(10, r, 4) for r in range(4)]
     [slice(0, 3, None), slice(3, 6, None), slice(6, 8, None), slice(8, 10, None)]
     """
     each, more = divmod(total, world)

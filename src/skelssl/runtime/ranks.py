@@ -1,6 +1,7 @@
-"""Evaluation on several ranks: every rank encodes its share of the clips, all judge the joined features, rank 0 writes.
+"""Find out which rank a process is, join its process group, and work with the other ranks.
 
-The ranks are processes that torchrun has started. Nothing here does anything in a single process.
+Ranks are processes that torchrun, srun or our own parent (`launch.supervise`) has started. In a single process
+everything here is a pass-through.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -21,63 +22,12 @@ from torch import Tensor, nn
 from skelssl.core.errors import UserError
 from skelssl.runtime.collectives import gather, join, rank, world_size
 
-
-@contextmanager
-def ranks() -> Iterator[None]:
-    """Joins the processes of torchrun for the time of the block; leaves a group that is already up alone."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
-        yield
-        return
-    join("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
-
-
-def share() -> tuple[int, int]:
-    """This process's rank, and how many there are."""
-    return rank(), world_size()
-
-
-def local_rank() -> int:
-    """This process's place on its machine: the number of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0")) if world_size() > 1 else 0
-
-
-def agree(yes: bool) -> bool:
-    """What rank 0 says: ranks that look at a disk at different times may see different files."""
-    return bool(gather(torch.tensor([yes]).long(), even=True)[0])
-
-
-def say(text: str) -> None:
-    """Prints on rank 0."""
-    if rank() == 0:
-        print(text, flush=True)
-
-
-def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Adds up the gradients of all ranks, in place; each rank's loss is its part of one sum."""
-    if world_size() == 1:
-        return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    for gradient, total in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
-        gradient.copy_(total.view_as(gradient))
-
-
-def total(value: Tensor) -> Tensor:
-    """Sum over the ranks of a scalar."""
-    return gather(value[None], even=True).sum()
-
-
 TIMEOUT = timedelta(minutes=30)  # of a collective: the longest that ranks wait for a probe on the first one
 
 
 @dataclass(frozen=True)
-class Place:
-    """This process among the ranks of a run."""
+class Rank:
+    """A process among the ranks of a run: its number among all of them, and among those of its machine."""
 
     rank: int
     world: int
@@ -85,23 +35,23 @@ class Place:
     local_world: int
 
 
-def place() -> Place | None:
-    """What torchrun, srun or our own parent says of this process; None where it is no rank.
+def launched_rank() -> Rank | None:
+    """Return the rank that torchrun, srun or our own parent started this process as, None where it is no rank.
 
     A step of srun has SLURM_STEP_NUM_TASKS; a batch script, which starts the command once, has not.
     """
     env = os.environ
     if dist.is_torchelastic_launched():
         keys = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        return Place(*(int(env[key]) for key in keys))
+        return Rank(*(int(env[key]) for key in keys))
     if int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         world, nodes = int(env["SLURM_STEP_NUM_TASKS"]), int(env["SLURM_STEP_NUM_NODES"])
-        return Place(int(env["SLURM_PROCID"]), world, int(env["SLURM_LOCALID"]), world // nodes)
+        return Rank(int(env["SLURM_PROCID"]), world, int(env["SLURM_LOCALID"]), world // nodes)
     return None
 
 
 def uses_gpu(trainer: Mapping[str, Any]) -> bool:
-    """Whether the ranks of this ``trainer`` block train on GPUs; raises UserError for anything but CPUs and GPUs."""
+    """Return whether the ranks of this ``trainer`` block run on GPUs; raise UserError for an unknown accelerator."""
     accelerator = trainer["accelerator"]
     if accelerator not in ("auto", "cpu", "gpu", "cuda"):
         raise UserError(f"trainer.accelerator: found {accelerator!r}, expected auto, cpu or gpu with trainer=ddp")
@@ -109,7 +59,7 @@ def uses_gpu(trainer: Mapping[str, Any]) -> bool:
 
 
 def ranks_wanted(trainer: Mapping[str, Any]) -> int:
-    """Ranks that ``trainer=ddp`` starts on this machine, ``trainer.devices``; auto is one for every GPU."""
+    """Return how many ranks ``trainer=ddp`` starts on this machine: ``trainer.devices``, with auto one per GPU."""
     devices, gpu = trainer["devices"], uses_gpu(trainer)
     if devices == "auto":
         if gpu:
@@ -123,34 +73,69 @@ def ranks_wanted(trainer: Mapping[str, Any]) -> int:
 
 
 @contextmanager
-def joined(here: Place | None, trainer: Mapping[str, Any]) -> Iterator[None]:
-    """The process group of all ranks, NCCL on GPUs and gloo on CPUs; nothing where this process is none.
+def process_group(me: Rank | None, trainer: Mapping[str, Any], *, host_tensors: bool = False) -> Iterator[None]:
+    """Join the process group of all ranks for the time of the block, in which only the first rank prints.
 
-    From here on only the first rank prints.
+    The backend is NCCL on GPUs and gloo on CPUs; with ``host_tensors`` ranks on GPUs also exchange CPU tensors, by
+    gloo. Nothing happens where this process is no rank, or where a group is up already.
     """
-    if here is None:
+    if me is None or dist.is_initialized():
         yield
         return
     if not dist.is_torchelastic_launched():
-        _say_as_torchrun(here)
-    if here.rank:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    gpu = uses_gpu(trainer)
-    device = torch.device("cuda", here.local_rank) if gpu else None
-    if device:
-        torch.cuda.set_device(device)
-    join("nccl" if gpu else "gloo", timeout=TIMEOUT, device_id=device)
-    yield
+        _export_as_torchrun(me)
+    if not uses_gpu(trainer):
+        join("gloo", timeout=TIMEOUT)
+    elif host_tensors:
+        torch.cuda.set_device(me.local_rank)
+        join("cpu:gloo,cuda:nccl", timeout=TIMEOUT)
+    else:
+        torch.cuda.set_device(me.local_rank)
+        join("nccl", timeout=TIMEOUT, device_id=torch.device("cuda", me.local_rank))
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere if me.rank else sys.stdout):
+        yield
     dist.destroy_process_group()  # not after an error: it would wait for ranks that are gone
 
 
-def _say_as_torchrun(here: Place) -> None:
-    """SLURM's variables under the names that torch and Lightning read."""
+def _export_as_torchrun(me: Rank) -> None:
+    """Set SLURM's variables under the names that torch and Lightning read."""
     slurm = SLURMEnvironment(auto_requeue=False)
-    said = {
-        "RANK": here.rank, "WORLD_SIZE": here.world, "LOCAL_RANK": here.local_rank,
-        "LOCAL_WORLD_SIZE": here.local_world, "GROUP_RANK": here.rank // here.local_world,
+    variables = {
+        "RANK": me.rank, "WORLD_SIZE": me.world, "LOCAL_RANK": me.local_rank,
+        "LOCAL_WORLD_SIZE": me.local_world, "GROUP_RANK": me.rank // me.local_world,
         "MASTER_ADDR": slurm.main_address, "MASTER_PORT": slurm.main_port,
         "TORCHELASTIC_RUN_ID": os.environ.get("SLURM_JOB_ID", "slurm"),
     }  # fmt: skip
-    os.environ.update({key: str(value) for key, value in said.items()})
+    os.environ.update({key: str(value) for key, value in variables.items()})
+
+
+def local_rank() -> int:
+    """Return the rank of this process on its machine, which is the number of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0")) if world_size() > 1 else 0
+
+
+def agree(yes: bool) -> bool:
+    """Return the first rank's ``yes`` on all ranks: files seen on a disk may differ between ranks."""
+    return bool(gather(torch.tensor([yes]).long(), even=True)[0])
+
+
+def say(text: str) -> None:
+    """Print on the first rank alone."""
+    if rank() == 0:
+        print(text, flush=True)
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Sum the gradients of all ranks in place; each rank's loss is its summand of one total loss."""
+    if world_size() == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    for gradient, total in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+        gradient.copy_(total.view_as(gradient))
+
+
+def total(value: Tensor) -> Tensor:
+    """Return the sum of a scalar over the ranks."""
+    return gather(value[None], even=True).sum()

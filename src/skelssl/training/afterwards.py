@@ -14,7 +14,7 @@ from skelssl.core.files import read_json
 from skelssl.core.runs import run_folder
 from skelssl.protocols.bench import evaluate
 from skelssl.protocols.plan import read_protocols
-from skelssl.runtime.ranks import place
+from skelssl.runtime.ranks import launched_rank
 from skelssl.training.callbacks.loggers import build_loggers, end_loggers, grouped
 from skelssl.training.callbacks.metrics import MetricsCSV
 from skelssl.training.loop import train
@@ -35,8 +35,8 @@ def train_and_evaluate(config: DictConfig) -> Path:
     folder = run_folder(plain, hydra.run.dir if moved else None)
     try:
         train(plain, folder)
-        here = place()
-        if protocols and not (here and here.rank):
+        me = launched_rank()
+        if protocols and not (me and me.rank):
             # Frozen features are float32 whatever an encoder was trained in.
             evaluate_run(folder, protocols, {**plain, "precision": plain["precision"].replace("fp64", "fp32")})
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,17 +54,3 @@ def _axis(node: Any) -> BaseDistribution:
     more = {name: node[name] for name in ("log", "step") if node.get(name) is not None}
     whole = isinstance(low, int) and isinstance(high, int)
     return IntDistribution(low, high, **more) if whole else FloatDistribution(low, high, **more)
-
-
-def overrides(values: Mapping[str, Any]) -> list[str]:
-    """Values of axes as a command line gives them.
-
-    >>> overrides({"method.optim.lr": 1e-05, "method.csm": None, "method.view.flip": True, "method.optim.name": "sgd"})
-    ['method.optim.lr=1e-05', 'method.csm=null', 'method.view.flip=true', 'method.optim.name=sgd']
-    """
-    return [f"{key}={_text(value)}" for key, value in values.items()]
-
-
-def _text(value: Any) -> str:
-    plain = isinstance(value, str) and value.isidentifier() and value.lower() not in ("true", "false", "null")
-    return value if plain else json.dumps(value)

@@ -14,19 +14,17 @@ from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.precision import DoublePrecision
 from lightning.pytorch.strategies import DDPStrategy
 
 from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.data.module import SkeletonData
-from skelssl.methods.base import Method
-from skelssl.runtime.ranks import Place
+from skelssl.runtime.ranks import Rank
 
 
 class Double(DoublePrecision):
-    """Everything in float64, our batches too."""
+    """Lightning's float64 plugin, which also converts our batches."""
 
     def convert_input(self, data: Batch) -> Batch:
         return replace(data, x=data.x.double())
@@ -38,60 +36,51 @@ PRECISION: dict[str, dict[str, Any]] = {
 
 
 def build_data(config: Mapping[str, Any]) -> SkeletonData:
-    """The training data of a run."""
+    """Build the training data of a run."""
     method = config["method"]
     return SkeletonData(config["dataset"], method["recipe"], method["loader"], config["data_root"], config["seed"])
 
 
-def build_trainer_options(config: Mapping[str, Any], folder: Path, here: Place | None = None) -> dict[str, Any]:
-    """The ``trainer`` block; raises UserError for what this machine does not have."""
+def build_trainer(
+    config: Mapping[str, Any], folder: Path, me: Rank | None, epochs: int, callbacks: Sequence[L.Callback] = ()
+) -> L.Trainer:
+    """Build Lightning's trainer of ``epochs`` epochs, without loggers, for one process or for rank ``me`` of several.
+
+    Sampling and randomness are the loader's and the method's. Raises UserError for a ``trainer`` block that asks for
+    what this machine does not have.
+    """
+    callbacks = [*(instantiate(block) for block in (config["callbacks"] or {}).values() if block), *callbacks]
     options = dict(config["trainer"])
-    if options["strategy"] == "ddp":
-        options |= {"strategy": "auto", "devices": 1}
     if isinstance(profiler := options.get("profiler"), Mapping):
         options["profiler"] = instantiate(profiler, dirpath=str(folder))
+    if options["strategy"] == "ddp":
+        options |= _ddp(me) if me else {"strategy": "auto", "devices": 1}  # the parent of the ranks trains nothing
     try:
-        L.Trainer(**{k: v for k, v in options.items() if k != "profiler"}, logger=False, enable_checkpointing=False)
+        return L.Trainer(
+            **options,
+            default_root_dir=folder,
+            max_epochs=epochs,
+            **PRECISION[config["precision"]],
+            logger=False,
+            callbacks=callbacks,
+            use_distributed_sampler=False,
+            enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
+            enable_model_summary=False,
+            enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
+            log_every_n_steps=50,
+        )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
-    return options | (_ddp(here) if here else {})
 
 
-def _ddp(here: Place) -> dict[str, Any]:
-    """Lightning's part of a rank. Buffers are alike on all ranks as it is; sending them around would cost time."""
+def _ddp(me: Rank) -> dict[str, Any]:
+    """Return the options of one rank. Buffers are alike on all ranks as it is; to broadcast them would cost time."""
     strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment(), broadcast_buffers=False)
-    return {"strategy": strategy, "devices": here.local_world, "num_nodes": here.world // here.local_world}
+    return {"strategy": strategy, "devices": me.local_world, "num_nodes": me.world // me.local_world}
 
 
-def build_trainer(
-    config: Mapping[str, Any],
-    folder: Path,
-    loggers: list[Logger],
-    method: Method,
-    options: Mapping[str, Any],
-    more: Sequence[L.Callback] = (),
-) -> L.Trainer:
-    """Lightning's trainer; sampling and randomness are the loader's and the method's."""
-    for logger in loggers:
-        logger.log_hyperparams(dict(config))
-    callbacks = [*(instantiate(block) for block in (config["callbacks"] or {}).values() if block), *more]
-    return L.Trainer(
-        **options,
-        default_root_dir=folder,
-        max_epochs=method.optim.last_epoch,
-        **PRECISION[config["precision"]],
-        logger=loggers,
-        callbacks=callbacks,
-        use_distributed_sampler=False,
-        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
-        enable_model_summary=False,
-        enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
-        log_every_n_steps=50,
-    )
-
-
-def _quiet() -> None:
-    """Lightning's banners and its advice about loaders that are not torch's say nothing a user can act on."""
+def quiet_lightning() -> None:
+    """Silence Lightning's banners, and its warnings about which a user can do nothing."""
     for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for text in (

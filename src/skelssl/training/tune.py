@@ -18,7 +18,7 @@ from skelssl.core.compose import composed, resolved
 from skelssl.core.errors import Diverged, UserError
 from skelssl.core.files import write_json
 from skelssl.core.identity import digest, identity
-from skelssl.core.overrides import quote_path
+from skelssl.core.overrides import as_overrides, quote_path
 from skelssl.core.runs import finished, run_folder
 from skelssl.core.sentences import sentence
 from skelssl.training.callbacks.loggers import end_loggers, grouped
@@ -50,9 +50,7 @@ class Plan:
 
     def config(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The resolved configuration of a trial."""
-        from skelssl.training.search_space import overrides
-
-        return resolved(composed("train", [*map(quote_path, self.arguments), *overrides(values)]))
+        return resolved(composed("train", [*map(quote_path, self.arguments), *as_overrides(values)]))
 
     @cached_property
     def start(self) -> dict[str, Any]:
@@ -220,9 +218,7 @@ def summary(study: Study, plan: Plan) -> dict[str, Any]:
 
 def command(plan: Plan, values: Mapping[str, Any]) -> str:
     """The training that a trial was."""
-    from skelssl.training.search_space import overrides
-
-    return shlex.join(["python", "-m", "skelssl.train", *plan.arguments, *overrides(values)])
+    return shlex.join(["python", "-m", "skelssl.train", *plan.arguments, *as_overrides(values)])
 
 
 def conclude(study: Study, plan: Plan) -> None:

@@ -16,17 +16,19 @@ from typing import NoReturn
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from skelssl.core.errors import Stopped, UserError
-from skelssl.core.runs import load_config
 from skelssl.core.sentences import MISTAKES, sentence
-from skelssl.runtime.ranks import joined, place
-from skelssl.training.loop import run
+from skelssl.runtime.ranks import launched_rank
+from skelssl.training.loop import train_rank
 
 
 def main() -> None:
-    """Trains, and tells the parent why where that does not end well."""
-    follow(os.getppid())
+    """Train as one rank, and report an error to the parent process."""
+    folder = Path(sys.argv[1])
+    stop_with_parent(os.getppid())
     try:
-        rank(Path(sys.argv[1]))
+        if (me := launched_rank()) is None:
+            raise UserError(f"{folder}: found no rank's environment, expected python -m skelssl.train trainer=ddp")
+        train_rank(folder, me)
     except MISTAKES as error:
         _end(UserError(sentence(error, None)), UserError.exit_code)
     except Stopped as error:
@@ -35,17 +37,8 @@ def main() -> None:
         _end(error, 1)
 
 
-def rank(folder: Path) -> None:
-    """This rank's part of the run."""
-    here, config = place(), load_config(folder)
-    if here is None:
-        raise UserError(f"{folder}: found no rank's environment, expected python -m skelssl.train trainer=ddp")
-    with joined(here, config["trainer"]):
-        run(config, folder, here)
-
-
-def follow(parent: int) -> None:
-    """A rank whose parent was killed saves and ends as if it had been asked to."""
+def stop_with_parent(parent: int) -> None:
+    """Send this rank a SIGTERM once its parent process is gone, so that it saves its state and ends."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from skelssl.core.errors import UserError
-from skelssl.runtime.devices import table
+from skelssl.runtime.devices import constant
 from skelssl.skeleton.layout import load_layout
 
 STREAMS = ("joint", "motion", "bone")
@@ -62,6 +62,6 @@ def to_stream(x: Tensor, stream: str, layout: str, coordinates: str = "xyz") -> 
     if stream == "motion":
         return pad(steps(x, coordinates), (0, 0, 0, 0, 0, 1))
     if stream == "bone":
-        parents = table(tuple(load_layout(layout).parents), x.device)
+        parents = constant(tuple(load_layout(layout).parents), x.device)
         return difference(x, x.index_select(3, parents), coordinates)
     return x

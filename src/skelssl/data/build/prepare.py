@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from skelssl.core.errors import UserError
 from skelssl.core.files import atomic_folder, check_space, locked, remove_stale, write_json
+from skelssl.core.overrides import split_at_commas
 from skelssl.data.build import shards
 from skelssl.data.parsed import Index, ParsedStore, write_store
 from skelssl.data.report import Report
@@ -27,17 +28,9 @@ def parsed_folder(data_root: Path, source: Source) -> Path:
 
 
 def split_paths(raw: str | Sequence[str] | None) -> list[Path]:
-    """``A,B`` as paths. A path may hold commas itself: the longest run of pieces that exists is one path."""
-    if raw is None or not isinstance(raw, str):
-        return [Path(path).expanduser() for path in raw or ()]
-    pieces, paths = raw.split(","), []
-    while pieces:
-        runs = (n for n in range(len(pieces), 0, -1) if Path(",".join(pieces[:n])).expanduser().exists())
-        length = next(runs, 1)
-        path = Path(",".join(pieces[:length])).expanduser()
-        paths.append(path if path.exists() else Path(str(path).strip()).expanduser())  # "A, B"
-        pieces = pieces[length:]
-    return paths
+    """Return ``A,B`` as paths; a comma in the name of something that exists does not split it."""
+    names = split_at_commas(raw) if isinstance(raw, str) else raw or ()
+    return [Path(name).expanduser() for name in names]
 
 
 def prepare(source: Source, *, data_root: Path, raw: Sequence[Path], workers: int, strict: bool | None) -> Report:

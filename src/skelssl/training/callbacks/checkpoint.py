@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Checkpoint
 
-from skelssl.core.runs import LAST
+from skelssl.core.runs import LAST_CHECKPOINT
 from skelssl.runtime.collectives import world_size
 from skelssl.runtime.signals import Signals
 
@@ -64,7 +64,7 @@ class LastCheckpoint(Checkpoint):
 
     def stop(self, trainer: L.Trainer, number: int) -> None:
         """Ends the run, unless the handler of before goes on."""
-        where = Path(trainer.default_root_dir) / LAST
+        where = Path(trainer.default_root_dir) / LAST_CHECKPOINT
         self.signals.hand_on(number, f"{where} holds step {trainer.global_step}, and the same command goes on from it")
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -72,7 +72,7 @@ class LastCheckpoint(Checkpoint):
 
     def save(self, trainer: L.Trainer) -> None:
         """Writes beside the old file, syncs and renames, so that a kill leaves one whole checkpoint."""
-        path = Path(trainer.default_root_dir) / LAST
+        path = Path(trainer.default_root_dir) / LAST_CHECKPOINT
         temporary = path.with_suffix(".tmp")
         trainer.save_checkpoint(temporary, weights_only=False)
         if trainer.is_global_zero:
