@@ -14,11 +14,11 @@ from skelssl.core.compose import config_dir
 COMMANDS = ("train", "evaluate", "prepare", "explore", "embed", "search", "export", "tune")
 OF_HYDRA = ("hydra.launcher.", "hydra.sweeper.")  # the keys of Hydra's that are meant to be changed
 GROUPS = {
-    "method": "One paper each.", "dataset": "What `prepare` takes, and the splits that `train` takes.",
+    "method": "One paper each.", "probe": "How each paper evaluates its encoder.", "dataset": "What `prepare` takes, and the splits that `train` takes.",
     "protocol": "What is asked of an encoder.", "trainer": "Where it runs.", "callbacks": "What watches a run.",
     "logger": "Where figures go.", "launcher": "Who starts the cells of a sweep.",
     "debug": "Quick looks.", "experiment": "Settings and studies that stand in the docs.",
-    "preset": "What a paper sets differently for a data set.",
+    "preset": "What a paper sets differently for a dataset (`preset/family`) or for one of its splits.",
 }  # fmt: skip
 
 
@@ -45,10 +45,10 @@ def page() -> str:
     for group, about in GROUPS.items():
         lines += [f"## {group}", "", about, ""]
         for path in sorted((folder / group).rglob("*.yaml")):
-            own = str(path.relative_to(folder / group).with_suffix("")).replace("\\", "/")
             text = path.read_text("utf-8")
-            prefix = "" if "@package _global_" in text else group
-            lines += [f"### `{group}={own}`", "", *_file(path, prefix)]
+            package = re.search(r"# @package (\S+)", text)
+            prefix = package[1].removeprefix("_global_") if package else group
+            lines += [f"### `{path.parent.relative_to(folder).as_posix()}={path.stem}`", "", *_file(path, prefix)]
     return "\n".join(lines)
 
 

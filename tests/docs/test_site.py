@@ -83,13 +83,15 @@ def leaves(value: object, prefix: str) -> set[str]:
 @pytest.mark.parametrize("path", sorted(config_dir().rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_key_is_in_the_reference(path: Path, reference: str) -> None:
     own = path.relative_to(config_dir()).with_suffix("").as_posix()
-    group, _, name = own.partition("/")
-    title = f"### `{group}={name}`" if name else f"### `skelssl {group}`"
+    group, _, name = own.rpartition("/")
+    title = f"### `{group}={name}`" if group else f"### `skelssl {name}`"
     section = reference.split(title + "\n")[1].split("\n### ")[0]
     found = set(re.findall(r"^\| `([^`]+)`", section, re.MULTILINE))
     text = path.read_text("utf-8")
     values = {key: value for key, value in (yaml.safe_load(text) or {}).items() if key != "defaults"}
-    expected = leaves(values, "" if not name or "@package _global_" in text else group) - {"", group}
+    package = re.search(r"# @package (\S+)", text)
+    prefix = package[1].replace("_global_", "") if package else group
+    expected = leaves(values, prefix) - {"", prefix}
     expected = {key for key in expected if not key.startswith("hydra.") or key.startswith(config_pages.OF_HYDRA)}
     merged = {key for key in found if f"`{key}` | `all of" in section}
     for key in expected:  # a flow mapping is one cell, keys of an alias are those of what it names

@@ -25,7 +25,11 @@ from skelssl.training.loop import train
 from tests.helpers.config import compose, train_config
 
 METHOD = "method=skeleton2vec"
-PRESETS = sorted(path.stem for path in (config_dir() / "preset").glob("skeleton2vec_*.yaml"))
+PRESETS = sorted(
+    f"{group}={path.stem}"
+    for group in ("preset", "preset/family")
+    for path in (config_dir() / group).glob("skeleton2vec_*.yaml")
+)
 
 
 def last_row(folder: Path) -> dict[str, float]:
@@ -44,9 +48,9 @@ def run(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_trains(data_root: Path, tmp_path: Path, name: str) -> None:
-    train(train_config(data_root, METHOD, f"preset={name}", "callbacks.probe=null"), tmp_path)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_trains(data_root: Path, tmp_path: Path, preset: str) -> None:
+    train(train_config(data_root, METHOD, preset, "callbacks.probe=null"), tmp_path)
     assert last_row(tmp_path)["train/momentum"] == pytest.approx(0.99995)  # second of two updates of one epoch
 
 

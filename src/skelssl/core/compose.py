@@ -11,6 +11,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+# For defaults lists: the dataset that a split belongs to, pku1 of pku1_xsub; empty for what has no splits.
+OmegaConf.register_new_resolver("family", lambda dataset: str(dataset).rpartition("_")[0], replace=True)
+
 
 def config_dir() -> Path:
     """``conf/`` of the checkout in an editable install, else the copy shipped in the wheel."""

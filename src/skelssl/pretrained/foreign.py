@@ -113,13 +113,14 @@ def _widened(value: Tensor) -> Tensor:
 def foreign_about(
     method: str, stream: str = "joint", body: str = "ntu25", *, encoder: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What ``conf/method/<method>.yaml`` says of an encoder that comes without a config of its own, for NTU-60.
+    """What ``conf/`` says of an encoder of ``method`` that comes without a config of its own, for NTU-60.
 
     ``encoder`` replaces arguments of a method's only encoder, before others take their values from there.
     """
     ntu60 = OmegaConf.load(config_dir() / "dataset" / "ntu60.yaml")
     config = OmegaConf.create({"dataset": {**ntu60, "layout": body}, "stream": stream, "seed": 0})
     config.method = OmegaConf.load(config_dir() / "method" / f"{method}.yaml")
+    config.method.probe = OmegaConf.load(config_dir() / "probe" / f"{method}.yaml")
     if "_target_" in config.method.encoder:
         config.method.encoder.update(encoder or {})
     plain = OmegaConf.to_container(config.method, resolve=True)
