@@ -59,7 +59,7 @@ def test_what_it_copies_builds_the_package(tmp_path: Path) -> None:
     subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert "skelssl/entry.py" in names
+    assert "skelssl/cli/app.py" in names
     assert "skelssl/conf/train.yaml" in names
 
 
