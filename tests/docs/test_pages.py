@@ -70,7 +70,7 @@ def test_every_command_composes(page: str, module: str, arguments: tuple[str, ..
 
 
 def help_of(module: str) -> str:
-    """What ``--help`` of a plain command would say of its options: they stand in its source."""
+    """What ``--help`` of a plain command says about its options, read from its source."""
     source = importlib.import_module(f"skelssl.cli.{module}").__file__
     assert source
     text = (ROOT / source).read_text("utf-8")
@@ -95,6 +95,16 @@ def test_files_in_the_papers_tables_exist() -> None:
         assert len(names) > 5
         for name in names:
             assert any((folder / name).is_file() for folder in (ROOT / "src" / "skelssl", ROOT)), (page, name)
+
+
+def test_files_named_on_the_pages_exist() -> None:
+    """A path with a folder in it, in backticks, is a file of the repository."""
+    places = [ROOT, ROOT / "src", ROOT / "src" / "skelssl", ROOT / "tests", ROOT / "tests" / "data"]
+    made_up = {"simclr", "csv", "nearest_mean"}  # files that the worked examples add
+    for page in [*pages(), ROOT / "CONTRIBUTING.md"]:
+        for name in re.findall(r"`((?:\w+/)+\w+\.(?:py|yaml|md))`", page.read_text("utf-8")):
+            found = any((place / name).is_file() for place in places)
+            assert found or made_up & set(re.split(r"[/.]|smoke_|_ntu60_xsub", name)), (page, name)
 
 
 def test_every_block_is_of_a_known_kind() -> None:

@@ -8,7 +8,7 @@ The numbers are those of the checklist of properties that a port of the method m
 * teacher: 22-24 here and in tests/test_momentum.py; 25 test_skeleton2vec_runs.py;
 * optimiser: 26 and the rates of 27 here, those of a fine-tuning in tests/protocols/test_finetune.py; 28 here and in
   test_skeleton2vec_runs.py (a fine-tuning has no clipping at all);
-* ranks: 29 here; 30 tests/protocols/test_subsets.py; 31 tests/protocols/test_features.py (`merge` counts every clip
+* ranks: 29 here; 30 tests/protocols/test_subsets.py; 31 tests/pretrained/test_features.py (`merge` counts every clip
   once);
 * downstream: 32, 33, 34 test_skeleton2vec_runs.py; 35 tests/views/test_uniform.py;
   36 tests/data/recipes/test_pyskl.py;

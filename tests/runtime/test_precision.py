@@ -1,6 +1,7 @@
 """``precision=bf16``: wide products run in bfloat16, and what the papers' arithmetic cannot bear in it does not.
 
-The islands part by part: tests/test_poincare.py, tests/maskers/test_hyperbolic.py, tests/losses. Here whole runs.
+The islands part by part: tests/encoders/test_poincare.py, tests/maskers/test_hyperbolic.py, tests/losses. Here: whole
+runs.
 """
 
 from contextlib import contextmanager
