@@ -16,14 +16,13 @@ import pytest
 
 from skelssl.core.errors import UserError
 from skelssl.data.build import verify as module
+from skelssl.data.build.prepare import build_parsed, parsed_folder
+from skelssl.data.build.verify import Findings, verify
 from skelssl.data.ntu.source import NTU
 from skelssl.data.parsed import Index, ParsedStore, pack, write_store
-from skelssl.data.build.prepare import build_parsed, parsed_folder
 from skelssl.data.recipes import RecipeConfig
-from skelssl.data.split import Split
-from skelssl.data.split import write_splits
+from skelssl.data.split import Split, write_splits
 from skelssl.data.store import open_store
-from skelssl.data.build.verify import Findings, verify
 from skelssl.prepare import main
 from tests.helpers.bodies import body
 from tests.helpers.clips import make_clip
