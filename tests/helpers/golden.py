@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from torch import Tensor
 
 
 def golden_step(method: str) -> dict[str, Any]:
-    """Figures of one method; call it only where SKELSSL_SHARED is set."""
-    path = Path(os.environ["SKELSSL_SHARED"]) / "spec" / "golden_steps.json"
+    """Return what the reference of one method gives."""
+    path = Path(__file__).parents[1] / "methods" / "golden" / "reference_steps.json"
     step: dict[str, Any] = json.loads(path.read_text("utf-8"))[method]
     return step
 
