@@ -14,7 +14,7 @@ from skelssl.views.temporal import crop_resize
 
 
 @dataclass(frozen=True)
-class Shown:
+class MaskedClip:
     """What a mask of a method leaves of one clip, for a picture."""
 
     title: str
@@ -31,6 +31,6 @@ def resized(x: Tensor, frames: int) -> Tensor:
     return crop_resize(x, torch.zeros_like(length), length, frames)
 
 
-def hidden_tokens(title: str, clip: Tensor, mask: TokenMask, name: str | None = None) -> Shown:
+def hidden_tokens(title: str, clip: Tensor, mask: TokenMask, name: str | None = None) -> MaskedClip:
     """A mask of the tokens of one clip (1, 3, T', V, M), each person's own, to be shown on it."""
-    return Shown(title, clip=clip, tokens=rearrange(mask.mask, "m (s v) -> m s v", v=clip.shape[3]), name=name)
+    return MaskedClip(title, clip=clip, tokens=rearrange(mask.mask, "m (s v) -> m s v", v=clip.shape[3]), name=name)

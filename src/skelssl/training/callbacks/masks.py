@@ -13,7 +13,7 @@ from torch import Tensor
 
 from skelssl.data.module import SkeletonData
 from skelssl.methods.base import Method
-from skelssl.methods.visualize import Shown
+from skelssl.methods.visualize import MaskedClip
 from skelssl.pretrained.features import evaluating, same_random_state
 from skelssl.runtime.draws import step_generator
 from skelssl.training.callbacks.due import due
@@ -38,16 +38,16 @@ class MaskMonitor(L.Callback):
         assert isinstance(module, Method)
         found: dict[str, list[Tensor]] = {}
         data: SkeletonData = trainer.datamodule  # type: ignore[attr-defined]
-        for x, shown in shown_clips(module, data, CLIPS):
+        for x, shown in masked_clips(module, data, CLIPS):
             for mask in shown:
                 if mask.name and (x != 0).any():
-                    share, motion = figures(mask, x, data.dataset.store.coordinates)
+                    share, motion = mask_metrics(mask, x, data.dataset.store.coordinates)
                     found.setdefault(f"mask/{mask.name}/share", []).append(share)
                     found.setdefault(f"mask/{mask.name}/motion", []).append(motion)
         module.log_dict({key: float(torch.stack(values).mean()) for key, values in found.items()}, rank_zero_only=True)
 
 
-def shown_clips(method: Method, data: SkeletonData, count: int) -> Iterator[tuple[Tensor, list[Shown]]]:
+def masked_clips(method: Method, data: SkeletonData, count: int) -> Iterator[tuple[Tensor, list[MaskedClip]]]:
     """About ``count`` training clips (1, 3, T, V, M), spread over the set, each with its masks as this epoch's
     generator draws them.
     """
@@ -58,7 +58,7 @@ def shown_clips(method: Method, data: SkeletonData, count: int) -> Iterator[tupl
     for i in range(len(batch)):
         x = batch.x[i : i + 1, :, : int(batch.frames[i])].to(weight)
         with untouched(method):
-            shown = method.show(x, generator)
+            shown = method.visualize(x, generator)
         yield x, shown
 
 
@@ -69,7 +69,7 @@ def untouched(method: Method) -> Iterator[None]:
         yield
 
 
-def figures(shown: Shown, x: Tensor, coordinates: str = "xyz") -> tuple[Tensor, Tensor]:
+def mask_metrics(shown: MaskedClip, x: Tensor, coordinates: str = "xyz") -> tuple[Tensor, Tensor]:
     """Share () of what a mask hides of a clip (1, 3, T, V, M), and the motion () of that over the motion of all.
 
     Motion is the length of the step from the frame before; a clip that stands still has a ratio of 0.
@@ -85,13 +85,13 @@ def figures(shown: Shown, x: Tensor, coordinates: str = "xyz") -> tuple[Tensor, 
     return gone.mean(), motion
 
 
-def _joints(shown: Shown, v: int) -> list[int]:
+def _joints(shown: MaskedClip, v: int) -> list[int]:
     """Those a mask chooses from: beside tokens, dropped joints are ones that the encoder never has."""
     never: Any = shown.dropped_joints if shown.tokens is not None else ()
     return [joint for joint in range(v) if joint not in never]
 
 
-def hidden(shown: Shown, clip: Tensor) -> Tensor:
+def hidden(shown: MaskedClip, clip: Tensor) -> Tensor:
     """(T, V, M), True where ``shown`` hides a clip (3, T, V, M)."""
     _, t, v, m = clip.shape
     gone = torch.zeros(t, v, m, dtype=torch.bool)
