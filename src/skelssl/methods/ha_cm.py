@@ -22,7 +22,7 @@ from skelssl.losses.cross_contrast import CrossContrast
 from skelssl.losses.masked_prediction import MaskedPrediction, spread
 from skelssl.maskers.hyperbolic import CrossMasker
 from skelssl.methods.base import Method
-from skelssl.methods.visualize import MaskedClip, resized
+from skelssl.methods.visualize import MaskedClip, above_least, resized
 from skelssl.optim import decay_groups
 from skelssl.views.streams import to_stream
 
@@ -115,8 +115,3 @@ class HACM(Method):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return decay_groups(self.named_parameters())
-
-
-def above_least(scores: Tensor) -> Tensor:
-    """Scores (M, S, V) less the person's smallest."""
-    return scores - scores.amin((1, 2), keepdim=True)

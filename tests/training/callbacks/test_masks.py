@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from skelssl.methods.build import build_method
-from skelssl.methods.visualize import MaskedClip
-from skelssl.training.callbacks.masks import mask_metrics, masked_clips
+from skelssl.methods.visualize import MaskedClip, mask_metrics
+from skelssl.training.callbacks.masks import masked_clips
 from skelssl.training.trainer import build_data
 from tests.helpers.config import train_config
 

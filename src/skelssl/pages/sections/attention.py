@@ -16,7 +16,7 @@ from skelssl.encoders.poincare import at, distance
 from skelssl.encoders.stgcn import STGCN
 from skelssl.encoders.transformer import Transformer
 from skelssl.maskers.motion_attention import MotionAttentionMask
-from skelssl.methods.ha_cm import above_least
+from skelssl.methods.visualize import above_least
 from skelssl.pages.clip_figures import positioned
 from skelssl.pages.figures.body import BodyLook, body_map
 from skelssl.pages.figures.player import skeleton_player

@@ -14,12 +14,11 @@ from torch import Tensor
 from skelssl.data.batch import Batch
 from skelssl.data.module import Dataset
 from skelssl.methods.base import Method
-from skelssl.methods.visualize import MaskedClip
+from skelssl.methods.visualize import MaskedClip, hidden, untouched
 from skelssl.pages.clip_figures import masked, positioned
 from skelssl.pages.figures.mask_rates import Rates, mask_rates
 from skelssl.pages.figures.player import PlayerClip, how_to_read, skeleton_player
 from skelssl.pages.run import Look, Section
-from skelssl.training.callbacks.masks import hidden, untouched
 from skelssl.views.streams import positions
 
 CLIPS, DRAWS, SHOWN, FRAMES = 64, 4, 3, 20
