@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from skelssl.data.custom.clean import (
 from skelssl.data.custom.read import read_clips
 from skelssl.data.poses import Poses
 from skelssl.data.recipes import RecipeConfig
+from skelssl.pretrained.attributes import Pretrained
 from skelssl.pretrained.features import extract
 from skelssl.pretrained.load import load_encoder
 from skelssl.skeleton.layout import Layout, load_layout
@@ -92,7 +93,7 @@ def embed(
     with moved(encoder, device) as place:
         for absent, rows in _by_absent(ready).items():
             batches = (collate([ready[i].x for i in part], part) for part in _parts(rows, batch))
-            view = cast(Any, encoder).view["test"]
+            view = Pretrained.of(encoder).view["test"]
             found = extract(encoder, view, batches, device=place, precision=precision, ignore=absent)
             features = found.averaged().x[:, 0].cpu().numpy()
             out = np.empty((len(ready), features.shape[1]), np.float32) if out is None else out
@@ -132,9 +133,7 @@ class Preprocessor:
     """The way of clips into one encoder; it remembers what a caller should know about them."""
 
     def __init__(self, encoder: nn.Module) -> None:
-        if not hasattr(encoder, "about"):
-            raise UserError(f"encoder: found {type(encoder).__name__}, expected what skelssl.load_encoder gives")
-        about: Mapping[str, Any] = cast(Any, encoder).about
+        about = Pretrained.of(encoder).about
         self.layout: str = about["layout"]
         self.body = load_layout(self.layout)
         self.stages = RecipeConfig.parse(about["recipe"])
