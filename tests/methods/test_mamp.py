@@ -151,8 +151,8 @@ def test_the_step_is_the_parts_in_order() -> None:
         method.decoder(tokens, mask.visible, mask.hidden), method.loss.targets(batch.x, 4, mask.hidden)
     )
     assert torch.equal(method.training_step(batch, 0), expected)
-    assert method._sums["target_std"] > 0
-    assert method._sums["prediction_std"] > 0
+    assert method.means.sums["target_std"] > 0
+    assert method.means.sums["prediction_std"] > 0
 
 
 def test_predictions_of_visible_tokens_do_not_matter() -> None:

@@ -103,7 +103,7 @@ class Skeleton2vec(Method):
         self.teacher.update(self.student, self.momentum)
 
     def on_train_epoch_end(self) -> None:
-        means = self.epoch_means()
+        means = self.means.over_ranks(self.device)
         super().on_train_epoch_end()
         self.teacher.check_ranks()
         more = {
