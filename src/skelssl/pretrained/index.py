@@ -24,7 +24,7 @@ from skelssl.pretrained.attributes import Pretrained
 from skelssl.pretrained.embed import embed, named_clips
 from skelssl.pretrained.features import full_float32
 from skelssl.pretrained.load import load_encoder
-from skelssl.protocols.knn import nearest_rows
+from skelssl.pretrained.nearest import nearest_rows
 
 FORMAT = 1
 CHUNK = 256  # queries at a time

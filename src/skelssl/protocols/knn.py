@@ -12,11 +12,8 @@ from torch import Tensor
 
 from skelssl.core.errors import UserError
 from skelssl.pretrained.features import Features, full_float32
+from skelssl.pretrained.nearest import nearest_rows
 from skelssl.results.scores import Scores
-
-# The same pair of vectors gives products that differ in the last bits with its place in the matrix, the number of
-# threads and the block. Closer cosines than this are therefore equal, or ties would go to chance.
-TIE = 2 * torch.finfo(torch.float32).eps
 
 
 def knn(
@@ -32,7 +29,7 @@ def knn(
 
     Features are averaged over their K clips and scaled to length 1. Each neighbour has one vote, or with a
     ``temperature`` t the weight exp((s - s_max) / t) of its cosine s; the shift by the best cosine of the query
-    avoids overflow and leaves the ranking as it is. Equally near samples (see ``TIE``): the lowest gallery row wins;
+    avoids overflow and leaves the ranking as it is. Equally near samples (closer than `skelssl.pretrained.nearest.TIE`): the lowest gallery row wins;
     equal votes: the lowest class. Memory: ``chunk`` x gallery floats. ``classes`` defaults to the highest label + 1.
 
     Raises UserError for a k outside the gallery and for a temperature that is not above 0.
@@ -54,19 +51,6 @@ def _check(k: int, temperature: float | None, size: int) -> None:
     number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
     if temperature is not None and not (number and temperature > 0):
         raise UserError(f"probe.knn.temperature: found {temperature!r}, expected a number above 0 or null")
-
-
-def nearest_rows(s: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(Q, G) similarities -> cosines and gallery rows (Q, k) of the nearest, ties to the lowest row."""
-    best, row = s.topk(min(k + 1, s.shape[1]), 1)
-    row = row[:, :k]
-    # topk may pick any of two equal values, which matters where the last one in ties with the first one out.
-    cut = best[:, k - 1 : k]
-    tied = (cut - best[:, -1:] <= TIE)[:, 0]
-    if tied.any():
-        level = s[tied].where((s[tied] - cut[tied]).abs() > TIE, cut[tied])
-        row[tied] = level.sort(dim=1, descending=True, stable=True).indices[:, :k]
-    return s.gather(1, row), row
 
 
 def _votes(s: Tensor, row: Tensor, label: Tensor, temperature: float | None, classes: int) -> Tensor:

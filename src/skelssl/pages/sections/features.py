@@ -11,7 +11,8 @@ from skelssl.pages.figures.embedding import embedding_map
 from skelssl.pages.figures.player import PlayerClip, skeleton_player
 from skelssl.pages.run import Look, Section
 from skelssl.pretrained.features import Features, full_float32
-from skelssl.protocols.knn import knn, nearest_rows
+from skelssl.pretrained.nearest import nearest_rows
+from skelssl.protocols.knn import knn
 
 QUERIES, NEIGHBOURS, FRAMES = 8, 4, 40
 MAP = "Each dot is a test clip, placed by the two main axes (PCA) of the features. Touch one to light up its kin. "
