@@ -1,4 +1,4 @@
-"""Heads that stand on an encoder: in pre-training, thrown away after it, and in fine-tuning."""
+"""Heads on top of an encoder: for pre-training, discarded after it, and for fine-tuning."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ class Projector(nn.Module):
         in_dim: feature width D of the encoder.
         dim: width of every layer.
         layers: number of Linear layers, at least 1.
+
+    Raises:
+        UserError: for fewer than one layer.
     """
 
     def __init__(self, *, in_dim: int, dim: int = 6144, layers: int = 3) -> None:
@@ -34,7 +37,7 @@ class Projector(nn.Module):
         self.projector = nn.Sequential(*chain.from_iterable(hidden), nn.Linear(next(widths), dim, bias=False))
 
     def forward(self, features: Tensor, views: int = 1) -> Tensor:
-        """(views·N, in_dim) -> (views·N, dim), not normalised.
+        """Project (views·N, in_dim) -> (views·N, dim), not normalised.
 
         With ``views`` > 1 the rows are that many equal batches, one after the other. They share each matrix product,
         and each has its own BatchNorm statistics: the same numbers as one call per view, in that order.
@@ -55,8 +58,11 @@ class ContrastHead(nn.Module):
         in_dim: feature width D of the encoder.
         dim: width of the output, not normalised.
         mlp: without it the head is the last layer alone.
-        last: start of the last layer: ``xavier`` uniform weight; ``xavier_zero`` with zero bias too; ``normal`` weight
-            of variance 2 / dim; ``default`` is torch's.
+        last: initialisation of the last layer: ``xavier`` uniform weight; ``xavier_zero`` with zero bias too;
+            ``normal`` weight of variance 2 / dim; ``default`` is torch's.
+
+    Raises:
+        UserError: for an unknown ``last``.
     """
 
     def __init__(self, *, in_dim: int, dim: int = 128, mlp: bool = True, last: str = "default") -> None:
@@ -74,7 +80,7 @@ class ContrastHead(nn.Module):
         self.fc = nn.Sequential(*([nn.Linear(in_dim, in_dim), nn.ReLU()] if mlp else []), final)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, in_dim) -> (N, dim)."""
+        """Project (N, in_dim) -> (N, dim)."""
         y: Tensor = self.fc(features)
         return y
 
@@ -89,7 +95,7 @@ class TokenHead(nn.Module):
         in_dim: joints times feature width, V·D.
         classes: width of the output.
         dim: width of the hidden layer.
-        dropout: share of token entries set to 0 in training.
+        dropout: fraction of token entries set to 0 in training.
     """
 
     def __init__(self, *, in_dim: int, classes: int, dim: int = 2048, dropout: float = 0.3) -> None:
@@ -99,7 +105,7 @@ class TokenHead(nn.Module):
         self.mlp = nn.Sequential(*hidden, nn.Linear(dim, classes))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (N, M, S, V, D) -> logits (N, classes); an absent person counts in the mean."""
+        """Map tokens (N, M, S, V, D) -> logits (N, classes); an absent person counts in the mean."""
         joints = self.dropout(tokens).mean(2)
         y: Tensor = self.mlp(rearrange(joints, "n m v d -> n m (v d)").mean(1))
         return y

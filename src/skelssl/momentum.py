@@ -22,9 +22,12 @@ class Momentum(nn.Module):
 
     The copy is at least float32: with momentum 0.9999 one step is below what bfloat16 can hold. It shares nothing
     with ``online``; whether it runs in train or eval mode is the caller's choice. ``updates`` counts the updates and
-    is part of the state dict, so that a schedule goes on where it stopped.
+    is part of the state dict, so that a schedule resumes where it stopped.
 
-    buffers: average floating-point buffers too (batch-norm statistics, for one); without it they are the copy's own.
+    Args:
+        online: the module to follow.
+        buffers: average floating-point buffers too (batch-norm statistics, for example); otherwise the copy keeps its
+            own.
     """
 
     updates: Tensor  # () int64
@@ -39,27 +42,27 @@ class Momentum(nn.Module):
 
     @torch.no_grad()
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the averaged module returns, without gradient."""
+        """Return what the averaged module returns, without gradient."""
         return self.module(*args, **kwargs)
 
     @torch.no_grad()
     def update(self, online: nn.Module, momentum: float) -> None:
-        """copy <- momentum * copy + (1 - momentum) * online; call once per optimiser step."""
+        """Set copy <- momentum · copy + (1 - momentum) · online; call it once per optimiser step."""
         mine, theirs = _floats(self.module, self.buffers_too), _floats(online, self.buffers_too)
         theirs = [t.detach().to(m.dtype) for m, t in zip(mine, theirs, strict=True)]
         torch._foreach_lerp_(mine, theirs, 1 - momentum)
         self.updates += 1
 
     def check_ranks(self) -> None:
-        """Raises RuntimeError unless all ranks hold the same copy, bit for bit; one number a rank is exchanged."""
+        """Raise RuntimeError unless all ranks hold bit-identical copies; the ranks exchange one number each."""
         bits = [t.detach().reshape(-1).view(torch.int32).sum() for t in _floats(self.module, buffers=True)]
-        sums = gather(torch.stack(bits).sum()[None], even=True)  # of whole numbers, so in whatever order
+        sums = gather(torch.stack(bits).sum()[None], even=True)  # of integers, so their order does not matter
         if (sums != sums[0]).any():
             raise RuntimeError("teacher: found other weights on one rank than on another, expected the same on all")
 
     @torch.no_grad()
     def gap(self, online: nn.Module) -> Tensor:
-        """How far the copy is behind: |copy - online| / |online| over all parameters, ()."""
+        """Return how far the copy lags behind: |copy - online| / |online| over all parameters, ()."""
         mine, theirs = (torch.nn.utils.parameters_to_vector(m.parameters()) for m in (self.module, online))
         gap: Tensor = (mine - theirs.to(mine.dtype)).norm() / theirs.norm()
         return gap
@@ -71,7 +74,7 @@ def _floats(module: nn.Module, buffers: bool) -> list[Tensor]:
 
 
 def linear_momentum(start: float, end: float, steps: int, n: int) -> float:
-    """Momentum of update ``n`` (0-based): straight from ``start`` to ``end`` over ``steps`` updates, then ``end``.
+    """Return the momentum of 0-based update ``n``: linear from ``start`` over ``steps`` updates, then ``end``.
 
     >>> [round(linear_momentum(0.9999, 1.0, 100, n), 6) for n in (0, 50, 100, 101)]
     [0.9999, 0.99995, 1.0, 1.0]
@@ -81,7 +84,11 @@ def linear_momentum(start: float, end: float, steps: int, n: int) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """A teacher's momentum: straight from ``start`` to ``end`` over ``epochs``, then ``end``."""
+    """A teacher's momentum: linear from ``start`` to ``end`` over ``epochs`` epochs, then ``end``.
+
+    Raises:
+        UserError: for a momentum outside 0 to 1, and for fewer than one epoch.
+    """
 
     start: float
     end: float
@@ -95,14 +102,17 @@ class Schedule:
             raise UserError(f"method.teacher.epochs: found {self.epochs!r}, expected a whole number of at least 1")
 
     def momentum(self, n: int, per_epoch: int) -> float:
-        """Of update ``n`` (0-based), at ``per_epoch`` updates an epoch."""
+        """Return the momentum of update ``n`` (0-based), at ``per_epoch`` updates per epoch."""
         return linear_momentum(self.start, self.end, self.epochs * per_epoch, n)
 
 
 class Queue(nn.Module):
-    """The last ``size`` keys, first in, first out: ``keys`` (size, dim), unit rows, random at the start.
+    """The last ``size`` keys, first in, first out: ``keys`` (size, dim), unit rows, randomly initialised.
 
-    ``size`` need not be a multiple of the batch. Ranks that start with the same ``generator`` hold the same keys.
+    Args:
+        size: number of keys; it need not be a multiple of the batch.
+        dim: width of a key.
+        generator: of the initial keys; ranks that start with the same one hold the same keys.
     """
 
     keys: Tensor  # (size, dim)
@@ -115,10 +125,14 @@ class Queue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor, *, even: bool = False) -> None:
-        """Puts the keys (n, dim) of all ranks, in rank order, over the oldest ones.
+        """Overwrite the oldest keys with the keys (n, dim) of all ranks, in rank order.
 
-        Call it after the backward pass, which still needs the old keys. ``even``: see `gather`; with it, and in one
-        process, the host never waits for the device.
+        Call it after the backward pass, which still needs the old keys.
+
+        Args:
+            keys: this rank's, of any dtype.
+            even: every rank has as many keys, as in `gather`; then, and in one process, the host never waits for the
+                device.
         """
         keys = gather(keys.detach(), even=even).to(self.keys.dtype)
         size = len(self.keys)

@@ -15,8 +15,8 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from skelssl.core.errors import UserError
 
 
-class Schedule(Protocol):
-    """What a learning rate depends on; pre-training and probes each have a block with these keys."""
+class RateSchedule(Protocol):
+    """The keys that a learning-rate schedule depends on; pre-training and probes each have a block with them."""
 
     @property
     def lr(self) -> float: ...
@@ -34,8 +34,8 @@ class Schedule(Protocol):
     def gamma(self) -> float: ...
 
 
-def rate(plan: Schedule, epoch: float) -> float:
-    """Learning rate at a (fractional) 0-based epoch: linear warm-up from 0, then cosine, steps or a constant."""
+def rate(plan: RateSchedule, epoch: float) -> float:
+    """Return the learning rate at a (fractional) 0-based epoch: warm-up from 0, then cosine, steps or a constant."""
     if epoch < plan.warmup_epochs:
         return plan.lr * epoch / plan.warmup_epochs
     if plan.schedule == "step":
@@ -48,7 +48,11 @@ def rate(plan: Schedule, epoch: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optim:
-    """An optimiser and its schedule. The rate depends on the epoch alone, so a resumed run needs no scheduler state."""
+    """An optimiser and its learning-rate schedule, which depends on the epoch alone and so has no state to resume.
+
+    Raises:
+        UserError: for an unknown optimiser, schedule or interval, and for numbers out of range; it names the key.
+    """
 
     name: str  # adam (L2 added to the gradient) | adamw | sgd
     lr: float
@@ -58,7 +62,7 @@ class Optim:
     eps: float = 1e-8  # not sgd
     momentum: float = 0.9  # sgd only
     schedule: str = "cosine"  # cosine | step | constant
-    interval: str = "epoch"  # epoch: one rate per epoch | step: the fractional epoch of every step
+    interval: str = "epoch"  # epoch: the learning rate changes between epochs | step: with every step
     warmup_epochs: float = 0
     min_lr: float = 0.0
     milestones: tuple[int, ...] = ()  # step: lr x gamma from each of these epochs on
@@ -85,7 +89,7 @@ class Optim:
 
     @classmethod
     def parse(cls, block: Mapping[str, Any]) -> Optim:
-        """From the config; raises UserError for an unknown or missing key."""
+        """Read the block ``method.optim``; raises UserError for an unknown key or a wrong value."""
         known = [f.name for f in fields(cls)]
         if unknown := [key for key in block if key not in known]:
             raise UserError(f"method.optim.{unknown[0]}: unknown key, expected one of {', '.join(known)}")
@@ -93,11 +97,11 @@ class Optim:
 
     @property
     def last_epoch(self) -> int:
-        """Number of epochs that are really run."""
+        """Number of epochs that are run."""
         return self.epochs if self.stop_epoch is None else min(self.epochs, self.stop_epoch)
 
     def rate(self, epoch: float) -> float:
-        """Learning rate at a (fractional) 0-based epoch.
+        """Return the learning rate at a (fractional) 0-based epoch.
 
         >>> o = Optim(name="adam", lr=5e-3, epochs=150, warmup_epochs=10)
         >>> [round(o.rate(e), 6) for e in (0, 5, 10, 80)]
@@ -105,8 +109,19 @@ class Optim:
         """
         return rate(self, epoch)
 
+    def set_rate(self, optimizer: Optimizer, epoch: int, done: float) -> None:
+        """Set each group's learning rate, times its ``lr_scale``, once the fraction ``done`` of the epoch is over."""
+        rate = self.rate(epoch + (done if self.interval == "step" else 0.0))
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_scale", 1.0)
+
+    def clip_gradients(self, optimizer: Optimizer) -> None:
+        """Clip the common norm of all gradients at ``clip``, where there is one."""
+        if self.clip is not None:
+            clip_norm([p for group in optimizer.param_groups for p in group["params"]], self.clip)
+
     def build(self, parameters: Iterable[Any]) -> Optimizer:
-        """The optimiser over parameters or named groups, fused into one kernel where torch has one."""
+        """Build the optimiser over parameters or groups of them, fused into one kernel where torch has one."""
         common: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": fused_available()}
         if self.name == "sgd":
             return SGD(parameters, momentum=self.momentum, **common)
@@ -114,9 +129,11 @@ class Optim:
 
 
 def decay_groups(parameters: Iterable[tuple[str, Tensor]], exempt: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Named parameters that train, in two groups: with weight decay, and without it.
+    """Split the named parameters that train into two groups: with weight decay, and without it.
 
-    Biases, norms and other 1-D parameters are not decayed, nor are those whose name begins with one of ``exempt``.
+    Args:
+        parameters: (name, parameter) pairs, as ``named_parameters()`` yields them.
+        exempt: beginnings of names that are not decayed; nor are biases, norms and other 1-D parameters.
     """
     named = [(name, p) for name, p in parameters if p.requires_grad]
     spared = {name for name, p in named if p.ndim < 2 or name.startswith(tuple(exempt))}
@@ -127,11 +144,11 @@ def decay_groups(parameters: Iterable[tuple[str, Tensor]], exempt: Collection[st
 
 
 def clip_norm(parameters: Iterable[Tensor], largest: float) -> None:
-    """Scales all gradients alike so that their common L2 norm is at most ``largest``; nothing waits for the norm."""
+    """Scale all gradients alike so that their common L2 norm is at most ``largest``, without waiting for the norm."""
     parameters = [p for p in parameters if p.grad is not None]
     clip_grad_norm_(parameters, largest, foreach=fused_available())
 
 
 def fused_available() -> bool:
-    """Fused and foreach kernels exist for CUDA and, since torch 2.4, for CPU; MPS is left to the default."""
+    """Return whether torch has fused and foreach kernels: for CUDA and, since torch 2.4, for CPU, not for MPS."""
     return not torch.backends.mps.is_available()

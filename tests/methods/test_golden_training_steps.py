@@ -2,7 +2,7 @@
 
 Weights and clips come from formulas, draws from seeds, and everything is float64. The parts of the methods are compared
 with the public references in ``test_*_golden_step.py`` and whole steps with naive forms in ``tests/benchmarks``. These
-numbers hold the step that users run: loss, gradients, and the state after the optimiser, teachers and queues have moved.
+numbers hold the step that users run: loss, gradients, and the state after optimiser, teachers and queues have moved.
 
 ``python -m tests.methods.test_golden_training_steps`` prints the numbers of today's code.
 """

@@ -152,13 +152,13 @@ def test_the_step_is_the_parts_in_order(layout: str) -> None:
     expected = (prediction - target).square().mean()
     expected = expected + CrossContrast()(tokens, torch.ones(6, dtype=torch.bool))
     torch.testing.assert_close(method.training_step(batch, 0), expected, rtol=1e-9, atol=0)
-    assert {"reconstruction", "contrast", "target_std", "prediction_std"} <= method._sums.keys()
+    assert {"reconstruction", "contrast", "target_std", "prediction_std"} <= method.means.sums.keys()
 
 
 def test_the_paper_s_form_of_the_loss() -> None:
     method, batch = build(contrast={"terms": ["P1", "P2"]}, weights={"alpha": 0.3}), clips(3)
     loss = method.training_step(batch, 0)
-    contrast, reconstruction = (method._sums[key] / 3 for key in ("contrast", "reconstruction"))
+    contrast, reconstruction = (method.means.sums[key] / 3 for key in ("contrast", "reconstruction"))
     torch.testing.assert_close(loss, 0.3 * contrast + 0.7 * reconstruction)
 
 
@@ -176,7 +176,7 @@ def test_weights_without_a_meaning_are_refused(weights: dict[str, Any], message:
 
 
 def test_a_body_without_a_core_is_refused_before_training(tmp_path: Path) -> None:
-    body = (files("skelssl.skeleton") / "layouts" / "kinect20.yaml").read_text("utf-8")
+    body = (files("skelssl") / "skeleton" / "layouts" / "kinect20.yaml").read_text("utf-8")
     (tmp_path / "body.yaml").write_text(body[: body.index("core:")])
     with pytest.raises(UserError, match=r"found no core, expected the joints that carry the limbs"):
         build(body={"layout": str(tmp_path / "body.yaml"), "joints": "all"})
@@ -195,8 +195,8 @@ def test_absent_persons_can_leave_the_contrast() -> None:
     both, present = build(), build(contrast={"mask_empty": True})
     for method in (both, present):
         method.training_step(clips(4), 0)
-    assert both._sums["contrast"] != present._sums["contrast"]
-    assert both._sums["reconstruction"] == present._sums["reconstruction"]
+    assert both.means.sums["contrast"] != present.means.sums["contrast"]
+    assert both.means.sums["reconstruction"] == present.means.sums["reconstruction"]
 
 
 def test_what_is_hidden_does_not_reach_the_encoder() -> None:
@@ -284,9 +284,9 @@ def test_what_it_shows_are_the_masks_of_the_stream_it_was_trained_on() -> None:
     method, clip = build(), clips(2).x[:1]
     motion = torch.zeros_like(clip)
     motion[:, :, :-1] = clip[:, :, 1:] - clip[:, :, :-1]
-    expected = method.show(motion, torch.Generator().manual_seed(3))
+    expected = method.visualize(motion, torch.Generator().manual_seed(3))
     method.view.stream = "motion"
-    found = method.show(clip, torch.Generator().manual_seed(3))
+    found = method.visualize(clip, torch.Generator().manual_seed(3))
     for picture, same in zip(found, expected, strict=True):
         assert torch.equal(picture.tokens, same.tokens)
         assert torch.equal(picture.clip, clip)  # drawn are positions
@@ -294,7 +294,7 @@ def test_what_it_shows_are_the_masks_of_the_stream_it_was_trained_on() -> None:
 
 def test_it_shows_both_groups_and_both_scores() -> None:
     method, clip = build(), clips(2).x[:1]
-    shown = method.show(clip, torch.Generator().manual_seed(3))
+    shown = method.visualize(clip, torch.Generator().manual_seed(3))
     mask: CrossMask = method.masking(method.encoder, clip, torch.Generator().manual_seed(3))
     scores = method.masking.scores(method.encoder, clip)
     whole, attention, hierarchy, *weights = shown

@@ -63,7 +63,7 @@ def test_the_step_is_the_reference_s(method: HACM, golden: dict[str, Any], monke
     monkeypatch.setattr(method.masking, "forward", lambda *_: mask)
     method._step, index = 0, torch.arange(2)
     loss: Tensor = method.training_step(Batch(x, index, index, index), 0)
-    found = {name: float(method._sums[name]) / 2 for name in ("loss", "reconstruction", "contrast")}
+    found = {name: float(method.means.sums[name]) / 2 for name in ("loss", "reconstruction", "contrast")}
     expected = {"loss": golden["loss"], "reconstruction": golden["loss_rec"], "contrast": golden["loss_contrast"]}
     assert found == pytest.approx(expected, rel=1e-9)
     loss.backward()

@@ -118,7 +118,7 @@ def test_the_published_step_runs_at_full_size(published: Any) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
     assert all(p.grad is None for p in published.teacher.parameters())
     published.zero_grad()
-    published._sums = {}
+    published.means.sums = {}
 
 
 def test_what_is_decayed(published: Any) -> None:
@@ -291,7 +291,7 @@ def test_unshuffle_is_a_choice(flat: bool) -> None:
 
 def test_its_masks_can_be_shown() -> None:
     method = build()
-    motion_aware, plain, motion = method.show(clips(1, frames=40).x, torch.Generator().manual_seed(0))
+    motion_aware, plain, motion = method.visualize(clips(1, frames=40).x, torch.Generator().manual_seed(0))
     for shown in (motion_aware, plain):
         assert shown.clip.shape == (1, 3, 18, 25, 2)
         assert shown.tokens.sum((1, 2)).tolist() == [6 * 23] * 2
@@ -377,7 +377,7 @@ def train_steps(steps: int) -> dict[str, Any]:
         optimiser.step()
         method.teacher.update(method.student, method.schedule.momentum(n, 1))
         losses.append(loss.item())
-    figures = {name: float(value) / len(mine) for name, value in method._sums.items() if name != "loss"}
+    figures = {name: float(value) / len(mine) for name, value in method.means.sums.items() if name != "loss"}
     return {"losses": losses, "grads": {name: p.grad for name, p in step.named_parameters()},
             "teacher": method.teacher.state_dict(), "figures": figures}  # fmt: skip
 
@@ -405,7 +405,7 @@ def test_it_learns_a_few_clips_without_collapse() -> None:
     method, batch, losses = build(hidden=32).float(), swaying(8), []
     optimiser = torch.optim.AdamW(method.parameter_groups(), lr=5e-3)
     for step in range(240):
-        method._step, method._sums = step, {}
+        method._step, method.means.sums = step, {}
         loss = method.training_step(batch, step)
         optimiser.zero_grad()
         loss.backward()
@@ -413,7 +413,7 @@ def test_it_learns_a_few_clips_without_collapse() -> None:
         method.teacher.update(method.student, 0.9999)
         losses.append(loss.item())
     assert sum(losses[-10:]) / 10 < 0.3 * losses[0]
-    figures = {name: float(value) / 8 for name, value in method._sums.items()}
+    figures = {name: float(value) / 8 for name, value in method.means.sums.items()}
     assert figures["prediction_std"] > 0.1
     assert figures["prediction_skill"] > 0.3  # it knows the clip, not only the place
     assert figures["target_std"] == pytest.approx(1, abs=0.1)

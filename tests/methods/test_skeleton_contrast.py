@@ -97,7 +97,7 @@ def test_inter_has_exactly_two_terms_each_across(pair: tuple[str, str]) -> None:
     expected = [nce(q, l_, method.queue[b].keys), nce(r, k, method.queue[a].keys)]
     loss = method.training_step(batch, 0)
     torch.testing.assert_close(loss.detach(), sum(expected))
-    found = {name: float(value) / 8 for name, value in method._sums.items()}
+    found = {name: float(value) / 8 for name, value in method.means.sums.items()}
     assert {name for name in found if name.endswith("_loss")} == {f"{a}_loss", f"{b}_loss"}
     assert [found[f"{a}_loss"], found[f"{b}_loss"]] == pytest.approx([float(e) for e in expected])
 

@@ -84,7 +84,7 @@ def method(golden: dict[str, Any]) -> SkeletonContrast:
 def test_the_step_is_the_reference_s(method: SkeletonContrast, golden: dict[str, Any]) -> None:
     index = torch.arange(4)
     loss = method.training_step(Batch(torch.empty(4), index, index, index), 0)
-    found = [float(method._sums[f"{name}_loss"]) / 4 for name in ("seq", "graph")]
+    found = [float(method.means.sums[f"{name}_loss"]) / 4 for name in ("seq", "graph")]
     assert found == pytest.approx(golden["losses"], rel=1e-6)
     assert float(loss.detach()) == pytest.approx(sum(golden["losses"]), rel=1e-6)
 

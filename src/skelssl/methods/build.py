@@ -1,4 +1,4 @@
-"""Build the method of a configuration, its weights drawn from the seed, and load what a run trained."""
+"""Build the method of a configuration, randomly initialised from the seed, and load what a run trained."""
 
 from __future__ import annotations
 
@@ -14,20 +14,34 @@ from skelssl.methods.base import Method
 from skelssl.pretrained.files import read_state
 from skelssl.pretrained.load import load_encoder
 
-SHARED_KEYS = ("name", "recipe", "loader", "monitor", "probe")  # read by others; the rest builds the method
+SHARED_KEYS = ("name", "recipe", "loader", "monitor", "probe")  # read elsewhere; the rest builds the method
 
 
 def build_method(config: Mapping[str, Any]) -> Method:
-    """The LightningModule, its weights drawn from ``seed``; the encoder draws first, so its start can be made alone."""
+    """Build the LightningModule, randomly initialised from ``seed``.
+
+    The encoder draws first, so that `build_encoder` after the same seed gives the same initial encoder.
+
+    Args:
+        config: a resolved configuration with the blocks ``method`` and ``seed``.
+    """
     torch.manual_seed(config["seed"])
     parts = {k: v for k, v in config["method"].items() if k not in SHARED_KEYS}
     method: Method = instantiate(parts, seed=config["seed"], _convert_="all")
     return method
 
 
-def trained(config: Mapping[str, Any], run: Path) -> Method:
-    """The method of a run with its trained encoders, which some masks look at. What is thrown away after training is as
-    the last checkpoint has it; without one, as the seed draws it.
+def load_trained_method(config: Mapping[str, Any], run: Path) -> Method:
+    """Build the method of a run and load its trained encoders, on which some masks depend.
+
+    What is discarded after training is loaded from the last checkpoint; without one it is randomly initialised.
+
+    Args:
+        config: the resolved configuration of the run.
+        run: its folder.
+
+    Raises:
+        UserError: for a run without encoders, and for files that cannot be read.
     """
     method = build_method(config)
     if (run / LAST_CHECKPOINT).exists():

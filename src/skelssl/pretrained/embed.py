@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from skelssl.data.custom.clean import (
 from skelssl.data.custom.read import read_clips
 from skelssl.data.poses import Poses
 from skelssl.data.recipes import RecipeConfig
+from skelssl.pretrained.attributes import Pretrained
 from skelssl.pretrained.features import extract
 from skelssl.pretrained.load import load_encoder
 from skelssl.skeleton.layout import Layout, load_layout
@@ -85,14 +86,14 @@ def embed(
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise UserError(f"batch: found {batch!r}, expected a whole number of at least 1")
     encoder = encoder if isinstance(encoder, nn.Module) else load_encoder(encoder)
-    entry = Entry(encoder)
-    ready = [entry.ready(clip, where, layout, fps, unit) for where, clip in named_clips(clips)]
-    entry.warn()
+    preprocess = Preprocessor(encoder)
+    ready = [preprocess.ready(clip, where, layout, fps, unit) for where, clip in named_clips(clips)]
+    preprocess.warn()
     out: NDArray[np.float32] | None = None
     with moved(encoder, device) as place:
         for absent, rows in _by_absent(ready).items():
             batches = (collate([ready[i].x for i in part], part) for part in _parts(rows, batch))
-            view = cast(Any, encoder).view["test"]
+            view = Pretrained.of(encoder).view["test"]
             found = extract(encoder, view, batches, device=place, precision=precision, ignore=absent)
             features = found.averaged().x[:, 0].cpu().numpy()
             out = np.empty((len(ready), features.shape[1]), np.float32) if out is None else out
@@ -128,13 +129,11 @@ class Ready:
     absent: tuple[int, ...]  # joints that the encoder must leave out
 
 
-class Entry:
+class Preprocessor:
     """The way of clips into one encoder; it remembers what a caller should know about them."""
 
     def __init__(self, encoder: nn.Module) -> None:
-        if not hasattr(encoder, "about"):
-            raise UserError(f"encoder: found {type(encoder).__name__}, expected what skelssl.load_encoder gives")
-        about: Mapping[str, Any] = cast(Any, encoder).about
+        about = Pretrained.of(encoder).about
         self.layout: str = about["layout"]
         self.body = load_layout(self.layout)
         self.stages = RecipeConfig.parse(about["recipe"])

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from skelssl.core.errors import UserError
 from skelssl.core.files import atomic_file, atomic_folder, write_json
-from skelssl.pretrained.embed import Entry, collate
+from skelssl.pretrained.attributes import Pretrained
+from skelssl.pretrained.embed import Preprocessor, collate
 from skelssl.pretrained.files import CONFIG, WEIGHTS, run_of, weights_digest, weights_files
 from skelssl.pretrained.load import load_encoder
 from skelssl.pretrained.model_card import CARD, model_card
@@ -115,7 +116,7 @@ def write_encoder(encoder: nn.Module, folder: Path, formats: Sequence[str]) -> l
     state = {key: value.contiguous() for key, value in plain.state_dict().items()}
     with atomic_file(folder / WEIGHTS) as file:
         file.write(save(state))
-    write_json(folder / CONFIG, cast(Any, encoder).about)
+    write_json(folder / CONFIG, Pretrained.of(encoder).about)
     if formats == ["safetensors"]:
         return []
     plain = plain.float()
@@ -127,19 +128,21 @@ def write_encoder(encoder: nn.Module, folder: Path, formats: Sequence[str]) -> l
         graph = torch.export.load(folder / FILES["torch"]).module()
         found.append(parity("torch", plain, graph, shape))
     if "onnx" in formats:
-        write_onnx(program, folder / FILES["onnx"], cast(Any, encoder).about)
+        write_onnx(program, folder / FILES["onnx"], Pretrained.of(encoder).about)
         found.append(parity("onnx", plain, OnnxEncoder(folder / FILES["onnx"]), shape))
     return found
 
 
 def input_shape(encoder: nn.Module) -> tuple[int, ...]:
     """(C, T', V, M) of what the encoder's test view gives, tried out with a clip of two seconds."""
-    entry = Entry(encoder)
+    preprocess = Preprocessor(encoder)
     pose = np.abs(
-        np.random.default_rng(0).normal(size=(1, 1, len(entry.body.joints), 3))
+        np.random.default_rng(0).normal(size=(1, 1, len(preprocess.body.joints), 3))
     )  # a confidence is not negative
-    ready = entry.ready(np.repeat(pose, 64, 0) + np.linspace(0, 1, 64)[:, None, None, None], "clip", None, None, "m")
-    x = cast(Any, encoder).view["test"](collate([ready.x], [0]), None)
+    ready = preprocess.ready(
+        np.repeat(pose, 64, 0) + np.linspace(0, 1, 64)[:, None, None, None], "clip", None, None, "m"
+    )
+    x = Pretrained.of(encoder).view["test"](collate([ready.x], [0]), None)
     return tuple(x.shape[1:])
 
 

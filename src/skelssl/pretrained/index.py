@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from skelssl.core.errors import UserError
 from skelssl.core.files import result_file
 from skelssl.data.custom.read import read_clips
 from skelssl.data.poses import Poses
+from skelssl.pretrained.attributes import Pretrained
 from skelssl.pretrained.embed import embed, named_clips
 from skelssl.pretrained.features import full_float32
 from skelssl.pretrained.load import load_encoder
@@ -163,7 +164,7 @@ def is_index(path: Path) -> bool:
 
 def digest_of(encoder: nn.Module) -> str:
     """SHA-256 of what decides the features: weights, architecture, recipe and test view."""
-    about = cast(Any, encoder).about
+    about = Pretrained.of(encoder).about
     facts = {"encoder": about["encoder"], "recipe": about["recipe"], "view": about["view"]["test"]}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name, value in sorted(encoder.state_dict().items()):

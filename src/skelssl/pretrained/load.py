@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from skelssl.core.errors import UserError
+from skelssl.pretrained.attributes import Pretrained
 from skelssl.pretrained.files import read_own
 from skelssl.pretrained.foreign import read_foreign
 from skelssl.pretrained.trust import check_target
@@ -53,13 +54,11 @@ def load_encoder(
 def build_encoder(about: Mapping[str, Any], trust: Collection[str] = ()) -> nn.Module:
     """The encoder that ``config.json`` describes, freshly drawn from torch's generator."""
     encoder = _build(about["encoder"], trust)
-    attributes = {
-        "recipe": about["recipe"], "layout": load_layout(about["layout"]),
-        "coordinates": about.get("coordinates", "xyz"), "probe": about["probe"], "about": dict(about),
-        "view": {name: _build(about["view"][name], trust) for name in ("probe", "test")},
-    }  # fmt: skip
-    for name, value in attributes.items():
-        setattr(encoder, name, value)
+    Pretrained(
+        recipe=about["recipe"], layout=load_layout(about["layout"]), coordinates=about.get("coordinates", "xyz"),
+        probe=about["probe"], about=dict(about),
+        view={name: _build(about["view"][name], trust) for name in ("probe", "test")},
+    ).attach(encoder)  # fmt: skip
     return encoder.eval()
 
 

@@ -7,12 +7,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
 from skelssl.core.files import read_json
 from skelssl.core.runs import load_config
+from skelssl.pretrained.attributes import Pretrained
 from skelssl.results.record import KEYS
 
 CARD = "MODEL_CARD.md"
@@ -35,7 +36,7 @@ def model_card(
     ``run`` is where the encoder came from, ``digest`` the one of its weights, by which results are known, ``shape``
     (C, T', V, M) of its clips; ``parities`` hold format, difference and largest for each graph.
     """
-    about: Mapping[str, Any] = cast(Any, encoder).about
+    about = Pretrained.of(encoder).about
     sections = [
         f"# {about['method']}: an encoder of human skeleton motion",
         _intro(encoder, about),
@@ -113,12 +114,12 @@ def _percent(value: float | None) -> str:
 def _input(about: Mapping[str, Any], encoder: nn.Module, shape: Sequence[int]) -> str:
     c, t, v, m = shape
     coordinates = "x, y, confidence" if about.get("coordinates") == "xyc" else "x, y, z in metres, y up"
-    joints = ", ".join(f"{i} {name}" for i, name in enumerate(cast(Any, encoder).layout.joints))
+    joints = ", ".join(f"{i} {name}" for i, name in enumerate(Pretrained.of(encoder).layout.joints))
     blocks = {"recipe": about["recipe"], "view": about["view"]["test"]}
     return "\n\n".join([
         f"Input `clips` (batch, {c}, {t}, {v}, {m}) float32: {coordinates}; {t} frames; {v} joints of layout "
         f"`{about['layout']}`; {m} persons, an absent one is zeros. Output `features` (batch, "
-        f"{cast(Any, encoder).dim}) float32, not normalised.",
+        f"{encoder.dim}) float32, not normalised.",
         f"Joints: {joints}.",
         "The graphs begin after the preprocessing, which `skelssl.embed` does and others must do themselves: the "
         "recipe once per clip, then the test view.",

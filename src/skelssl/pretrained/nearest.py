@@ -1,4 +1,4 @@
-"""Find nearest rows by cosine, with ties that do not depend on chance."""
+"""Find exact nearest neighbours, with ties that do not depend on rounding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TIE = 2 * torch.finfo(torch.float32).eps
 
 
 def nearest_rows(s: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(Q, G) similarities -> cosines and gallery rows (Q, k) of the nearest, ties to the lowest row."""
+    """Return cosines and gallery rows (Q, k) of the nearest by similarities (Q, G); ties go to the lowest row."""
     best, row = s.topk(min(k + 1, s.shape[1]), 1)
     row = row[:, :k]
     # topk may pick any of two equal values, which matters where the last one in ties with the first one out.

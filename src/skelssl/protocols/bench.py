@@ -20,6 +20,7 @@ from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
 from skelssl.core.runs import git_commit, load_config
 from skelssl.data.module import Dataset, open_dataset
+from skelssl.pretrained.attributes import Pretrained
 from skelssl.pretrained.features import PRECISIONS
 from skelssl.pretrained.files import run_of, weights_digest, weights_files
 from skelssl.pretrained.load import build_encoder, load_encoder
@@ -68,7 +69,7 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
     keep_pages()
     path = run_of(Path(config["checkpoint"]))
     encoder, data = opened(config, path)
-    about: dict[str, Any] = encoder.about  # type: ignore[assignment]
+    about = Pretrained.of(encoder).about
     digest = weights_digest(weights_files(path, config["representation"]))
     facts = {
         "method": about["method"], "dataset": data.name, "mode": config["mode"], "stream": about["stream"],
@@ -105,7 +106,7 @@ def opened(config: Mapping[str, Any], path: Path) -> tuple[nn.Module, Dataset]:
         path, config["source"], config["representation"], method=config.get("method"), trust=config["trust"],
         stream=config["stream"],
     )  # fmt: skip
-    about: dict[str, Any] = encoder.about  # type: ignore[assignment]
+    about = Pretrained.of(encoder).about
     if config["stream"] not in ("joint", about["stream"]):
         raise UserError(f"stream: found {config['stream']}, expected that of {path}, {about['stream']}")
     data = open_dataset(dataset_of(config, path), about["recipe"], config["data_root"])

@@ -30,6 +30,7 @@ from skelssl.data.batch import Batch
 from skelssl.data.loader import ahead, batches
 from skelssl.heads import TokenHead
 from skelssl.optim import decay_groups
+from skelssl.pretrained.attributes import Pretrained
 from skelssl.pretrained.features import extract, same_random_state
 from skelssl.pretrained.load import build_encoder
 from skelssl.protocols.finetune_recipe import FinetuneRecipe, Init
@@ -125,7 +126,7 @@ def _copy(encoder: nn.Module, drop_path: float | None, where: str) -> nn.Module:
     """The encoder with weights of its own, built anew where its DropPath changes."""
     if drop_path is None:
         return copy.deepcopy(encoder)
-    about: Mapping[str, Any] = cast(Any, encoder).about
+    about = Pretrained.of(encoder).about
     block = about["encoder"]
     if "drop_path" not in block:
         raise UserError(f"{where}.drop_path: found {drop_path}, expected null: {type(encoder).__name__} has none")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 from skelssl.core.errors import UserError
 from skelssl.data.loader import batches
 from skelssl.data.module import Dataset
+from skelssl.pretrained.attributes import Pretrained
 from skelssl.pretrained.features import Features, extract, probe_split, standardised
 from skelssl.protocols.autoencoder import codes
 from skelssl.protocols.knn import knn
@@ -33,9 +34,8 @@ class Frozen:
         self, encoder: nn.Module, data: Dataset, *, device: torch.device, precision: str, limit: int | None = None
     ) -> None:
         self.encoder, self.data, self.device, self.precision = encoder.to(device), data, device, precision
-        loaded = cast(Any, encoder)  # load_encoder hangs these on the module
-        self.views: Mapping[str, nn.Module] = loaded.view
-        self.view_configs: Mapping[str, Any] = loaded.about["view"]
+        loaded = Pretrained.of(encoder)
+        self.views, self.view_configs = loaded.view, loaded.about["view"]
         if load_layout(loaded.about["layout"]) != load_layout(data.store.layout):
             raise UserError(
                 f"dataset: found {data.name} of layout {data.store.layout}, expected {loaded.about['layout']}, the "

@@ -7,9 +7,10 @@ classes; so does CMD for skeleton-contrast. A linear transfer is ``protocol=line
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from skelssl.core.errors import UserError
+from skelssl.pretrained.attributes import Pretrained
 from skelssl.protocols.finetune import train_and_score
 from skelssl.protocols.finetune_recipe import FinetuneRecipe
 from skelssl.protocols.frozen import Frozen
@@ -19,7 +20,7 @@ from skelssl.results.scores import Scores
 def transfer(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
     """Fine-tuning on another dataset than the encoder's own; raises UserError on the same one, and as ``finetune``."""
     plan = FinetuneRecipe.read(recipe, "probe.transfer")
-    if cast(Any, frozen.encoder).about["dataset"] == frozen.data.name:
+    if Pretrained.of(frozen.encoder).about["dataset"] == frozen.data.name:
         raise UserError(
             f"dataset: found {frozen.data.name}, which the encoder was pre-trained on, expected the dataset to "
             "transfer to (protocol=finetune stays on its own)"
