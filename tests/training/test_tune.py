@@ -94,9 +94,9 @@ def test_a_killed_search_tries_what_a_whole_one_tries(here, monkeypatch):
 
 
 def test_a_pruned_trial_keeps_its_checkpoint_and_row(here):
-    """A threshold that no accuracy reaches: every trial is given up after its first epoch."""
+    """A threshold that no accuracy reaches: every trial is pruned after its first epoch."""
     pruner = ["~tune.pruner", "+tune.pruner={_target_:optuna.pruners.ThresholdPruner,lower:2.0}", "tune.trials=1"]
-    with pytest.raises(UserError, match="found no trial that ended well"):
+    with pytest.raises(UserError, match="found no completed trial"):
         tune.run([*here, *pruner])
     (trial,) = outcome()["trials"]
     assert (trial["state"], trial["value"]) == ("pruned", None)
@@ -112,7 +112,7 @@ def test_a_trial_that_diverges_is_no_mistake_of_the_user(here, monkeypatch):
         raise Diverged("train/loss: found nan")
 
     monkeypatch.setattr(tune, "train", diverges)
-    with pytest.raises(UserError, match="found no trial that ended well"):
+    with pytest.raises(UserError, match="found no completed trial"):
         tune.run([*here, "tune.trials=2"])
     assert [t["state"] for t in outcome()["trials"]] == ["pruned", "pruned"]
 
@@ -139,7 +139,7 @@ def test_a_search_never_opens_the_test_split(here, monkeypatch):
         ("then=[knn]", "then: found"),
         ("trainer=ddp", "trainer: found ddp"),
         ("rerun=true", "rerun: found true"),
-        ("tune.objective=eval/knn/top1", "expected a figure of the online probe"),
+        ("tune.objective=eval/knn/top1", "expected a metric of the online probe"),
         ("tune.trials=0", "tune.trials: found 0"),
         ("tune.seed=-1", "tune.seed: found -1"),
         ("callbacks.probe=null", "callbacks.probe: found null"),

@@ -1,7 +1,8 @@
 """Compile the parts that a method names with torch.compile, in place (``compile=true``).
 
 The LightningModule itself stays as it is, and so do all modules and their names: a checkpoint of a compiled run loads
-into a plain one and the reverse. Dropout inside a compiled part draws other numbers than in a plain one, from the same distribution.
+into a plain one and the reverse. Dropout inside a compiled part draws other numbers than in a plain one, from the same
+distribution.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def send(x: Tensor, device: torch.device) -> Tensor:
-    """Return ``x`` on ``device``; on its way to CUDA it passes through pinned memory, so that the host does not wait."""
+    """Return ``x`` on ``device``; the way to CUDA is through pinned memory, so that the host does not wait."""
     if x.device.type == "cpu" and device.type == "cuda":
         return x.pin_memory().to(device, non_blocking=True)
     return x.to(device)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 
 def shard(total: int, rank: int, world: int) -> slice:
-    """Return the shard of ``total`` clips that rank ``rank`` of ``world`` takes: neighbours, so gathering keeps the order.
+    """Return the shard of ``total`` clips that rank ``rank`` of ``world`` takes: neighbours, so that
+    gathering restores the order.
 
     Where ``world`` does not divide ``total`` the first ranks take one more.
 

@@ -1,7 +1,7 @@
 """Start and supervise the ranks of a run on one machine.
 
 Lightning starts none: its child process would run the whole command again, with its sweep. Instead, torch's process
-launcher starts ``python -m skelssl.training.worker RUN`` once per rank, which reads everything else from the run folder.
+launcher starts ``python -m skelssl.training.worker RUN`` once per rank, and the run folder has all that a rank needs.
 Under torchrun and srun the process already is a rank.
 """
 
