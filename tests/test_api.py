@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from hydra.errors import HydraException
 
 import skelssl
 from skelssl.core.errors import UserError
@@ -81,6 +82,13 @@ def test_any_value_survives_the_parser_of_hydra(value):
 
     (override,) = as_overrides({"key": value})
     assert OverridesParser.create().parse_override(override).value() == value
+
+
+def test_the_error_of_origin_is_chained(here):
+    with pytest.raises(UserError, match=r"encoder.frames: found 7, expected") as caught:
+        skelssl.pretrain("mamp", debug="trace", **{"method.encoder.frames": 7})
+    assert isinstance(caught.value.__cause__, HydraException)
+    assert str(caught.value) in str(caught.value.__cause__)
 
 
 def test_importing_the_package_does_not_load_torch():

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skelssl.cli.app import COMMANDS
+from skelssl.cli.help import COMMANDS
 from tests.helpers.page import figures
 
 ROOT = Path(__file__).resolve().parent.parent

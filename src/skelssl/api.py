@@ -1,6 +1,6 @@
-"""``skelssl.pretrain`` and ``skelssl.run_protocol``: the commands ``train`` and ``evaluate`` as functions.
+"""Run the commands ``train`` and ``evaluate`` as functions: ``skelssl.pretrain`` and ``skelssl.run_protocol``.
 
-Same names, same folders, same identity: what one of them has done the other finds.
+Names, folders and run ids are the same, so a function finds what a command has computed and the reverse.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from skelssl.core.sentences import sentence
 
 
 def pretrain(method: str = "pstl", dataset: str = "synthetic", overrides: Sequence[str] = (), **keys: Any) -> Path:
-    """Pre-trains one encoder, as ``python -m skelssl.train`` does, and returns its run folder.
+    """Pre-train one encoder, as ``python -m skelssl.train`` does.
 
-    The folder is ``outputs/<method>/<dataset>/<run id>`` below the working folder, the same as the command's: a
-    finished run is returned as it stands, an unfinished one goes on.
+    The run folder is ``outputs/<method>/<dataset>/<run id>`` below the working folder, the same as the command's. A
+    finished run is returned as it is, an unfinished one is resumed.
 
     Args:
         method: pstl, skeleton_contrast, mamp, skeleton2vec or ha_cm.
@@ -31,8 +31,11 @@ def pretrain(method: str = "pstl", dataset: str = "synthetic", overrides: Sequen
         overrides: as on the command line, ``["method.optim.epochs=10"]``.
         keys: the same as keywords, ``seed=1``; dotted ones in a dictionary, ``**{"method.optim.epochs": 10}``.
 
+    Returns:
+        The run folder.
+
     Raises:
-        UserError: where the command would exit with code 2, with its sentence.
+        UserError: where the command would exit with code 2, with its sentence; ``__cause__`` is the error of origin.
 
     >>> import skelssl
     >>> run = skelssl.pretrain("pstl", "synthetic", debug="smoke")  # doctest: +SKIP
@@ -49,14 +52,18 @@ def pretrain(method: str = "pstl", dataset: str = "synthetic", overrides: Sequen
 def run_protocol(
     protocol: str, checkpoint: str | Path | Sequence[str | Path], overrides: Sequence[str] = (), **keys: Any
 ) -> dict[str, Any]:
-    """Evaluates an encoder, as ``python -m skelssl.evaluate`` does, and returns its ``result.json``.
+    """Evaluate an encoder under one protocol, as ``python -m skelssl.evaluate`` does.
 
-    What stands in the run folder already is read, not run again.
+    A result that is in the run folder already is read, not computed again.
 
     Args:
         protocol: linear, knn, retrieval, finetune, semi, transfer, lost_joints, fusion or cluster.
         checkpoint: a run folder or a file; several for fusion.
-        overrides, keys: as in `pretrain`, such as ``mode="clean"`` or ``k=20``.
+        overrides: as in `pretrain`.
+        keys: as in `pretrain`, such as ``mode="clean"`` or ``k=20``.
+
+    Returns:
+        The content of ``result.json``; accuracies are fractions of 1.
 
     Raises:
         UserError: where the command would exit with code 2, and for a call that has several results (`run_protocols`).
@@ -76,7 +83,20 @@ def run_protocol(
 def run_protocols(
     protocol: str, checkpoint: str | Path | Sequence[str | Path], overrides: Sequence[str] = (), **keys: Any
 ) -> list[dict[str, Any]]:
-    """As `run_protocol`, for calls with several results: ``seeds=[0, 1, 2]``, several label shares, the ``suite``."""
+    """Evaluate an encoder in a call with several results: ``seeds=[0, 1, 2]``, several label fractions, the ``suite``.
+
+    Args:
+        protocol: as in `run_protocol`.
+        checkpoint: as in `run_protocol`.
+        overrides: as in `pretrain`.
+        keys: as in `pretrain`.
+
+    Returns:
+        The content of each ``result.json``, in the order of evaluation.
+
+    Raises:
+        UserError: where the command would exit with code 2.
+    """
     from skelssl.protocols.bench import evaluate_one
 
     several = not isinstance(checkpoint, str | Path)
@@ -89,7 +109,7 @@ def run_protocols(
 
 @contextmanager
 def _in_one_sentence(command: str, arguments: Sequence[str]) -> Iterator[None]:
-    """What the command would say of a mistake, as a UserError."""
+    """Turn a mistake into a UserError with the sentence of the command."""
     try:
         yield
     except UserError:

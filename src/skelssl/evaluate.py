@@ -1,9 +1,9 @@
-"""Evaluates a trained encoder under one protocol, and its random initialisation beside it.
+"""Evaluate a trained encoder and its random initialisation under one protocol.
 
   skelssl evaluate protocol=linear checkpoint=outputs/pstl/ntu60_xsub/RUN
   skelssl evaluate protocol=knn checkpoint=RUN 'seeds=[0,1,2]' mode=clean
 
-The result lies in the run folder, under eval/<protocol>/, as result.json. An evaluation that stands there already is
+The result is written to the run folder, under eval/<protocol>/, as result.json. An evaluation that is there already is
 read, not run again.
 """
 

@@ -1,9 +1,9 @@
-"""Makes a page that shows one clip, or a whole data set, in a browser.
+"""Write a page that shows one clip, or a whole dataset, in a browser.
 
   skelssl explore dataset=ntu60
   skelssl explore dataset=ntu60 name=S001C001P001R001A001 checkpoint=RUN
 
-A clip is shown as it was recorded, under each recipe, and as a method draws and hides it.
+A clip is shown as it was recorded, under each recipe, and with the views and masks that a method draws.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Reads raw recordings once, into the store that training reads.
+"""Prepare a dataset: read raw recordings once, into the store that training reads.
 
   skelssl prepare dataset=ntu60 raw=nturgbd_skeletons_s001_to_s017.zip workers=8
   skelssl prepare dataset=custom dataset.name=mine raw=MY_CLIPS
 
-Folders and zips are read as they are. What is left out, and why, stands in <data_root>/<dataset>/v1/report.json.
+Folders and zips are read as they are. <data_root>/<dataset>/v1/report.json lists what is left out, and why.
 import=PATH takes files that other code has preprocessed, verify=true checks what is prepared.
 """
 

@@ -1,4 +1,4 @@
-"""Makes one table of all results under some folders, with the published figures beside them.
+"""Print one table of all results under some folders, with the published values beside them.
 
 skelssl report outputs
 skelssl report RUN --html report.html

@@ -1,10 +1,10 @@
-"""Pre-trains one encoder without labels, into a run folder of its own.
+"""Pre-train one encoder without labels.
 
   skelssl train method=pstl dataset=ntu60_xsub
   skelssl train method=mamp dataset=ntu60_xsub seed=1 'then=[linear,knn]'
 
-The folder is outputs/<method>/<dataset>/<run id>. The same command finds it again: a finished run says so, an
-unfinished one goes on. debug=smoke tries everything out in seconds; without any key a small PSTL trains on synthetic
+The run folder is outputs/<method>/<dataset>/<run id>. The same command finds it again: it reports that a run is
+finished, or resumes it. debug=smoke tries everything out in seconds; without any key a small PSTL trains on synthetic
 motion.
 """
 

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 import skelssl
 from skelssl.cli import embed, export, search
-from skelssl.cli.app import COMMANDS, help_text, overview
+from skelssl.cli.help import COMMANDS, help_text, overview
 from skelssl.core.compose import composed, config_dir
 from skelssl.core.errors import UserError
 from skelssl.core.overrides import quote_path
@@ -175,3 +175,8 @@ def test_the_console_script_finds_commands_and_mistakes(tmp_path):
     code, _, said = skelssl_command("export", "checkpoint=nowhere", "out=x")
     assert (code, said.count("\n")) == (2, 1)
     assert said.startswith("error: nowhere: found no encoder there")
+    for trace in ("debug=trace", "+trace=true"):
+        code, _, said = skelssl_command("export", "checkpoint=nowhere", "out=x", trace)
+        assert code == 2
+        assert said.count("Traceback") == 1
+        assert said.splitlines()[-1].startswith("error: nowhere: found no encoder there")

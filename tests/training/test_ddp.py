@@ -159,7 +159,7 @@ def test_a_stopped_then_killed_run_ends_in_the_weights_of_an_uninterrupted_one(d
     process.send_signal(signal.SIGTERM)
     code, _, err = ended(process)
     assert code == 75
-    assert re.fullmatch(r"stopped by SIGTERM: \S+: the same command goes on from its last checkpoint", err), err
+    assert re.fullmatch(r"stopped by SIGTERM: \S+: the same command resumes from its last checkpoint", err), err
     stopped = checkpoint(run)["global_step"]
 
     process = call(tmp_path, data_root, *arguments)
@@ -168,7 +168,7 @@ def test_a_stopped_then_killed_run_ends_in_the_weights_of_an_uninterrupted_one(d
     os.kill(children(process.pid)[-1], signal.SIGKILL)
     code, _, err = ended(process)
     assert code == 1
-    assert re.fullmatch(r"error: rank \d of 2 was killed by SIGKILL; \S+: the same command goes on from .*", err), err
+    assert re.fullmatch(r"error: rank \d of 2 was killed by SIGKILL; \S+: the same command resumes from .*", err), err
     assert not (run / "run.json").exists()
 
     assert ended(call(tmp_path, data_root, *arguments))[0] == 0

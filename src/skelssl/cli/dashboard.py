@@ -1,9 +1,9 @@
-"""Makes the workspace of Weights & Biases that our runs are read in.
+"""Create a workspace in Weights & Biases that shows our runs.
 
   skelssl dashboard ENTITY
   skelssl dashboard ENTITY --json workspace.json
 
-It shows what every run logs, a section for each question. ``--json FILE`` writes its definition and needs no network.
+It has a section for each question that the logs answer. ``--json FILE`` writes its definition and needs no network.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from skelssl.core.errors import UserError
 from skelssl.core.files import write_json
 
 STEP = "trainer/global_step"
-# Section -> chart -> the metrics in it; a name with a star takes all that match.
+# Section -> chart -> the metrics in it; a name with a star matches several.
 CHARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "Training": {
         "loss": ("train/loss",),
@@ -46,7 +46,7 @@ PICTURES = {"Masks": "pictures/masks", "Online probe, on held-out training subje
 
 
 def workspace(entity: str, project: str) -> Any:
-    """A `wandb_workspaces` workspace, the runs grouped by study; building it needs no network.
+    """Build a `wandb_workspaces` workspace, the runs grouped by study, without network access.
 
     Raises UserError where the package is not installed.
     """
@@ -58,7 +58,7 @@ def workspace(entity: str, project: str) -> Any:
 
     def chart(title: str, metrics: tuple[str, ...]) -> Any:
         if "*" in metrics[0]:
-            return panels.LinePlot(title=title, x=STEP, metric_regex=pattern(metrics[0]))
+            return panels.LinePlot(title=title, x=STEP, metric_regex=star_pattern(metrics[0]))
         return panels.LinePlot(title=title, x=STEP, y=list(metrics))
 
     sections = []
@@ -72,10 +72,10 @@ def workspace(entity: str, project: str) -> Any:
     return ws.Workspace(entity=entity, project=project, name="skelssl", sections=sections, runset_settings=grouped)
 
 
-def pattern(metric: str) -> str:
-    """The regular expression of a name with stars.
+def star_pattern(metric: str) -> str:
+    """Return the regular expression of a name with stars.
 
-    >>> pattern("mask/*/share")
+    >>> star_pattern("mask/*/share")
     '^mask/.*/share$'
     """
     return f"^{metric.replace('*', '.*')}$"
@@ -86,7 +86,7 @@ def dashboard_command(argv: list[str]) -> None:
     parser = CommandParser("dashboard", __doc__ or "", "ENTITY")
     parser.add_argument("entity", metavar="ENTITY", help="user or team that the project belongs to")
     parser.add_argument("--project", default="skelssl", help="as logger.wandb.project; default: skelssl")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the definition there and make nothing")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the definition there and create nothing")
     args = parser.parse_args(argv)
     made = workspace(args.entity, args.project)
     if args.json:
@@ -98,7 +98,7 @@ def dashboard_command(argv: list[str]) -> None:
 
 
 def _save(made: Any) -> None:
-    """Sends it; raises UserError where W&B cannot be reached, or knows no such user and project."""
+    """Send it; raise UserError where W&B cannot be reached, or has no such user and project."""
     import wandb
 
     try:

@@ -1,11 +1,11 @@
-"""Writes a trained encoder as files that other programs can run, with a card that says what it is.
+"""Export a trained encoder as files that other programs can run, with a model card.
 
   skelssl export checkpoint=outputs/pstl/ntu60_xsub/RUN out=EXPORT
   skelssl export checkpoint=RUN format=onnx out=EXPORT
 
 safetensors: the weights with their config, for skelssl itself. torch: a torch.export program, for PyTorch without
 skelssl. onnx: for onnxruntime (pip install 'skelssl[export]'). Each graph takes any number of clips, and is compared
-with the encoder before the folder appears.
+with the encoder before the folder is written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def export_command(config: DictConfig) -> None:
-    """Exports the encoder of ``checkpoint`` into ``out``."""
+    """Export the encoder of ``checkpoint`` to the folder ``out``."""
     formats = list(config.format) if isinstance(config.format, ListConfig) else str(config.format)
     folder = export_encoder(
         Path(str(config.checkpoint)).expanduser(), Path(str(config.out)).expanduser(), formats,

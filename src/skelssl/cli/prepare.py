@@ -16,16 +16,52 @@ from skelssl.data.source import Source, coordinates_of
 
 
 def prepare_command(config: DictConfig) -> None:
-    """Parses, writes the splits, derives the recipe stores asked for; with ``verify`` checks what is prepared."""
+    """Parse, write the splits, and derive the requested recipe stores; with ``verify`` check what is prepared.
+
+    Raises UserError for keys that do not fit together, and for recordings as `prepare` does.
+    """
     source: Source = instantiate(config.dataset.source, _convert_="all")
     coordinates_of(source, config.dataset)
     raw, foreign = split_paths(config.raw), split_paths(config["import"])
+    _check_keys(config, raw, foreign, source)
+    names = [config.recipes] if isinstance(config.recipes, str) else config.recipes
+    recipes = [RecipeConfig.published(name, config.dataset) for name in names]
+    root = Path(config.data_root)
+    folder = parsed_folder(root, source)
+    settings = {"data_root": root, "workers": config.workers, "strict": config.strict}
+    if foreign:
+        listed = Path(config.names).expanduser() if config.names else None
+        with imported(foreign, source, folder.parent, split=config.dataset.get("split"), names=listed) as clips:
+            prepare(clips, raw=foreign, **settings)
+    elif raw or not _only_reads(config):
+        with unpacked(raw, folder.parent) as roots:
+            prepare(source, raw=roots, **settings)
+    from skelssl.data.build.verify import verify
+    from skelssl.data.store import open_store  # brings torch, which the parsing processes must not wait for
+    from skelssl.protocols.subsets import write_lists
+
+    for recipe in recipes:
+        open_store(folder, recipe)
+    if config.verify:
+        verify(source, data_root=root, strict=config.strict)
+    if config.subsets:
+        lists = write_lists(folder.parent, config.subsets)
+        failed = sum(one["error"] is not None for one in lists)
+        index = folder.parent / "subsets" / "index.json"
+        print(f"{len(lists) - failed} labelled subsets; {failed} draws that leave out a class -> {index}")
+
+
+def _only_reads(config: DictConfig) -> bool:
+    """Return whether the keys ask for something that needs no raw recordings."""
+    return bool(config.verify or config.subsets)
+
+
+def _check_keys(config: DictConfig, raw: list[Path], foreign: list[Path], source: Source) -> None:
     if raw and foreign:
         raise UserError(f"import={foreign[0]}: found raw={raw[0]} as well, expected one of the two")
     if config.names is not None and not foreign:
         raise UserError(f"names={config.names}: found no import=PATH, expected names only beside an import")
-    listed_only = config.verify or config.subsets
-    if not raw and not foreign and not source.generated and not listed_only:
+    if not raw and not foreign and not source.generated and not _only_reads(config):
         raise UserError("raw: not given, expected the folder or zip with the raw recordings (several: raw=A,B)")
     if not isinstance(config.workers, int) or config.workers < 1:
         raise UserError(f"workers: found {config.workers!r}, expected a whole number of at least 1")
@@ -33,28 +69,3 @@ def prepare_command(config: DictConfig) -> None:
         raise UserError(f"verify: found {config.verify!r}, expected true or false")
     if config.strict not in (None, True, False):
         raise UserError(f"strict: found {config.strict!r}, expected true, false or null")
-    names = [config.recipes] if isinstance(config.recipes, str) else config.recipes
-    recipes = [RecipeConfig.published(name, config.dataset) for name in names]
-    root = Path(config.data_root)
-    settings = {"data_root": root, "workers": config.workers, "strict": config.strict}
-    if foreign:
-        listed = Path(config.names).expanduser() if config.names else None
-        folder = parsed_folder(root, source).parent
-        with imported(foreign, source, folder, split=config.dataset.get("split"), names=listed) as clips:
-            prepare(clips, raw=foreign, **settings)
-    elif raw or not listed_only:
-        with unpacked(raw, parsed_folder(root, source).parent) as roots:
-            prepare(source, raw=roots, **settings)
-    from skelssl.data.build.verify import verify
-    from skelssl.data.store import open_store  # brings torch, which the parsing processes must not wait for
-    from skelssl.protocols.subsets import write_lists
-
-    for recipe in recipes:
-        open_store(parsed_folder(root, source), recipe)
-    if config.verify:
-        verify(source, data_root=root, strict=config.strict)
-    if config.subsets:
-        lists = write_lists(parsed_folder(root, source).parent, config.subsets)
-        failed = sum(one["error"] is not None for one in lists)
-        place = parsed_folder(root, source).parent / "subsets" / "index.json"
-        print(f"{len(lists) - failed} labelled subsets; {failed} draws that leave out a class -> {place}")

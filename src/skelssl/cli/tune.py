@@ -1,11 +1,11 @@
-"""Searches settings with optuna: one trial, one run.
+"""Search hyper-parameters with optuna: one trial, one run.
 
   skelssl tune method=pstl dataset=ntu60_xsub tune.trials=40
   skelssl tune method=mamp debug=smoke tune.trials=3
 
-Every argument but those under ``tune`` is one of a training; each trial is the run that ``skelssl train``
-would make of them and of what was drawn, in its own folder. What is searched stands in conf/tune.yaml. The objective is
-the online probe, between subjects of the training split: a search never looks at the test set.
+Every argument but those under ``tune`` is one of a training. Each trial is the run that ``skelssl train`` would make of
+them and of the drawn values, in its run folder. The search space is in conf/tune.yaml. The objective is the online
+probe on held-out subjects of the training split: a search never evaluates on the test set.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def tune_command(argv: list[str]) -> None:
-    """Makes the trials that are missing and says which was the best."""
+    """Run the missing trials and print the best one."""
     if {"-h", "--help"} & set(argv):
         print(f"{inspect.getdoc(sys.modules[__name__])}\n\n{(config_dir() / 'tune.yaml').read_text('utf-8')}")
         return

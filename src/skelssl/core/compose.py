@@ -16,14 +16,14 @@ OmegaConf.register_new_resolver("family", lambda dataset: str(dataset).rpartitio
 
 
 def config_dir() -> Path:
-    """``conf/`` of the checkout in an editable install, else the copy shipped in the wheel."""
+    """Return ``conf/`` of the checkout in an editable install, else the copy in the wheel."""
     package = Path(__file__).resolve().parent.parent
     checkout = package.parent.parent / "conf"
     return checkout if package.parent.name == "src" and checkout.is_dir() else package / "conf"
 
 
 def config_files(group: str) -> dict[str, Path]:
-    """Name -> file of each choice of a group: ours, and inside of a command those that ``hydra.searchpath`` adds."""
+    """Return name -> file of each option of a group: ours, and in a command those that ``hydra.searchpath`` adds."""
     added = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else ()
     folders = [config_dir(), *(Path(source.path) for source in added if source.schema == "file")]
     files = [file for folder in reversed(folders) for file in (folder / group).glob("*.yaml")]
@@ -31,9 +31,9 @@ def config_files(group: str) -> dict[str, Path]:
 
 
 def composed(config_name: str, overrides: Sequence[str], *, hydra_too: bool = False) -> DictConfig:
-    """``conf/<config_name>.yaml`` with ``overrides``, as a command would have it, and not resolved.
+    """Compose ``conf/<config_name>.yaml`` with ``overrides`` as a command would, without resolving it.
 
-    ``hydra_too`` keeps the key ``hydra``, which says what was chosen and overridden.
+    ``hydra_too`` keeps the key ``hydra``, which lists the choices and the overrides.
     """
     if GlobalHydra.instance().is_initialized():  # inside of a command, on the same ``conf/``
         return hydra.compose(config_name, list(overrides), return_hydra_config=hydra_too)
@@ -42,7 +42,7 @@ def composed(config_name: str, overrides: Sequence[str], *, hydra_too: bool = Fa
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain containers with every interpolation resolved."""
+    """Return the configuration as plain containers with every interpolation resolved."""
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(k): v for k, v in plain.items() if k != "hydra"}

@@ -1,4 +1,4 @@
-"""Writing files so that no kill, full disk or second process leaves half of one behind."""
+"""Write files so that no kill, full disk or second process leaves half of one behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Opens a temporary file beside ``path`` and renames it there once the block has ended well."""
+    """Open a temporary file beside ``path`` and rename it there once the block has ended well."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -44,7 +44,7 @@ def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 @contextmanager
 def result_file(path: Path) -> Iterator[IO[Any]]:
-    """As `atomic_file`, for a file that a user asked for: a full disk is a UserError."""
+    """Open a file as `atomic_file` does, for a file that a user asked for: a full disk is a UserError."""
     try:
         with atomic_file(path) as file:
             yield file
@@ -55,14 +55,14 @@ def result_file(path: Path) -> Iterator[IO[Any]]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes ``value`` as indented JSON, atomically; a value JSON cannot hold is an error."""
+    """Write ``value`` as indented JSON, atomically; a value JSON cannot hold is an error."""
     with atomic_file(path, "w") as file:
         json.dump(value, file, indent=2, allow_nan=False)
         file.write("\n")
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file; raises UserError where it is absent or malformed."""
+    """Read a JSON file; raise UserError where it is absent or malformed."""
     try:
         return json.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -73,7 +73,7 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yields a temporary folder that becomes ``folder`` once the block has ended well; a stale one is replaced."""
+    """Yield a temporary folder that becomes ``folder`` once the block has ended well; a stale one is replaced."""
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -91,20 +91,20 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def remove_stale(folder: Path) -> None:
-    """Removes what a killed process left of ``folder`` half-made; call it where no other process can be making it."""
+    """Remove what a killed process left of ``folder``; call it where no other process can be writing it."""
     for stale in folder.parent.glob(f".{folder.name}.*.tmp"):
         shutil.rmtree(stale)
 
 
 def check_space(folder: Path, need: int, purpose: str) -> None:
-    """Raises UserError where the disk of ``folder`` has less than ``need`` bytes left (D33)."""
+    """Raise UserError where the disk of ``folder`` has less than ``need`` bytes left (D33)."""
     if (free := shutil.disk_usage(folder).free) < need:
         raise UserError(f"{folder}: found {free / 1e9:.1f} GB free, expected {need / 1e9:.1f} GB {purpose} (D33)")
 
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Holds an exclusive lock among the processes of one machine (and of a shared disk that supports flock).
+    """Hold an exclusive lock among the processes of one machine (and of a shared disk that supports flock).
 
     Without ``wait`` a lock that another process holds is a UserError.
     """
@@ -125,7 +125,7 @@ HEADER = 128
 
 
 class NpyWriter:
-    """Appends rows to a ``.npy`` file whose length is known only at the end, without holding them in memory."""
+    """A writer that appends rows to a ``.npy`` file of unknown length, without holding them in memory."""
 
     def __init__(self, path: Path, dtype: str, row: tuple[int, ...]) -> None:
         self.path, self.dtype, self.row, self.rows = path, np.dtype(dtype), row, 0
@@ -133,14 +133,14 @@ class NpyWriter:
         self.file.write(b"\0" * HEADER)
 
     def append(self, rows: np.ndarray[Any, Any]) -> bytes:
-        """Appends (n, *row) and returns the bytes written, for hashing."""
+        """Append (n, *row) and return the bytes written, for hashing."""
         block = np.ascontiguousarray(rows, self.dtype).tobytes()
         self.file.write(block)
         self.rows += len(rows)
         return block
 
     def close(self) -> None:
-        """Writes the header and syncs the file."""
+        """Write the header and sync the file."""
         head = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.rows, *self.row)}
         text = repr(head).encode("latin1")
         text += b" " * (HEADER - 10 - 1 - len(text)) + b"\n"
@@ -152,6 +152,6 @@ class NpyWriter:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Return the SHA-256 hex digest of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

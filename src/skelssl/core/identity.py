@@ -10,7 +10,7 @@ from typing import Any
 
 from skelssl.core.files import sha256
 
-# Where and how a run is computed, not what: these keys do not make another run.
+# These keys say where and how a run is computed, not what: they do not change the run id.
 MACHINE_KEYS = (
     "data_root", "logger", "callbacks", "rerun", "then", "hydra", "trace", "limit", "trust",
     "trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.profiler",
@@ -18,12 +18,12 @@ MACHINE_KEYS = (
 )  # fmt: skip
 
 
-# Keys that came after the first runs, with what goes without saying: a run of before is still the same run.
+# Keys at these default values are left out, wherever they are: adding them to a configuration kept every run id.
 IMPLIED = {"coordinates": "xyz", "matmul_precision": "highest"}
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted key -> value of everything that decides the result."""
+    """Return dotted key -> value of everything that decides the result of a resolved configuration."""
     flat = dict(_flatten(config))
     kept = {k: v for k, v in sorted(flat.items()) if not any(k == m or k.startswith(m + ".") for m in MACHINE_KEYS)}
     kept = {k: v for k, v in kept.items() if (k.rpartition(".")[2], v) not in IMPLIED.items()}
@@ -32,7 +32,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _content(resume: Any) -> str | None:
-    """What a run begins from: nothing, unless the user names a checkpoint; that is part of what the run is."""
+    """Return the digest of the checkpoint that a run starts from, None without one; it is part of the identity."""
     return sha256(Path(resume)) if isinstance(resume, str) and Path(resume).is_file() else None
 
 
@@ -43,12 +43,12 @@ def _flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def run_id(config: Mapping[str, Any]) -> str:
-    """Ten hex digits that depend on the identity alone."""
+    """Return ten hex digits that depend on the identity alone."""
     return digest(identity(config))
 
 
 def digest(values: Mapping[str, Any]) -> str:
-    """Ten hex digits of dotted keys and their values."""
+    """Return ten hex digits of dotted keys and their values."""
     # 1 and 1.0 are the same setting.
     same = {k: float(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in values.items()}
     return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:10]

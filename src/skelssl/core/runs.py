@@ -1,4 +1,4 @@
-"""The run folder: which one a configuration belongs to, and what state it is in."""
+"""Find the run folder of a configuration, claim it, and read its state."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ RUN_FILES = {
 
 
 def run_folder(config: Mapping[str, Any], override: str | None = None) -> Path:
-    """``outputs/<method>/<dataset>/<run id>``, or the folder the user asked for."""
+    """Return ``outputs/<method>/<dataset>/<run id>``, or the folder that the user asked for."""
     if override is not None:
         return Path(override)
     return Path("outputs", config["method"]["name"], config["dataset"]["name"], run_id(config))
 
 
 def check_same_run(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raises UserError where the folder holds a run of another configuration."""
+    """Raise UserError where the folder holds a run of another configuration."""
     if not (folder / "config.yaml").exists():
         if folder.exists() and not folder.is_dir():
             raise UserError(f"hydra.run.dir: found the file {folder}, expected a folder")
@@ -54,13 +54,13 @@ def check_same_run(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Writes ``config.yaml``."""
+    """Write ``config.yaml``."""
     with atomic_file(folder / "config.yaml", "w") as file:
         file.write(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
 
 
 def remove_run(folder: Path) -> None:
-    """Removes what a run has written, and nothing else."""
+    """Remove what a run has written, and nothing else."""
     for entry in RUN_FILES - {".lock"}:
         path = folder / entry
         if path.is_dir() and not path.is_symlink():
@@ -70,12 +70,12 @@ def remove_run(folder: Path) -> None:
 
 
 def load_config(folder: Path) -> dict[str, Any]:
-    """The resolved configuration of a run; raises UserError where there is none."""
+    """Return the resolved configuration of a run; raise UserError where there is none."""
     path = folder / "config.yaml"
     if not path.exists():
         raise UserError(f"{folder}: found no config.yaml, expected a run folder")
     try:
-        # Not resolved: it was when it was written, and a file from elsewhere must not make us evaluate anything.
+        # It was resolved when it was written, and a file from elsewhere must not make us evaluate anything.
         plain = OmegaConf.to_container(OmegaConf.create(path.read_text("utf-8")))
     except (YAMLError, OmegaConfBaseException, ValueError) as error:
         raise UserError(
@@ -87,13 +87,13 @@ def load_config(folder: Path) -> dict[str, Any]:
 
 
 def finished(folder: Path) -> bool:
-    """Has this run reached its last epoch?"""
+    """Return whether the run has reached its last epoch."""
     path = folder / "run.json"
     return path.exists() and bool(read_json(path)["finished"])
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout the package lies in, ``-dirty`` with local changes; None for an installed wheel."""
+    """Return the commit of the package's checkout, ``-dirty`` with local changes; None for an installed wheel."""
     here = Path(__file__).resolve()
     root = next((p for p in here.parents if (p / ".git").exists() and (p / "src" / "skelssl") in here.parents), None)
     if root is None:
@@ -108,7 +108,7 @@ def git_commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
+    """Return the versions of what a result depends on."""
     packages = ("skelssl", "torch", "lightning", "numpy", "hydra-core")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 

@@ -21,12 +21,12 @@ MISTAKES = (UserError, RankError, HydraException, OmegaConfBaseException, *FILES
 
 
 def sentence(error: Exception, config_name: str | None, arguments: Sequence[str] | None = None) -> str:
-    """One sentence for an error: the key or file, what was found, what was expected.
+    """Return one sentence for an error: the key or file, what was found, what was expected.
 
-    ``arguments`` are those of the command line unless they are given.
+    ``config_name`` is the configuration that was composed, ``arguments`` default to those of the command line.
     """
     cause: BaseException | None = error
-    while cause is not None:  # a part's own sentence, wrapped by what tried to build it
+    while cause is not None:  # our own sentence, wrapped by Hydra's instantiate
         if isinstance(cause, UserError):
             return str(cause)
         cause = cause.__cause__
@@ -51,7 +51,7 @@ def sentence(error: Exception, config_name: str | None, arguments: Sequence[str]
 
 
 def _unknown_key(key: str, config_name: str | None, arguments: Sequence[str]) -> str:
-    """Names the keys that stand beside the wrong one, the likeliest first."""
+    """Name the keys beside the unknown one, after the closest match."""
     parent, _, leaf = key.rpartition(".")
     try:
         groups = [a for a in arguments if re.fullmatch(r"(method|dataset|protocol)=\w+", a)]

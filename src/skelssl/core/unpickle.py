@@ -1,4 +1,4 @@
-"""Pickles as plain data: arrays, containers, text and numbers, and never a call that the file chooses.
+"""Read pickles as plain data: arrays, containers, text and numbers, and never a call that the file chooses.
 
 A pickle is a program. This one can name only the globals in ``_ALLOWED``, and behind each stands a small function of
 ours or a builtin container: numpy's own reconstruction never sees the file. Operations that no data file needs, such
@@ -27,7 +27,7 @@ Keep = Callable[[NDArray[Any]], Any]
 
 
 class ForbiddenGlobal(Exception):
-    """The pickle names something that is no data."""
+    """An error: the pickle names something that is no data."""
 
 
 class _DType:
@@ -96,7 +96,7 @@ _FORGOTTEN = object()
 
 
 class _Memo(dict[int, Any]):
-    """Forgets large pieces, so that a file of a gigabyte is never in memory as a whole."""
+    """A file that forgets large pieces, so that a gigabyte is never in memory at once."""
 
     def __setitem__(self, key: int, value: Any) -> None:
         large = _is_large(value) or (isinstance(value, tuple) and any(map(_is_large, value)))
@@ -151,7 +151,7 @@ class _Reader(pickle._Unpickler):
 
 
 def load(path: Path, file: IO[bytes] | None = None, *, keep: Keep = lambda array: array) -> Any:
-    """What a pickle holds, arrays as ``keep`` returns them (an object array as the list of its items).
+    """Return what a pickle holds, arrays as ``keep`` returns them (an object array as the list of its items).
 
     ``file``: read on from there, as behind the header of a ``.npy``. Raises Refused (D29) for a pickle that asks for
     anything but data, and for one that is damaged; nothing of it has been called then.
@@ -172,7 +172,7 @@ def load(path: Path, file: IO[bytes] | None = None, *, keep: Keep = lambda array
 
 
 def _resolved(value: Any) -> Any:
-    """The value with arrays in the places where the pickle had them."""
+    """Return the value with arrays in the places where the pickle had them."""
     if isinstance(value, _Array):
         return _resolved(value.value) if isinstance(value.value, list) else value.value
     if isinstance(value, dict):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import hydra
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from skelssl.core.compose import composed, config_dir, resolved
@@ -32,7 +32,12 @@ def cells(overrides: Sequence[str]) -> dict[str, str]:
     with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
         swept = hydra.compose("train", single, return_hydra_config=True).hydra.sweeper.params or {}
     every = parser.parse_overrides([*(f"{key}={values}" for key, values in swept.items()), *given])
-    jobs = [job for batch in BasicSweeper.split_arguments(every, None) for job in batch]
+    choices: dict[str, list[str]] = {}
+    for override in every:  # a key that is given again takes the later values and keeps its place
+        sweep, key = override.is_sweep_override(), override.get_key_element()
+        values = override.sweep_string_iterator() if sweep else iter([override.get_value_element_as_str()])
+        choices[key] = [f"{key}={value}" for value in values]
+    jobs = map(list, product(*choices.values()))
     return {run_id(resolved(composed("train", job))): " ".join(o for o in job if o not in single) for job in jobs}
 
 

@@ -1,4 +1,4 @@
-"""Batch norm whose statistics span all ranks, on CPU as on GPU."""
+"""Compute batch norm with statistics that span all ranks, on CPU and GPU."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class SyncBatchNorm(_BatchNorm):
     """Batch norm whose training statistics span all ranks; plain batch norm in one process and in evaluation.
 
     x: (n_rank, C, ...); n (at least 1) and the trailing shape may differ between ranks. Output, gradients and running
-    statistics equal those of ``nn.BatchNorm`` over the concatenated batch. torch's own class refuses CPU tensors.
+    statistics equal those of ``nn.BatchNorm`` over the concatenated batch. torch's own class rejects CPU tensors.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim < 2:
             raise ValueError(f"expected an input of at least 2 dimensions (N, C, ...), found {input.ndim}")
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # it talks to the other ranks
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # it communicates with the other ranks
     def forward(self, input: Tensor) -> Tensor:
         if world_size() == 1 or not (self.training or self.running_mean is None):
             return super().forward(input)
@@ -57,7 +57,7 @@ class _Normalise(Function):
         local = torch.cat([mean, var, mean.new_full((1,), x.numel() // x.shape[1])])
         counts, means, variances = _split(_all_gather(local[None], [1] * world_size()))
         count = counts.sum()
-        # Variances of parts combine without the cancellation that E[x²] - E[x]² suffers.
+        # Variances of shards combine without the cancellation that E[x²] - E[x]² suffers.
         mean = (counts * means).sum(0) / count
         var = (counts * (variances + (means - mean).square())).sum(0) / count
         inverse_std = (var + eps).rsqrt()
@@ -83,7 +83,7 @@ def _split(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def sync_batch_norms(module: nn.Module) -> nn.Module:
-    """Turns every BatchNorm1d and BatchNorm2d in ``module`` into SyncBatchNorm, in place, and returns it.
+    """Turn every BatchNorm1d and BatchNorm2d in ``module`` into SyncBatchNorm, in place, and return the module.
 
     Only the class changes: parameters, buffers, hooks and state-dict keys are the very same objects.
     """

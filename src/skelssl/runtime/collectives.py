@@ -1,4 +1,4 @@
-"""What makes W ranks equal to one process: batch statistics, gathered batches and random draws.
+"""Exchange tensors between ranks so that W ranks equal one process that holds the whole batch.
 
 Everything here is a plain pass-through when no process group is up, and runs on CPU (gloo) as on GPU.
 Gradients follow one rule: a collective's backward sums over the ranks, so that the mean over ranks that DDP takes
@@ -20,19 +20,19 @@ from skelssl.core.errors import UserError
 
 
 def world_size() -> int:
-    """Ranks in the process group, 1 without one."""
+    """Return the number of ranks in the process group, 1 without one."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's place in the process group, 0 without one."""
+    """Return the rank of this process in its process group, 0 without one."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def join(backend: str, **how: Any) -> None:
-    """``init_process_group(backend, **how)``; with gloo it comes back when every rank is connected.
+    """Call ``init_process_group(backend, **how)``; with gloo, wait until every rank is connected.
 
-    By itself gloo lets a rank go as soon as that one has connected: if it then ends early, the others' start fails.
+    Gloo by itself returns as soon as this rank is connected: if the process then ends early, the others fail to start.
     """
     dist.init_process_group(backend, **how)
     if "gloo" in backend:
@@ -44,21 +44,21 @@ def join(backend: str, **how: Any) -> None:
 
 
 def on_first(task: Callable[[], None]) -> None:
-    """``task`` on the first rank, while the others wait; its UserError is raised on all of them."""
-    said: list[str | None] = [None]
+    """Run ``task`` on the first rank, while the others wait; its UserError is raised on all of them."""
+    message: list[str | None] = [None]
     if rank() == 0:
         try:
             task()
         except UserError as error:
-            said = [str(error)]
+            message = [str(error)]
     if world_size() > 1:
-        dist.broadcast_object_list(said)
-    if said[0] is not None:
-        raise UserError(said[0])
+        dist.broadcast_object_list(message)
+    if message[0] is not None:
+        raise UserError(message[0])
 
 
 def gather(x: Tensor, *, even: bool = False) -> Tensor:
-    """All ranks' rows in rank order, (n_0 + ... + n_W-1, ...), with gradient; x itself without a process group.
+    """Return all ranks' rows in rank order, (n_0 + ... + n_W-1, ...), with gradient; x itself without a process group.
 
     x: (n_rank, ...), n may differ between ranks and may be 0. ``even=True`` promises that it does not differ: that
     saves the exchange of sizes, which on a GPU makes the host wait. Backward: sum over ranks, then this rank's rows.

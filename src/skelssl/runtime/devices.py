@@ -1,5 +1,6 @@
-"""From the host to a device without waiting, since what a step sends is small and a wait costs more than the copy; and
-how precisely the device multiplies.
+"""Send tensors to a device without waiting, and set how precisely it multiplies.
+
+What a step sends is small: a wait costs more than the copy.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor
 
 
 def send(x: Tensor, device: torch.device) -> Tensor:
-    """``x`` on ``device``. On its way to CUDA it passes through pinned memory, so that the host does not wait."""
+    """Return ``x`` on ``device``; the way to CUDA is through pinned memory, so that the host does not wait."""
     if x.device.type == "cpu" and device.type == "cuda":
         return x.pin_memory().to(device, non_blocking=True)
     return x.to(device)
@@ -21,15 +22,15 @@ def send(x: Tensor, device: torch.device) -> Tensor:
 
 @cache
 def constant(values: Sequence[int], device: torch.device) -> Tensor:
-    """The constant int64 tensor of ``values`` (a tuple) on ``device``, sent there once and never to be written to."""
+    """Return the int64 tensor of ``values`` (a tuple) on ``device``; it is sent once and must never be written to."""
     return torch.tensor(values, dtype=torch.int64, device=device)
 
 
 @contextmanager
 def matmul_precision(precision: str) -> Iterator[None]:
-    """How float32 is multiplied inside: ``highest``, or with TF32 where a GPU has it (``high``, ``medium``).
+    """Set how float32 is multiplied in the block: ``highest``, or with TF32 where a GPU has it (``high``, ``medium``).
 
-    Convolutions follow, whose own switch torch leaves on by default.
+    The separate switch for convolutions, which torch leaves on by default, follows.
     """
     before, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     try:

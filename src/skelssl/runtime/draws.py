@@ -1,4 +1,4 @@
-"""Random draws that depend on (seed, epoch, step) alone, whatever the number of ranks."""
+"""Draw random numbers that depend on (seed, epoch, step) alone, whatever the number of ranks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor
 
 
 def shard(total: int, rank: int, world: int) -> slice:
-    """Which of ``total`` clips rank ``rank`` of ``world`` takes: neighbours, so that gathering restores the order.
+    """Return the shard of ``total`` clips that rank ``rank`` of ``world`` takes: neighbours, so that
+    gathering restores the order.
 
     Where ``world`` does not divide ``total`` the first ranks take one more.
 
@@ -23,12 +24,12 @@ def shard(total: int, rank: int, world: int) -> slice:
 
 
 def _hash(*key: object) -> int:
-    """The same 63 bits on every machine, which Python's own hash does not give."""
+    """Return 63 bits that are the same on every machine, unlike those of Python's own hash."""
     return int.from_bytes(blake2b("/".join(map(str, key)).encode(), digest_size=8).digest(), "big") >> 1
 
 
 def step_generator(seed: int, epoch: int, step: int, scope: str | int) -> torch.Generator:
-    """CPU generator of one training step: ``scope`` is "shared", for all ranks alike, or a rank's number for its own.
+    """Return the CPU generator of one training step; ``scope`` is "shared" for all ranks alike, or a rank's number.
 
     It depends on its arguments alone, so a resumed run draws what an uninterrupted one would have drawn.
     """
@@ -36,9 +37,9 @@ def step_generator(seed: int, epoch: int, step: int, scope: str | int) -> torch.
 
 
 class ClipGenerator(torch.Generator):
-    """Draws for the clips of one global batch of ``total``, of which this rank holds ``mine``.
+    """A generator for the clips of one global batch of ``total``, of which this rank holds ``mine``.
 
-    `per_clip` draws for all of them, on every rank alike, and keeps this rank's part: clip i meets the same numbers
+    `per_clip` draws for all of them, on every rank alike, and keeps this rank's shard: clip i gets the same numbers
     whatever the number of ranks.
     """
 
@@ -47,7 +48,7 @@ class ClipGenerator(torch.Generator):
 
 
 def clip_generator(seed: int, epoch: int, step: int, total: int, mine: slice) -> ClipGenerator:
-    """The generator of one step's clips; in one process it draws what ``step_generator(..., 0)`` draws."""
+    """Return the generator of one step's clips; in one process it draws what ``step_generator(..., 0)`` draws."""
     generator = ClipGenerator()
     generator.manual_seed(step_generator(seed, epoch, step, 0).initial_seed())
     generator.total, generator.mine = total, mine
@@ -57,7 +58,7 @@ def clip_generator(seed: int, epoch: int, step: int, total: int, mine: slice) ->
 def per_clip(
     draw: Callable[..., Tensor], shape: Sequence[int], generator: torch.Generator | None, clips: int = 0
 ) -> Tensor:
-    """``draw(shape, generator=generator)``, whose dimension ``clips`` counts this rank's clips, or K numbers for each.
+    """Return ``draw(shape, generator=generator)``; dimension ``clips`` of it has 1 or K entries per clip of this rank.
 
     Every random number of views and maskers that belongs to a clip is drawn through here.
     """
@@ -74,5 +75,5 @@ def per_clip(
 
 
 def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:
-    """Seeds torch's global generators, which dropout uses, for one step of one rank, on every device."""
+    """Seed torch's global generators, which dropout uses, for one step of one rank, on every device."""
     torch.manual_seed(_hash("global", seed, epoch, step, rank))

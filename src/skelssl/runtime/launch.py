@@ -1,8 +1,8 @@
-"""Many processes for one run: which one this is, and how a parent starts and watches the ranks of one machine.
+"""Start and supervise the ranks of a run on one machine.
 
-Lightning starts nothing: its child would run the whole command again, sweep and all. torch's process launcher starts
-``python -m skelssl.training.worker RUN`` once for each rank instead, and the run folder says everything else. Under
-torchrun and srun the process already is a rank.
+Lightning starts none: its child process would run the whole command again, with its sweep. Instead, torch's process
+launcher starts ``python -m skelssl.training.worker RUN`` once per rank, and the run folder has all that a rank needs.
+Under torchrun and srun the process already is a rank.
 """
 
 from __future__ import annotations
@@ -23,16 +23,20 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from skelssl.core.errors import RankError, Stopped, UserError
 from skelssl.runtime.signals import Signals
 
-AGAIN = "the same command goes on from its last checkpoint"
+RESUME_HINT = "the same command resumes from its last checkpoint"
 
 
 def supervise(folder: Path, world: int) -> None:
-    """Trains the run in ``folder`` on ``world`` ranks of this machine and returns when all have ended well.
+    """Train the run in ``folder`` on ``world`` ranks of this machine, and return when all have finished.
 
-    Signals reach every rank; the ranks save and end, then the signal goes to whoever handled it before. Raises
-    UserError for a mistake that a rank found, RankError for one that was killed or failed, Stopped after a signal.
+    Signals reach every rank; the ranks save their state and end, then the handler set before gets the signal.
+
+    Raises:
+        UserError: for a mistake that a rank found.
+        RankError: for a rank that was killed or failed.
+        Stopped: after a signal.
     """
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the sentence below says it
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # RankError below reports it
     signals, interrupt = Signals(), signal.getsignal(signal.SIGINT)
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
     with TemporaryDirectory() as logs:
@@ -53,12 +57,12 @@ def supervise(folder: Path, world: int) -> None:
             _check(result.failures, world, folder)
         except (Stopped, RankError):
             if number:
-                signals.hand_on(number, f"{folder}: {AGAIN}")
+                signals.hand_on(number, f"{folder}: {RESUME_HINT}")
             raise
 
 
 def _environments(world: int, port: int) -> dict[int, dict[str, str]]:
-    """What torchrun sets; the store is the parent's, so no port can be lost to another process in between."""
+    """Return what torchrun sets; the store is the parent's, so no other process can take the port in between."""
     threads = os.environ.get("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // world, 1)))
     common = {
         "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "GROUP_RANK": 0, "MASTER_ADDR": "127.0.0.1",
@@ -78,28 +82,28 @@ def _tell(context: PContext, number: int) -> None:
 
 
 def _check(failures: Mapping[int, ProcessFailure], world: int, folder: Path) -> None:
-    """Raises what the rank that ended first has to say; the others only lost their peer."""
+    """Raise the error of the rank that failed first; the others only lost their peer."""
     if not failures:
         return
     first = min(failures.values(), key=_guilt)
-    message, trace = _said(first)
+    message, trace = _recorded(first)
     for error in (UserError, Stopped):
         if first.exitcode == error.exit_code:
             raise error(message.partition(": ")[2])
     if first.exitcode < 0:
         name = signal.Signals(-first.exitcode).name
-        raise RankError(f"rank {first.local_rank} of {world} was killed by {name}; {folder}: {AGAIN}")
+        raise RankError(f"rank {first.local_rank} of {world} was killed by {name}; {folder}: {RESUME_HINT}")
     print(trace, file=sys.stderr)
-    raise RankError(f"rank {first.local_rank} of {world} failed ({message}); {folder}: {AGAIN}")
+    raise RankError(f"rank {first.local_rank} of {world} failed ({message}); {folder}: {RESUME_HINT}")
 
 
 def _guilt(failure: ProcessFailure) -> tuple[int, int, int]:
-    """Smallest for the rank that the others fell over: killed, else in error, else ended by the parent."""
+    """Return a sort key, smallest for the rank that made the others fail: killed, else in error, else ended by us."""
     by_parent = failure.exitcode == -signal.SIGTERM
     return (2 if by_parent else int(failure.exitcode > 0), failure.timestamp, failure.local_rank)
 
 
-def _said(failure: ProcessFailure) -> tuple[str, str]:
-    """What a rank recorded of its end: the error, and its traceback."""
-    said: Any = failure.message
-    return (said["message"], said["extraInfo"]["py_callstack"]) if isinstance(said, Mapping) else (said, "")
+def _recorded(failure: ProcessFailure) -> tuple[str, str]:
+    """Return the error that a rank recorded, and its traceback."""
+    record: Any = failure.message
+    return (record["message"], record["extraInfo"]["py_callstack"]) if isinstance(record, Mapping) else (record, "")

@@ -1,4 +1,4 @@
-"""Memory that a step gives back stays with the process, so that the next step need not ask for it again."""
+"""Keep the memory that a step frees in the process, so that the next step need not request it again."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ GIVEN = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_",
 
 
 def keep_pages() -> bool:
-    """Tells glibc to hold on to freed blocks; whether it does so now.
+    """Tell glibc to keep freed blocks; return whether it does so now.
 
     By default a block of more than 32 MB returns to the system when it is freed, and each page of the next one is
-    zeroed by the kernel when it is first touched: for activations on a CPU, in every step anew. Nothing is done under
+    zeroed by the kernel when it is first touched: for activations on a CPU, again in every step. Nothing is done under
     another C library, nor where the environment already says how memory is to be kept.
     """
     if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in GIVEN):

@@ -1,4 +1,4 @@
-"""Signals that ask a run to save itself and go: from a person, from SLURM, or from whoever supervises the process."""
+"""Handle signals that ask a run to save its state and end: from a user, from SLURM, or from a supervising process."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ASKING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Signals:
-    """Notes a signal where it would end the process, to be acted on at a moment that suits.
+    """A recorder of signals, so that the run acts on one at a safe moment instead of ending at once.
 
-    ``number`` is the signal that came, 0 before. Made before anybody else sets handlers: the ones found then get the
-    signal in the end (`hand_on`), so that submitit can put a job back into the queue. An ignored signal stays ignored.
+    ``number`` is the signal that came, 0 before. Create it before other code sets handlers: those found here get the
+    signal in the end (`hand_on`), so that submitit can requeue a job. An ignored signal stays ignored.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Signals:
         self.before = {number: handler for number, handler in found.items() if handler is not signal.SIG_IGN}
 
     def listen(self, tell: Callable[[int], None] | None = None) -> None:
-        """Takes the signals; ``tell`` hears of each at once. Only the main thread can."""
+        """Start recording; ``tell`` is called with each signal at once. Only the main thread can do so."""
 
         def note(number: int, frame: Any) -> None:
             self.number = number
@@ -35,13 +35,13 @@ class Signals:
         self._set(dict.fromkeys(self.before, note))
 
     def restore(self) -> None:
-        """Puts the handlers back that were there before."""
+        """Restore the handlers that were set before."""
         self._set(self.before)
 
     def hand_on(self, number: int, sentence: str) -> None:
-        """Gives the signal to the handler that was there before; raises Stopped where there was none.
+        """Pass the signal to the handler that was set before; raise Stopped where there was none.
 
-        Returns where that handler decides to go on.
+        It returns where that handler decides to continue.
         """
         self.number, handler = 0, self.before.get(signal.Signals(number))
         if not callable(handler):

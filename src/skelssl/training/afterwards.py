@@ -21,17 +21,17 @@ from skelssl.training.loop import train
 
 
 def train_and_evaluate(config: DictConfig) -> Path:
-    """One job: trains, then evaluates the protocols named by ``then``; returns the run folder.
+    """Train, then evaluate the protocols named by ``then``; return the run folder.
 
-    ``config`` is as the command line composed it; in a call of `skelssl.pretrain` it brings its ``hydra`` along.
+    ``config`` is as the command line composed it; a call of `skelssl.pretrain` includes its key ``hydra``.
     """
     hydra = config.hydra if "hydra" in config else HydraConfig.get()
-    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    plain = grouped(resolved(own), hydra.runtime.choices.get("experiment"))
+    settings = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    plain = grouped(resolved(settings), hydra.runtime.choices.get("experiment"))
     if plain["resume"] == "auto":  # another name of the default
         plain["resume"] = True
     protocols = read_protocols(plain["then"])
-    moved = [o for o in hydra.overrides.hydra if o.startswith("hydra.run.dir=")]
+    moved = any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra)
     folder = run_folder(plain, hydra.run.dir if moved else None)
     try:
         train(plain, folder)
@@ -45,14 +45,14 @@ def train_and_evaluate(config: DictConfig) -> Path:
 
 
 def evaluate_run(folder: Path, protocols: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
-    """Evaluates a finished run from inside its own job (``then=[linear,knn]``) and adds new figures to its metrics."""
-    asked = OmegaConf.load(config_dir() / "evaluate.yaml")
-    del asked["defaults"]  # type: ignore[arg-type]
+    """Evaluate a finished run within its own job (``then=[linear,knn]``), and log new results to its metrics."""
+    evaluation = OmegaConf.load(config_dir() / "evaluate.yaml")
+    del evaluation["defaults"]  # type: ignore[arg-type]
     shared = ("data_root", "precision", "trainer", "limit", "trust")
-    asked.merge_with({key: config[key] for key in shared if key in config})
-    asked.merge_with({"dataset": None, "checkpoint": str(folder)})
+    evaluation.merge_with({key: config[key] for key in shared if key in config})
+    evaluation.merge_with({"dataset": None, "checkpoint": str(folder)})
     about = read_json(folder / "run.json")
-    fresh = [done.result for done in evaluate(resolved(asked), protocols) if done.fresh]  # type: ignore[arg-type]
+    fresh = [done.result for done in evaluate(resolved(evaluation), protocols) if done.fresh]  # type: ignore[arg-type]
     loggers = [MetricsCSV(folder / "metrics.csv"), *build_loggers(config, folder)] if fresh else []
     for logger in loggers:
         for result in fresh:

@@ -1,4 +1,4 @@
-"""The axes of a search: a tree of ranges and choices, read from a configuration into optuna's distributions."""
+"""Read the axes of a search, a tree of ranges and choices in a configuration, into optuna's distributions."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from skelssl.core.errors import UserError
 from skelssl.core.identity import MACHINE_KEYS
 
-# What decides how a run is judged, not how good it is; and a search over seeds would only pick a lucky one.
+# Keys that change how a run is judged, not how good it is. A search over seeds would only pick a lucky one.
 FIXED = (*MACHINE_KEYS, "seed", "dataset", "resume", "stream", "method.monitor", "method.probe", "method.recipe")
 EXPECTED = "{low, high} with log or step where wanted, or a list of choices"
 
 
 def axes(space: Mapping[str, Any]) -> dict[str, BaseDistribution]:
-    """Dotted key -> distribution; raises UserError, which names the axis, for anything else than `EXPECTED`."""
+    """Return dotted key -> distribution; raise UserError, which names the axis, for anything but `EXPECTED`."""
     found = _axes(space, "")
     if not found:
         raise UserError(f"tune.space: found no axis, expected leaves of the form {EXPECTED}")
@@ -41,7 +41,7 @@ def _axes(node: Any, key: str) -> dict[str, BaseDistribution]:
 
 
 def _axis(node: Any) -> BaseDistribution:
-    """Whole numbers at both ends make a range of whole numbers."""
+    """Return the distribution of a leaf; whole numbers at both ends make a range of whole numbers."""
     if isinstance(node, list):
         if strange := [choice for choice in node if not isinstance(choice, bool | int | float | str | None)]:
             raise ValueError(f"a choice is {strange[0]!r}")

@@ -31,42 +31,42 @@ if TYPE_CHECKING:
 
 
 class Pruned(Exception):
-    """The pruner gave a trial up; its run folder can still be gone on with."""
+    """The pruner ended a trial early; its run can still be resumed."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A search: the training's arguments, and the ``tune`` block."""
+    """A search: the arguments of the training, and the ``tune`` block."""
 
     arguments: Sequence[str]
     tune: Mapping[str, Any]
 
     @cached_property
     def space(self) -> dict[str, BaseDistribution]:
-        """The axes by dotted key."""
+        """Return the axes by dotted key."""
         from skelssl.training.search_space import axes
 
         return axes(self.tune["space"])
 
     def config(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The resolved configuration of a trial."""
+        """Return the resolved configuration of the trial with these values."""
         return resolved(composed("train", [*map(quote_path, self.arguments), *as_overrides(values)]))
 
     @cached_property
     def start(self) -> dict[str, Any]:
-        """A configuration of the space, to check it and to know the study by."""
+        """Return one configuration of the space, which is checked and identifies the study."""
         return self.config({key: _first(axis) for key, axis in self.space.items()})
 
     @cached_property
     def id(self) -> str:
-        """Ten hex digits of what is searched and where; more trials are the same study."""
+        """Return ten hex digits of what is searched and where; more trials belong to the same study."""
         same = {key: value for key, value in identity(self.start).items() if key not in self.space}
         about = {key: value for key, value in self.tune.items() if key != "trials"}
         return digest(same | {f"tune.{key}": value for key, value in about.items()})
 
     @property
     def folder(self) -> Path:
-        """``outputs/tune/<method>/<dataset>/<study id>``."""
+        """Return ``outputs/tune/<method>/<dataset>/<study id>``."""
         return Path("outputs", "tune", self.start["method"]["name"], self.start["dataset"]["name"], self.id)
 
 
@@ -75,30 +75,30 @@ def _first(axis: Any) -> Any:
 
 
 def read_plan(argv: Sequence[str]) -> Plan:
-    """The plan of a command line; raises UserError for what a search cannot do."""
-    own = [a for a in argv if a.lstrip("+~").startswith("tune.")]
-    others = [a for a in argv if a not in own]
+    """Read the plan of a command line; raise UserError for what a search cannot do."""
+    settings = [a for a in argv if a.lstrip("+~").startswith("tune.")]
+    others = [a for a in argv if a not in settings]
     for argument in others:
         if argument.startswith(("-", "hydra.", "+hydra.")):
             raise UserError(f"tune: found {argument}, expected KEY=VALUE of a training or tune.KEY=VALUE")
     try:
-        plain = resolved(composed("tune", own))
+        plain = resolved(composed("tune", settings))
     except HydraException as error:
         raise UserError(sentence(error, "tune")) from error
     plan = Plan(others, plain["tune"])
-    check(plan)
+    check_plan(plan)
     return plan
 
 
-def check(plan: Plan) -> None:
-    """Refuses what no trial could do, before the first one."""
+def check_plan(plan: Plan) -> None:
+    """Raise UserError, before the first trial, for what no trial could do."""
     trials, objective, config = plan.tune["trials"], plan.tune["objective"], plan.start
     if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
         raise UserError(f"tune.trials: found {trials!r}, expected a whole number of at least 1")
     if not isinstance(seed := plan.tune["seed"], int) or isinstance(seed, bool) or seed < 0:
         raise UserError(f"tune.seed: found {seed!r}, expected a whole number of at least 0")
     if not str(objective).startswith("probe/"):
-        raise UserError(f"tune.objective: found {objective!r}, expected a figure of the online probe: probe/knn/top1")
+        raise UserError(f"tune.objective: found {objective!r}, expected a metric of the online probe: probe/knn/top1")
     if config["then"]:
         raise UserError(f"then: found {config['then']}, expected [] (evaluate the best run once the search is over)")
     if config["trainer"]["strategy"] != "auto":
@@ -106,14 +106,14 @@ def check(plan: Plan) -> None:
     if config["rerun"]:
         raise UserError(f"rerun: found true, expected false (removing {plan.folder} starts the search anew)")
     if not (config["callbacks"] or {}).get("probe"):
-        raise UserError("callbacks.probe: found null, expected the probe, which is what a search goes by")
+        raise UserError("callbacks.probe: found null, expected the probe, which judges the trials")
 
 
 def search(plan: Plan) -> None:
-    """Goes on with the study until it has its trials; one that a kill ended is taken up again, its run with it.
+    """Run trials until the study has all of them; a trial that a kill ended is resumed, and its run with it.
 
-    The draws of a trial depend on the seed and on the trials before, so an interrupted search tries what a whole one
-    would have tried.
+    The draws of a trial depend on the seed and on the trials before, so an interrupted search tries what an
+    uninterrupted one would have tried.
     """
     import optuna
     from optuna.trial import TrialState
@@ -131,13 +131,13 @@ def search(plan: Plan) -> None:
     while (done := len(study.get_trials(deepcopy=False, states=over))) < plan.tune["trials"]:
         draws = int(np.random.SeedSequence([plan.tune["seed"], done]).generate_state(1)[0])
         study.sampler = optuna.samplers.TPESampler(seed=draws)
-        attempt(study, study.ask(plan.space), plan)
+        run_trial(study, study.ask(plan.space), plan)
         write_json(plan.folder / "summary.json", summary(study, plan))
     conclude(study, plan)
 
 
-def attempt(study: Study, trial: Trial, plan: Plan) -> None:
-    """One trial; whatever ends it early but the pruner and a diverging loss leaves it to be taken up again."""
+def run_trial(study: Study, trial: Trial, plan: Plan) -> None:
+    """Run one trial; unless the pruner or a diverging loss ends it, an interrupted trial can be resumed."""
     from optuna.trial import TrialState
 
     config = grouped(plan.config(trial.params), f"tune-{plan.id}")
@@ -152,45 +152,45 @@ def attempt(study: Study, trial: Trial, plan: Plan) -> None:
         print(f"trial {trial.number}: {end}", flush=True)
     else:
         study.tell(trial, value)
-        print(f"trial {trial.number}: {plan.tune['objective']} {value:.4f}  {shown(trial.params)}", flush=True)
+        print(f"trial {trial.number}: {plan.tune['objective']} {value:.4f}  {format_values(trial.params)}", flush=True)
     finally:
         end_loggers()
 
 
 class Judge(L.Callback):
-    """Tells the study each figure of ``metrics.csv``, those of before a resume too, and asks whether to go on.
+    """Report each objective in ``metrics.csv`` to the study, those before a resume too, and end a pruned trial.
 
-    It asks when an epoch begins: then the one before is in the table and in the checkpoint.
+    It asks the pruner when an epoch begins: then the previous epoch is in the table and in the checkpoint.
     """
 
     def __init__(self, trial: Trial, folder: Path, objective: str) -> None:
         self.trial, self.folder, self.objective = trial, folder, objective
-        self.told: set[int] = set()
+        self.reported: set[int] = set()
 
-    def figures(self) -> Iterator[tuple[int, float]]:
-        """Finished epochs and the objective after them."""
+    def objectives(self) -> Iterator[tuple[int, float]]:
+        """Yield the number of finished epochs and the objective after them."""
         for row in read_rows(self.folder / "metrics.csv"):
             if row.get(self.objective):
                 yield int(row["epoch"]) + 1, float(row[self.objective])
 
-    def tell(self) -> None:
-        """Reports what the study has not heard of."""
-        for epochs, value in self.figures():
-            if epochs not in self.told:
+    def report(self) -> None:
+        """Report the objectives that the study does not have yet."""
+        for epochs, value in self.objectives():
+            if epochs not in self.reported:
                 self.trial.report(value, epochs)
-                self.told.add(epochs)
+                self.reported.add(epochs)
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        before = len(self.told)
-        self.tell()
-        if len(self.told) > before and self.trial.should_prune():
-            raise Pruned(f"given up after {trainer.current_epoch} epochs  {shown(self.trial.params)}")
+        before = len(self.reported)
+        self.report()
+        if len(self.reported) > before and self.trial.should_prune():
+            raise Pruned(f"pruned after {trainer.current_epoch} epochs  {format_values(self.trial.params)}")
 
     def last(self) -> float:
-        """The objective of a finished run; raises UserError where it has none."""
+        """Return the objective of a finished run; raise UserError where it has none."""
         assert finished(self.folder)
-        self.tell()
-        values = [value for _, value in self.figures()]
+        self.report()
+        values = [value for _, value in self.objectives()]
         if not values:
             raise UserError(
                 f"tune.objective: found no {self.objective} in {self.folder / 'metrics.csv'}, expected probe/knn/top1"
@@ -198,34 +198,34 @@ class Judge(L.Callback):
         return values[-1]
 
 
-def shown(values: Mapping[str, Any]) -> str:
-    """Drawn values, short enough for a line."""
+def format_values(values: Mapping[str, Any]) -> str:
+    """Format drawn values, short enough for a line."""
     return "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items())
 
 
 def summary(study: Study, plan: Plan) -> dict[str, Any]:
-    """Every trial that counts, the best one, and the command that is its run."""
+    """Return every finished trial, the best one, and the command of its run."""
     trials: list[dict[str, Any]] = [
         {"number": t.number, "state": t.state.name.lower(), "value": t.value if t.state.name == "COMPLETE" else None,
          "values": t.params, "folder": t.user_attrs.get("folder")}
         for t in study.trials if t.state.name in ("COMPLETE", "PRUNED")
     ]  # fmt: skip
-    whole = [t for t in trials if t["value"] is not None]
-    best = max(whole, key=lambda t: t["value"], default=None)
+    complete = [t for t in trials if t["value"] is not None]
+    best = max(complete, key=lambda t: t["value"], default=None)
     return {"objective": plan.tune["objective"], "trials": trials, "best": best,
             "command": command(plan, best["values"]) if best else None}  # fmt: skip
 
 
 def command(plan: Plan, values: Mapping[str, Any]) -> str:
-    """The training that a trial was."""
+    """Return the training command of a trial."""
     return shlex.join(["python", "-m", "skelssl.train", *plan.arguments, *as_overrides(values)])
 
 
 def conclude(study: Study, plan: Plan) -> None:
-    """Says what the search found."""
+    """Write ``summary.json`` and print the best trial; raise UserError where no trial was completed."""
     found = summary(study, plan)
     write_json(plan.folder / "summary.json", found)
     if (best := found["best"]) is None:
-        raise UserError(f"{plan.folder}: found no trial that ended well, expected one; narrow tune.space")
-    print(f"best: trial {best['number']}, {found['objective']} {best['value']:.4f}  {shown(best['values'])}")
+        raise UserError(f"{plan.folder}: found no completed trial, expected one; narrow tune.space")
+    print(f"best: trial {best['number']}, {found['objective']} {best['value']:.4f}  {format_values(best['values'])}")
     print(f"  {best['folder']}\n  {found['command']}")
