@@ -5,23 +5,19 @@ The preparation of 2s-AGCN (Shi et al., CVPR 2019), which skeleton-contrast (Tho
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.data.clip import EmptyClip, RawClip
+from skelssl.data.clip import RawClip
+from skelssl.data.recipes.base import RecipeOptions, no_first_person
 from skelssl.data.recipes.tracks import PERSONS, as_stored, in_interval, located, two_people
 from skelssl.skeleton.layout import Layout
-
-if TYPE_CHECKING:
-    from skelssl.data.recipes import RecipeConfig
 
 MAX_FRAMES = 300  # length of the references' files; longer clips keep their head
 MAX_BODIES = 4
 
 
-class AGCN:
+class AGCNRecipe:
     """``select`` gives (T, 2, V, 3), ``normalise`` as many frames, metres.
 
     The reference repeats each person from his first to his last frame until 300 are full, and stores beside it how
@@ -47,7 +43,7 @@ class AGCN:
     options: frozenset[str] = frozenset()
     turns_about: tuple[str, ...] = ("spine_base", "spine_mid", "shoulder_left", "shoulder_right")
 
-    def __init__(self, body: Layout, config: RecipeConfig) -> None:
+    def __init__(self, body: Layout, config: RecipeOptions) -> None:
         self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat
         self.body, self.spine_mid = body, body.point("spine_mid")
 
@@ -77,7 +73,7 @@ class AGCN:
 
     def _normalise(self, x: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
         if not x[:, 0].any():
-            raise EmptyClip("the first person is absent in every frame")
+            raise no_first_person()
         if self.faithful:
             x = np.stack([_repeated(x[:, person], frames) for person in range(PERSONS)], axis=1)
             there, first, centre = x.sum(-1) != 0, 0, located(x[:, 0], self.spine_mid, flat=self.flat)

@@ -6,17 +6,13 @@ The preprocessing of ST-GCN's generator followed by AimCLR's (Guo et al., AAAI 2
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.data.clip import EmptyClip, RawClip
+from skelssl.data.clip import RawClip
+from skelssl.data.recipes.base import RecipeOptions, no_first_person
 from skelssl.data.recipes.tracks import as_stored, in_interval, located, two_people
 from skelssl.skeleton.layout import Layout
-
-if TYPE_CHECKING:
-    from skelssl.data.recipes import RecipeConfig
 
 MAX_FRAMES = 300  # the references' padded length; longer clips keep their central part
 FRAMES = 50
@@ -43,7 +39,7 @@ class AimCLR:
     options: frozenset[str] = frozenset()
     turns_about: tuple[str, ...] = ("spine_base", "spine_shoulder", "shoulder_left", "shoulder_right")
 
-    def __init__(self, body: Layout, config: RecipeConfig) -> None:
+    def __init__(self, body: Layout, config: RecipeOptions) -> None:
         self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat
         self.spine_base, self.spine_shoulder = body.point("spine_base"), body.point("spine_shoulder")
         self.shoulders = body.index("shoulder_left"), body.index("shoulder_right")
@@ -64,7 +60,7 @@ class AimCLR:
         """Cuts, centres, resizes to 50 frames and turns; raises EmptyClip where the first person is never there."""
         present = (located(x[:, 0], self.spine_base) != 0).any(-1)
         if not present.any():
-            raise EmptyClip("the first person is absent in every frame")
+            raise no_first_person()
         x = x[: present.sum()] if self.faithful else x[present]
         origin = located(x if self.faithful else x[:, :1], self.spine_shoulder, flat=self.flat)
         there = True if self.faithful else x.any(-1, keepdims=True)  # zeros are absent: they do not move

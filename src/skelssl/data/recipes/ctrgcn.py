@@ -6,17 +6,13 @@ turns nor scales. The references pad the result with zeros to 300 frames; here i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.data.clip import EmptyClip, RawClip
+from skelssl.data.clip import RawClip
+from skelssl.data.recipes.base import RecipeOptions, no_first_person
 from skelssl.data.recipes.tracks import as_stored, in_interval, located, two_people
 from skelssl.skeleton.layout import Layout
-
-if TYPE_CHECKING:
-    from skelssl.data.recipes import RecipeConfig
 
 MAX_FRAMES = 300  # the references' padded length; longer clips keep their head
 
@@ -42,7 +38,7 @@ class CTRGCN:
     options: frozenset[str] = frozenset({"single_person_fill", "center"})
     turns_about: tuple[str, ...] = ("spine_mid",)
 
-    def __init__(self, body: Layout, config: RecipeConfig) -> None:
+    def __init__(self, body: Layout, config: RecipeOptions) -> None:
         self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat
         self.copy, self.center = config.single_person_fill == "copy", config.center
         self.spine_mid = body.point("spine_mid")
@@ -70,7 +66,7 @@ class CTRGCN:
         """
         present = np.any(x[:, 0] != 0, axis=(1, 2))
         if not present.any():
-            raise EmptyClip("the first person is absent in every frame")
+            raise no_first_person()
         if not self.center:
             return x
         there = _filled(x.reshape(*x.shape[:2], -1), True)[..., None] if self.faithful else _filled(x, False)

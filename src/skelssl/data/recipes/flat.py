@@ -6,18 +6,16 @@ picks, centres and resamples as ever, but moves x and y alone and turns nothing:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.core.errors import UserError
 from skelssl.data.clip import EmptyClip, RawClip
+from skelssl.data.recipes.base import Recipe
 from skelssl.data.recipes.tracks import interpolate, located
 from skelssl.skeleton.layout import TORSO, Layout
-
-if TYPE_CHECKING:
-    from skelssl.data.recipes import Recipe
 
 
 class Flat:

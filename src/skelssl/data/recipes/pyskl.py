@@ -7,18 +7,16 @@ float16 leaves two millimetres.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.data.recipes.agcn import onto_axes
+from skelssl.data.recipes.base import RecipeOptions
 from skelssl.data.recipes.tracks import PERSONS, as_stored, in_interval, located, two_people
 from skelssl.skeleton.layout import Layout
-
-if TYPE_CHECKING:
-    from skelssl.data.recipes import RecipeConfig
 
 EMPTY = 1e-3  # metres; a sum of absolute coordinates below it counts as absence
 
@@ -40,7 +38,7 @@ class PySKL:
     options: frozenset[str] = frozenset({"align_spine"})
     turns_about: tuple[str, ...] = ("spine_mid",)
 
-    def __init__(self, body: Layout, config: RecipeConfig) -> None:
+    def __init__(self, body: Layout, config: RecipeOptions) -> None:
         self.faithful, self.pku_interval, self.flat = config.faithful, config.pku_interval, config.flat
         self.align_spine = config.align_spine
         self.body, self.spine_mid = body, body.point("spine_mid")
