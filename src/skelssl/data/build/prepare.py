@@ -14,10 +14,8 @@ from skelssl.core.files import atomic_folder, check_space, locked, remove_stale,
 from skelssl.data.build import shards
 from skelssl.data.parsed import Index, ParsedStore, write_store
 from skelssl.data.report import Report
-from skelssl.data.source import Entry, Source
-from skelssl.data.split import Split
-from skelssl.data.source import all_splits
-from skelssl.data.split import write_splits
+from skelssl.data.source import Entry, Source, all_splits
+from skelssl.data.split import Split, write_splits
 
 SHARD_SIZE = 500
 _SPACE = 1.0  # bytes on disk per byte of text, shards and store together; measured 0.28 (NTU) to 0.64 (PKU-MMD)
@@ -135,16 +133,9 @@ def _accepted(source: Source, index: Index, folder: Path, report: Report, strict
         splits = _examine(source, index, report, strict)
     except UserError as error:
         report.print()
-        raise UserError(f"{error}; the report is {write_refusal(report, folder.parent)}") from error
+        raise UserError(f"{error}; the report is {report.write_rejected(folder.parent)}") from error
     write_json(folder.parent / "report.json", report.as_json())
     return splits
-
-
-def write_refusal(report: Report, folder: Path) -> Path:
-    """Writes the report of a refused set; that of a store that is there already stays as it is."""
-    path = folder / ("report.refused.json" if (folder / "parsed").exists() else "report.json")
-    write_json(path, report.as_json())
-    return path
 
 
 def _publish(

@@ -25,8 +25,7 @@ from skelssl.data.build.prepare import parsed_folder
 from skelssl.data.report import Report
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import FACTS, BadInput, Source
-from skelssl.data.split import ClipTable, Split
-from skelssl.data.split import read_splits
+from skelssl.data.split import ClipTable, Split, read_splits
 from skelssl.data.store import RecipeStore, about_digest
 
 _BLOCK = 1 << 24  # bytes
