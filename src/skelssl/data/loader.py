@@ -61,10 +61,7 @@ class TrainLoader:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        least = {"batch": (batch, max(min_batch, 1)), "prefetch": (prefetch, 0), "workers": (workers, 1)}
-        for key, (value, low) in least.items():
-            if not isinstance(value, int) or value < low:
-                raise UserError(f"method.loader.{key}: found {value!r}, expected a whole number of at least {low}")
+        _check_numbers(batch=(batch, max(min_batch, 1)), prefetch=(prefetch, 0), workers=(workers, 1))
         if batch % world:
             raise UserError(
                 f"method.loader.batch: found {batch}, expected a multiple of the {world} ranks that share it"
@@ -78,11 +75,15 @@ class TrainLoader:
         self.start = self.position = 0
         full, rest = divmod(len(self.sampler.rows), batch)
         self.length = full + int(not drop_last and rest >= max(min_batch, 1))
+        self._check_length(len(rows))
+
+    def _check_length(self, rows: int) -> None:
+        """Raise UserError where no batch is left, or the last one has fewer clips than there are ranks."""
         if self.length == 0:
-            raise UserError(f"method.loader.batch: found {batch}, expected at most the {len(rows)} training clips")
-        if (last := self.clips(self.length - 1)) < world:
+            raise UserError(f"method.loader.batch: found {self.batch}, expected at most the {rows} training clips")
+        if (last := self.clips(self.length - 1)) < self.world:
             raise UserError(
-                f"method.loader.drop_last: found false, and a last batch of {last} clips for {world} ranks, "
+                f"method.loader.drop_last: found false, and a last batch of {last} clips for {self.world} ranks, "
                 "expected true, or a clip for each rank"
             )
 
@@ -116,6 +117,13 @@ class TrainLoader:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.start = state["position"]
+
+
+def _check_numbers(**least: tuple[int, int]) -> None:
+    """Raise UserError for a setting (value, least) that is no whole number or too small."""
+    for key, (value, low) in least.items():
+        if not isinstance(value, int) or value < low:
+            raise UserError(f"method.loader.{key}: found {value!r}, expected a whole number of at least {low}")
 
 
 def ahead(

@@ -1,4 +1,4 @@
-"""From a ``dataset`` block and a recipe to batches; what is missing and can be made is made, and said."""
+"""From a ``dataset`` block and a recipe to batches; what is missing and can be derived is derived, and reported."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Hash over the arrays and over which clips train and test."""
+        """Return a hash over the arrays and over which clips train and test."""
         digest = hashlib.sha256(self.store.fingerprint.encode())
         for rows in (self.train, self.test):
             digest.update("\n".join(self.store.names[i] for i in rows).encode() + b"\0")
@@ -47,26 +47,34 @@ class Dataset:
 
 
 def open_dataset(config: Mapping[str, Any], recipe: Mapping[str, Any], data_root: str | Path) -> Dataset:
-    """Open one split of a prepared dataset under one recipe.
+    """Open one split of a dataset under one recipe.
 
     A generated source (the synthetic dataset) is prepared on first use, and a missing recipe store is derived.
 
     Args:
-        config: a resolved ``conf/dataset/<name>.yaml``.
-        recipe: a resolved ``method.recipe`` block.
-        data_root: folder of the prepared datasets.
+        config: the block of ``conf/dataset/<name>``
+        recipe: the block ``method.recipe``
+        data_root: the folder that holds ``<dataset>/v1``
 
     Raises:
-        UserError: for a dataset that was never prepared, an unknown split or one with an empty side, and where layout,
-            coordinates or classes differ between the configuration and the prepared data.
+        UserError: for a dataset that is not prepared, or does not fit the recipe, the layout, the split or the number
+            of classes of ``config``
     """
     if config.get("split") is None:
         names = ", ".join(f"{config['name']}_{split}" for split in config["splits"])
         raise UserError(f"dataset: found {config['name']}, which has no split, expected one of {names}")
     source: Source = instantiate(config["source"], _convert_="all")
+    stages = _checked_recipe(config, recipe, source)
     folder = _prepared(source, Path(data_root))
-    store = _recipe_store(folder, source, config, RecipeConfig.parse(recipe))
-    train, test = _split_rows(folder.parent, config, store)
+    store = open_store(folder, stages)
+    if load_layout(store.layout) != load_layout(config["layout"]):
+        raise UserError(
+            f"dataset.layout: found {config['layout']}, expected {store.layout}, the layout that {folder} was prepared "
+            f"with; pass dataset.layout={store.layout}"
+        )
+    if store.skipped:
+        print(f"{len(store.skipped)} clips are left out, see {store.folder / 'recipe.json'}")
+    train, test = _sides(config, folder, store)
     class_names: list[str] = read_json(folder / "meta.json")["class_names"]
     classes = config["classes"] or len(class_names)
     if (highest := int(store.labels[np.concatenate([train, test])].max())) >= classes:
@@ -76,8 +84,19 @@ def open_dataset(config: Mapping[str, Any], recipe: Mapping[str, Any], data_root
     return Dataset(config["name"], store, train, test, classes, class_names)
 
 
+def _checked_recipe(config: Mapping[str, Any], recipe: Mapping[str, Any], source: Source) -> RecipeConfig:
+    """Return the parsed recipe; raise UserError where it takes other coordinates than the source has."""
+    stages, coordinates = RecipeConfig.parse(recipe), coordinates_of(source, config)
+    if stages.coordinates != coordinates:
+        raise UserError(
+            f"dataset={config['name']}: found clips of {coordinates}, expected {stages.coordinates}, which the recipe "
+            "takes (dataset.coordinates)"
+        )
+    return stages
+
+
 def _prepared(source: Source, data_root: Path) -> Path:
-    """Return the folder of the parsed store; a generated source is prepared where it is missing."""
+    """Return the folder of the parsed store, generating what can be generated."""
     folder = parsed_folder(data_root, source)
     if source.generated:
         prepare(source, data_root=data_root, raw=[], workers=1, strict=False)
@@ -89,54 +108,40 @@ def _prepared(source: Source, data_root: Path) -> Path:
     return folder
 
 
-def _recipe_store(folder: Path, source: Source, config: Mapping[str, Any], recipe: RecipeConfig) -> RecipeStore:
-    """Open the recipe's store, once coordinates and layout are those that the configuration names."""
-    coordinates = coordinates_of(source, config)
-    if recipe.coordinates != coordinates:
-        raise UserError(
-            f"dataset={config['name']}: found clips of {coordinates}, expected {recipe.coordinates}, which the recipe "
-            "takes (dataset.coordinates)"
-        )
-    store = open_store(folder, recipe)
-    if load_layout(store.layout) != load_layout(config["layout"]):
-        raise UserError(
-            f"dataset.layout: found {config['layout']}, expected {store.layout}, the layout that {folder} was prepared "
-            f"with; pass dataset.layout={store.layout}"
-        )
-    if store.skipped:
-        print(f"{len(store.skipped)} clips are left out, see {store.folder / 'recipe.json'}")
-    return store
-
-
-def _split_rows(
-    folder: Path, config: Mapping[str, Any], store: RecipeStore
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows of the training and of the test clips."""
-    lists = {file.stem: file for file in sorted((folder / "splits").glob("[!.]*.json"))}
+def _sides(config: Mapping[str, Any], folder: Path, store: RecipeStore) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of the training and of the test clips; raise UserError where either side has none."""
+    lists = {file.stem: file for file in sorted((folder.parent / "splits").glob("[!.]*.json"))}
     if config["split"] not in lists:
         raise UserError(
-            f"dataset={config['name']}: found no such split in {folder}, expected one of {', '.join(lists)} "
-            "(an import without sample names has its own split alone; names=FILE gives them)"
+            f"dataset={config['name']}: found no such split in {folder.parent}, expected one of {', '.join(lists)} "
+            "(an import without sample names has only its own split; names=FILE gives them)"
         )
     split = read_json(lists[config["split"]])
     train, test = store.rows(split["train"]), store.rows(split["test"])
     if len(train) == 0 or len(test) == 0:
         raise UserError(
-            f"dataset={config['name']}: found {len(train)} training and {len(test)} test clips in {folder}, "
+            f"dataset={config['name']}: found {len(train)} training and {len(test)} test clips in {folder.parent}, "
             "expected both parts of the split to have clips"
         )
     return train, test
 
 
 def _named(source: Source) -> str:
-    """What a command line calls the set."""
-    return (
-        f"dataset=custom dataset.name={source.dataset}" if isinstance(source, Custom) else f"dataset={source.dataset}"
-    )
+    """Return the overrides with which a command line names the dataset."""
+    custom = isinstance(source, Custom)
+    return f"dataset=custom dataset.name={source.dataset}" if custom else f"dataset={source.dataset}"
 
 
 class SkeletonData(L.LightningDataModule):
-    """Training batches of the unlabelled training split."""
+    """The unlabelled training split of a dataset as a Lightning data module.
+
+    Args:
+        dataset: the block of ``conf/dataset/<name>``: source, layout, split, classes, ...
+        recipe: the block ``method.recipe``
+        loader: the block ``method.loader``, the arguments of `TrainLoader`; ``batch`` is the global batch size
+        data_root: the folder that holds the prepared datasets
+        seed: decides the order of the clips in every epoch
+    """
 
     def __init__(
         self,
@@ -153,15 +158,16 @@ class SkeletonData(L.LightningDataModule):
 
     @property
     def dataset(self) -> Dataset:
-        """The opened split; deriving what is missing happens on the first access, under a lock."""
+        """The opened split; the first access derives what is missing, under a lock. Raises UserError as `open_dataset`."""
         self._open = self._open or open_dataset(self.config, self.recipe, self.data_root)
         return self._open
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the fingerprint of the data, for the checkpoint."""
         return {"fingerprint": self.dataset.fingerprint}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Raises UserError for a checkpoint of other data: its position in the epoch would mean other clips."""
+        """Raise UserError for a checkpoint of other data: its position in the epoch would mean other clips."""
         if state_dict["fingerprint"] != self.dataset.fingerprint:
             raise UserError(
                 f"data_root={self.data_root}: found data of fingerprint {self.dataset.fingerprint}, expected "
@@ -169,6 +175,7 @@ class SkeletonData(L.LightningDataModule):
             )
 
     def train_dataloader(self) -> TrainLoader:
+        """Return this rank's training batches, for the device of the trainer."""
         trainer = self.trainer
         loader = self.part(rank(), world_size(), trainer.strategy.root_device if trainer else CPU)
         if loader.keep and rank() == 0:
@@ -176,6 +183,6 @@ class SkeletonData(L.LightningDataModule):
         return loader
 
     def part(self, rank: int, world: int, device: torch.device = CPU) -> TrainLoader:
-        """The batches of one rank for ``device``; raises UserError for a batch that ``world`` ranks cannot share."""
+        """Return the batches of one rank; raise UserError for a batch size that ``world`` ranks cannot share."""
         store, rows = self.dataset.store, self.dataset.train
         return TrainLoader(store, rows, seed=self.seed, rank=rank, world=world, device=device, **self.loader)

@@ -6,12 +6,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
+from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
+from skelssl.core.files import write_json
 from skelssl.data.split import ClipTable, Split
 
 WARNINGS = {
@@ -176,6 +178,12 @@ class Report:
             "leaks": self.leaks,
             "notes": self.notes,
         }
+
+    def write_rejected(self, folder: Path) -> Path:
+        """Write the report of a rejected dataset; that of a store that exists already stays as it is."""
+        path = folder / ("report.refused.json" if (folder / "parsed").exists() else "report.json")
+        write_json(path, self.as_json())
+        return path
 
     def print(self, console: Console | None = None) -> None:
         """The summary on the console."""

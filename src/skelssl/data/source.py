@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from skelssl.core.errors import UserError
 from skelssl.data.clip import RawClip
+from skelssl.data.report import Report
 from skelssl.data.split import ClipTable, Split
-
-if TYPE_CHECKING:
-    from skelssl.data.report import Report
 
 AS_RECORDED: Mapping[str, Any] = MappingProxyType({})  # the ``arguments`` of every source of recordings in space
 FACTS = ("subject", "camera", "setup", "replication")
@@ -99,7 +97,7 @@ class Source(Protocol):
     def expected(self) -> Mapping[str, Any]:
         """``clips``: their number in a complete set; ``label`` or a fact: the values that must occur. May be empty.
 
-        ``clips`` may be a ``prepare_report.Span`` where sources disagree.
+        ``clips`` may be a ``report.Span`` where sources disagree.
         """
 
 

@@ -126,16 +126,9 @@ def _accepted(source: Source, index: Index, folder: Path, report: Report, strict
         splits = _examine(source, index, report, strict)
     except UserError as error:
         report.print()
-        raise UserError(f"{error}; the report is {write_refusal(report, folder.parent)}") from error
+        raise UserError(f"{error}; the report is {report.write_rejected(folder.parent)}") from error
     write_json(folder.parent / "report.json", report.as_json())
     return splits
-
-
-def write_refusal(report: Report, folder: Path) -> Path:
-    """Writes the report of a refused set; that of a store that is there already stays as it is."""
-    path = folder / ("report.refused.json" if (folder / "parsed").exists() else "report.json")
-    write_json(path, report.as_json())
-    return path
 
 
 def _publish(

@@ -22,7 +22,6 @@ from pathlib import Path
 
 from skelssl.core.errors import Refused, UserError
 from skelssl.core.files import locked
-from skelssl.data.build.prepare import write_refusal
 from skelssl.data.imports.annotations import find_annotations
 from skelssl.data.imports.arrays import find_arrays, holds_arrays
 from skelssl.data.imports.listed import ABOUT, SUFFIX, ListedNTU
@@ -57,7 +56,7 @@ def imported(
         except Refused as error:
             report = Report(base.dataset)
             report.skip(error.path.name, error.code, error.reason)
-            write_refusal(report, folder)
+            report.write_rejected(folder)
             raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.data.clip import EmptyClip, RawClip
-from skelssl.data.recipes.base import RecipeOptions
+from skelssl.data.clip import RawClip
+from skelssl.data.recipes.base import RecipeOptions, no_first_person
 from skelssl.data.recipes.tracks import PERSONS, as_stored, in_interval, located, two_people
 from skelssl.skeleton.layout import Layout
 
@@ -17,7 +17,7 @@ MAX_FRAMES = 300  # length of the references' files; longer clips keep their hea
 MAX_BODIES = 4
 
 
-class AGCN:
+class AGCNRecipe:
     """``select`` gives (T, 2, V, 3), ``normalise`` as many frames, metres.
 
     The reference repeats each person from his first to his last frame until 300 are full, and stores beside it how
@@ -73,7 +73,7 @@ class AGCN:
 
     def _normalise(self, x: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
         if not x[:, 0].any():
-            raise EmptyClip("the first person is absent in every frame")
+            raise no_first_person()
         if self.faithful:
             x = np.stack([_repeated(x[:, person], frames) for person in range(PERSONS)], axis=1)
             there, first, centre = x.sum(-1) != 0, 0, located(x[:, 0], self.spine_mid, flat=self.flat)

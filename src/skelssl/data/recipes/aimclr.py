@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.data.clip import EmptyClip, RawClip
-from skelssl.data.recipes.base import RecipeOptions
+from skelssl.data.clip import RawClip
+from skelssl.data.recipes.base import RecipeOptions, no_first_person
 from skelssl.data.recipes.tracks import as_stored, in_interval, located, two_people
 from skelssl.skeleton.layout import Layout
 
@@ -60,7 +60,7 @@ class AimCLR:
         """Cuts, centres, resizes to 50 frames and turns; raises EmptyClip where the first person is never there."""
         present = (located(x[:, 0], self.spine_base) != 0).any(-1)
         if not present.any():
-            raise EmptyClip("the first person is absent in every frame")
+            raise no_first_person()
         x = x[: present.sum()] if self.faithful else x[present]
         origin = located(x if self.faithful else x[:, :1], self.spine_shoulder, flat=self.flat)
         there = True if self.faithful else x.any(-1, keepdims=True)  # zeros are absent: they do not move

@@ -1,51 +1,58 @@
-"""What every recipe offers, and which options it is built with."""
+"""What all recipes share: their options, their two stages, and the errors that several of them raise."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.data.clip import RawClip
+from skelssl.data.clip import EmptyClip, RawClip
 from skelssl.skeleton.layout import Layout
 
 
-class RecipeOptions(Protocol):
-    """The options of `RecipeConfig` that a recipe reads."""
+@dataclass(frozen=True, slots=True)
+class RecipeOptions:
+    """The plain arguments of ``method.recipe``."""
+
+    name: str
+    faithful: bool = True
+    align_spine: bool = False
+    pku_interval: str | None = None  # inclusive | after_start; None: as the recipe's published files have it
+    single_person_fill: str = "zero"  # zero | copy
+    center: bool = True  # False: ctrgcn leaves clips where the camera saw them, as the published PKU-MMD files do
+    coordinates: str = "xyz"  # xyc: clips in the plane of an image, the third number is confidence
 
     @property
-    def faithful(self) -> bool: ...
-    @property
-    def align_spine(self) -> bool: ...
-    @property
-    def pku_interval(self) -> str | None: ...
-    @property
-    def single_person_fill(self) -> str: ...
-    @property
-    def center(self) -> bool: ...
-    @property
-    def flat(self) -> bool: ...
+    def flat(self) -> bool:
+        """Whether clips are in the plane of an image."""
+        return self.coordinates == "xyc"
 
 
 class Recipe(Protocol):
-    """Turn raw bodies into arrays in two stages; custom recordings enter at the second."""
+    """Two stages; custom recordings enter at the second."""
 
-    version: int  # bumped when the arithmetic changes, so that older stores are derived anew
+    version: int  # bumped when the arithmetic changes, so that older stores are derived again
     published_interval: str  # how its published PKU-MMD files read an interval
-    options: frozenset[str]  # which options it has
+    options: frozenset[str]  # which of the RecipeOptions have a meaning for it
     turns_about: tuple[str, ...]  # points of the body that a clip is moved and turned by
 
     def __init__(self, body: Layout, config: RecipeOptions) -> None: ...
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
-        """Raw bodies -> (T, M=2, V, 3), absent persons and frames zero."""
+        """Return two persons of raw bodies: (T, M=2, V, 3), absent persons and frames zero."""
         ...
 
     def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(T, M, V, 3) -> (T', M, V, 3) as the method's network expects it."""
+        """Return (T, M, V, 3) as the method's network expects it: (T', M, V, 3)."""
         ...
 
     def published(self, clip: RawClip) -> NDArray[Any]:
-        """The clip as the reference's files hold it, in their layout; the store may hold less or more."""
+        """Return the clip in the layout of the reference's files; the store may hold less or more."""
         ...
+
+
+def no_first_person() -> EmptyClip:
+    """Return the error for a clip whose first person is absent throughout."""
+    return EmptyClip("the first person is absent in every frame")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.data.clip import EmptyClip, RawClip
-from skelssl.data.recipes.base import RecipeOptions
+from skelssl.data.clip import RawClip
+from skelssl.data.recipes.base import RecipeOptions, no_first_person
 from skelssl.data.recipes.tracks import as_stored, in_interval, located, two_people
 from skelssl.skeleton.layout import Layout
 
@@ -66,7 +66,7 @@ class CTRGCN:
         """
         present = np.any(x[:, 0] != 0, axis=(1, 2))
         if not present.any():
-            raise EmptyClip("the first person is absent in every frame")
+            raise no_first_person()
         if not self.center:
             return x
         there = _filled(x.reshape(*x.shape[:2], -1), True)[..., None] if self.faithful else _filled(x, False)

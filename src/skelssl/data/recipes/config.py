@@ -1,0 +1,114 @@
+"""The configuration of a recipe: which recipe, with which options, and the store that its arrays belong in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skelssl.core.errors import UserError
+from skelssl.data.clip import RECIPE_FREE, SERVES, EmptyClip, RawClip
+from skelssl.data.recipes.agcn import AGCNRecipe
+from skelssl.data.recipes.aimclr import AimCLR
+from skelssl.data.recipes.base import Recipe, RecipeOptions
+from skelssl.data.recipes.ctrgcn import CTRGCN
+from skelssl.data.recipes.flat import Flat
+from skelssl.data.recipes.pyskl import PySKL
+from skelssl.skeleton.layout import load_layout
+
+RECIPES: dict[str, type[Recipe]] = {"aimclr": AimCLR, "ctrgcn": CTRGCN, "agcn": AGCNRecipe, "pyskl": PySKL}
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeConfig(RecipeOptions):
+    """The plain arguments of ``method.recipe``; their hash names the store's folder."""
+
+    def __post_init__(self) -> None:
+        if self.pku_interval is None and self.name in RECIPES:
+            object.__setattr__(self, "pku_interval", RECIPES[self.name].published_interval)
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any]) -> RecipeConfig:
+        """From a config block; raises UserError for an unknown key, name or value."""
+        known = [f.name for f in fields(cls)]
+        for key in config:
+            if key not in known:
+                raise UserError(f"method.recipe.{key}: unknown key, expected one of {', '.join(known)}")
+        recipe = cls(**config)
+        choices = {"name": tuple(RECIPES), "faithful": (True, False), "align_spine": (True, False),
+                   "pku_interval": ("inclusive", "after_start"), "single_person_fill": ("zero", "copy"),
+                   "center": (True, False), "coordinates": ("xyz", "xyc")}  # fmt: skip
+        for key, values in choices.items():
+            if (value := getattr(recipe, key)) not in values:
+                expected = " or ".join(str(v) for v in values)
+                raise UserError(f"method.recipe.{key}: found {value!r}, expected {expected}")
+        return recipe
+
+    @classmethod
+    def published(cls, name: str, dataset: Mapping[str, Any], *, faithful: bool = True) -> RecipeConfig:
+        """As the published files of a data set were made; ``dataset`` is its block of the configuration."""
+        keys = [key for key in (*RECIPES[name].options, "coordinates") if key in dataset] if name in RECIPES else []
+        return cls.parse({"name": name, "faithful": faithful, **{key: dataset[key] for key in keys}})
+
+    def check_form(self, form: str, arguments: Mapping[str, Any], where: object) -> None:
+        """Raises UserError where clips of ``form`` were imported as another recipe, or other arguments, made them."""
+        serves = SERVES.get(form, (form,) if form in RECIPES else (self.name,))
+        if self.name not in serves or (form not in RECIPE_FREE and not self.faithful):
+            raise UserError(
+                f"{where}: found arrays imported in the form of recipe {' or '.join(serves)}, expected that recipe "
+                "with faithful=true; anything else needs the raw recordings: skelssl prepare raw=PATH"
+            )
+        if self.coordinates != (stored := arguments.get("coordinates", "xyz")):
+            raise UserError(
+                f"dataset.coordinates: found {self.coordinates}, expected {stored}, which {where} was prepared with"
+            )
+        for key, value in arguments.items():
+            if getattr(self, key) != value:
+                raise UserError(
+                    f"method.recipe.{key}: found {getattr(self, key)}, expected {value} as the arrays imported to "
+                    f"{where} were made"
+                )
+
+    def apply(self, clip: RawClip, stages: Recipe) -> NDArray[np.float32]:
+        """(T, M, V, 3) as a store holds the clip; ``stages`` is ``build()``. Raises EmptyClip where it holds none."""
+        # An import is normalised already, but for pyskl's, whose readers do it when they load.
+        done = clip.form == self.name != "pyskl"
+        x = clip.persons() if done else stages.normalise(stages.select(clip))
+        if not np.isfinite(x).all():  # one such number would spread through every batch statistic
+            raise EmptyClip("NaN or infinite coordinates", "D12")
+        return x
+
+    def build(self, layout: str = "ntu25") -> Recipe:
+        """The recipe itself for bodies of ``layout``.
+
+        Raises UserError for an option that it does not have, and for a layout without a joint that it turns about.
+        """
+        recipe = RECIPES[self.name]
+        defaults = RecipeConfig(self.name)
+        for key in ("align_spine", "single_person_fill", "center"):
+            if key not in recipe.options and getattr(self, key) != getattr(defaults, key):
+                raise UserError(
+                    f"method.recipe.{key}: found {getattr(self, key)}, expected {getattr(defaults, key)}, since "
+                    f"{self.name} has no such option"
+                )
+        if self.flat and self.align_spine:
+            raise UserError("method.recipe.align_spine: found true, expected false, since 2-D clips are not turned")
+        body = load_layout(layout)
+        return Flat(recipe(body, self), body) if self.flat else recipe(body, self)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What decides the arrays: the arguments, but for xyz, which goes without saying, and the recipe's version."""
+        said = {key: value for key, value in asdict(self).items() if (key, value) != ("coordinates", "xyz")}
+        return {**said, "version": RECIPES[self.name].version}
+
+    @property
+    def id(self) -> str:
+        """Folder name of the store, such as ``aimclr-1f2e3d4c``."""
+        text = json.dumps(self.parameters, sort_keys=True)
+        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
