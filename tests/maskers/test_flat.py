@@ -14,8 +14,7 @@ from skelssl.losses.masked_prediction import MaskedPrediction
 from skelssl.maskers.motion_attention import MotionAttentionMask
 from skelssl.maskers.motion_gumbel import MotionGumbelMask, segment_motion
 from skelssl.maskers.motion_tube import MotionTubeMask, tube_motion
-from skelssl.methods.visualize import Shown
-from skelssl.training.callbacks.masks import figures
+from skelssl.methods.visualize import MaskedClip, mask_metrics
 
 FLAT = {"layout": "coco17", "coordinates": "xyc"}
 
@@ -108,6 +107,6 @@ def test_figures_of_masks_measure_motion_in_the_plane() -> None:
     x = clips()[:1]
     still = x.clone()
     still[:, :2] = 1.0  # only confidence changes
-    shown = Shown("some", dropped_joints=[1, 2])
-    assert figures(shown, still, "xyc")[1] == 0
-    assert figures(shown, x, "xyc")[1] > 0
+    shown = MaskedClip("some", dropped_joints=[1, 2])
+    assert mask_metrics(shown, still, "xyc")[1] == 0
+    assert mask_metrics(shown, x, "xyc")[1] > 0

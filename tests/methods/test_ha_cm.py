@@ -284,9 +284,9 @@ def test_what_it_shows_are_the_masks_of_the_stream_it_was_trained_on() -> None:
     method, clip = build(), clips(2).x[:1]
     motion = torch.zeros_like(clip)
     motion[:, :, :-1] = clip[:, :, 1:] - clip[:, :, :-1]
-    expected = method.show(motion, torch.Generator().manual_seed(3))
+    expected = method.visualize(motion, torch.Generator().manual_seed(3))
     method.view.stream = "motion"
-    found = method.show(clip, torch.Generator().manual_seed(3))
+    found = method.visualize(clip, torch.Generator().manual_seed(3))
     for picture, same in zip(found, expected, strict=True):
         assert torch.equal(picture.tokens, same.tokens)
         assert torch.equal(picture.clip, clip)  # drawn are positions
@@ -294,7 +294,7 @@ def test_what_it_shows_are_the_masks_of_the_stream_it_was_trained_on() -> None:
 
 def test_it_shows_both_groups_and_both_scores() -> None:
     method, clip = build(), clips(2).x[:1]
-    shown = method.show(clip, torch.Generator().manual_seed(3))
+    shown = method.visualize(clip, torch.Generator().manual_seed(3))
     mask: CrossMask = method.masking(method.encoder, clip, torch.Generator().manual_seed(3))
     scores = method.masking.scores(method.encoder, clip)
     whole, attention, hierarchy, *weights = shown

@@ -113,7 +113,7 @@ def test_two_steps_in_the_plane_of_an_image(name: str, stream: str) -> None:
         features, unsure = encoder(seen), encoder(seen * torch.tensor([1, 1, 0.5])[:, None, None, None])
         assert features.isfinite().all()
         assert not torch.allclose(features, unsure)  # confidence is seen
-    shown = method.show(batch.x[:1], torch.Generator().manual_seed(0))
+    shown = method.visualize(batch.x[:1], torch.Generator().manual_seed(0))
     assert shown
 
 

@@ -206,7 +206,7 @@ def test_it_learns_a_few_clips() -> None:
 
 def test_it_shows_its_mask_one_at_random_and_the_motion_behind() -> None:
     method, clip = build(), clips(2).x[:1]
-    trained, at_random, motion = method.show(clip, torch.Generator().manual_seed(3))
+    trained, at_random, motion = method.visualize(clip, torch.Generator().manual_seed(3))
     expected = method.masking(clip, torch.Generator().manual_seed(3)).mask.reshape(2, 3, 25)
     assert torch.equal(trained.tokens, expected)
     assert at_random.tokens.dtype == torch.bool
@@ -218,12 +218,12 @@ def test_it_shows_its_mask_one_at_random_and_the_motion_behind() -> None:
 
 
 def test_the_published_setting_shows_a_clip_of_any_length(published: MAMP) -> None:
-    trained, *_ = published.show(clips(1, frames=77).x.float(), torch.Generator().manual_seed(0))
+    trained, *_ = published.visualize(clips(1, frames=77).x.float(), torch.Generator().manual_seed(0))
     assert trained.clip.shape == (1, 3, 120, 25, 2)
     assert trained.tokens.shape == (2, 30, 25)
     assert trained.tokens.sum((1, 2)).tolist() == [676, 676]
 
 
 def test_a_mask_that_ignores_motion_is_shown_alone() -> None:
-    (shown,) = build(RandomMask(frames=12)).show(clips(1).x, torch.Generator().manual_seed(0))
+    (shown,) = build(RandomMask(frames=12)).visualize(clips(1).x, torch.Generator().manual_seed(0))
     assert shown.title == "hidden in training"

@@ -291,7 +291,7 @@ def test_unshuffle_is_a_choice(flat: bool) -> None:
 
 def test_its_masks_can_be_shown() -> None:
     method = build()
-    motion_aware, plain, motion = method.show(clips(1, frames=40).x, torch.Generator().manual_seed(0))
+    motion_aware, plain, motion = method.visualize(clips(1, frames=40).x, torch.Generator().manual_seed(0))
     for shown in (motion_aware, plain):
         assert shown.clip.shape == (1, 3, 18, 25, 2)
         assert shown.tokens.sum((1, 2)).tolist() == [6 * 23] * 2

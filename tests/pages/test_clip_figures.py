@@ -2,7 +2,7 @@
 
 import torch
 
-from skelssl.methods.visualize import Shown
+from skelssl.methods.visualize import MaskedClip
 from skelssl.pages.clip_figures import masked
 
 
@@ -10,9 +10,9 @@ def test_masks_become_figures() -> None:
     given, resized = torch.randn(1, 3, 7, 25, 2), torch.randn(1, 3, 4, 25, 2)
     hidden = torch.rand(2, 2, 25) < 0.5
     shown = [
-        Shown("joints", dropped_joints=[4]),
-        Shown("frames", kept_frames=[0, 6]),
-        Shown("tokens", clip=resized, tokens=hidden),
+        MaskedClip("joints", dropped_joints=[4]),
+        MaskedClip("frames", kept_frames=[0, 6]),
+        MaskedClip("tokens", clip=resized, tokens=hidden),
     ]
     joints, frames, tokens = masked(shown, given)
     assert (joints.title, joints.dropped_joints, joints.kept_frames, joints.tokens) == ("joints", [4], None, None)

@@ -22,7 +22,7 @@ from skelssl.data.clip import PERSONS, RawClip
 from skelssl.data.module import open_dataset
 from skelssl.data.ntu.source import NTU
 from skelssl.data.parsed import Index, pack, write_store
-from skelssl.methods.build import build_method, trained
+from skelssl.methods.build import build_method, load_trained_method
 from skelssl.methods.visualize import resized
 from skelssl.pages import explore
 from skelssl.pages.clip_figures import recorded, under_recipes
@@ -268,7 +268,7 @@ def test_a_run_draws_with_what_it_learnt(data_root: Path, tmp_path: Path) -> Non
     run(data_root, *TINY_DATA, f"name={NAME}", f"checkpoint='{folder}'", f"html={page}")
     *_, views, masks = figures(page.read_text("utf-8"), "player")
     assert len(views["clips"][0]["x"]) == 12  # frames of the run's view, not of the default method's
-    drawn_again = trained(config, folder).masking.scores(method.encoder, clip_of_page(data_root, config))
+    drawn_again = load_trained_method(config, folder).masking.scores(method.encoder, clip_of_page(data_root, config))
     weights = np.array(masks["clips"][4]["tokens"]["cells"][0])[:, list(method.encoder.joints)]
     above = (drawn_again.hierarchy[0] - drawn_again.hierarchy[0].min()).numpy()
     np.testing.assert_array_equal(weights, np.rint(9 * above / above.max()))

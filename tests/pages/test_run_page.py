@@ -9,7 +9,7 @@ import torch
 from skelssl.core.runs import LAST
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.methods.base import Method
-from skelssl.methods.build import build_method, trained
+from skelssl.methods.build import build_method, load_trained_method
 from skelssl.pages.figures.player import PlayerClip
 from skelssl.pages.sections.masks import lively, under_masks
 from skelssl.pretrained.files import save_encoders
@@ -44,7 +44,9 @@ def test_masks_of_ha_cm_are_those_of_its_trained_encoder(data_root: Path, tmp_pa
     with torch.no_grad():
         method.encoder.positions.space.uniform_(-3, 3)
     save_encoders(method.encoders(), tmp_path / "encoder", config, data.fingerprint)
-    expected, found, before = (players(own, data, seed=4) for own in (method, trained(config, tmp_path), fresh))
+    expected, found, before = (
+        players(own, data, seed=4) for own in (method, load_trained_method(config, tmp_path), fresh)
+    )
     assert [clip.title for clip in found][3:] == [
         "attention score, above the least",
         "hierarchy score, above the least",
@@ -59,10 +61,10 @@ def test_what_a_run_began_from_is_drawn_with_too(data_root: Path, tmp_path: Path
     config, other = (train_config(data_root, "method=ha_cm", f"seed={seed}", *TINY) for seed in (0, 1))
     method = build_method(other)
     save_encoders(method.encoders(), tmp_path / "encoder", config, None)
-    assert not torch.equal(trained(config, tmp_path).masking.l1.weight, method.masking.l1.weight)
+    assert not torch.equal(load_trained_method(config, tmp_path).masking.l1.weight, method.masking.l1.weight)
     (tmp_path / LAST).parent.mkdir()
     torch.save({"state_dict": method.state_dict()}, tmp_path / LAST)
-    for name, value in trained(config, tmp_path).state_dict().items():
+    for name, value in load_trained_method(config, tmp_path).state_dict().items():
         assert torch.equal(value, method.state_dict()[name]), name
 
 

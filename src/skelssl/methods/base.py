@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from skelssl.core.errors import Diverged
 from skelssl.data.batch import Batch
-from skelssl.methods.visualize import Shown
+from skelssl.methods.visualize import MaskedClip
 from skelssl.optim import Optim, clip_norm
 from skelssl.runtime.collectives import gather, rank, world_size
 from skelssl.runtime.devices import send
@@ -53,13 +53,13 @@ class Method(L.LightningModule):
         """Groups for the optimiser; by default one with every parameter that trains."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
-    def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
+    def visualize(self, x: Tensor, generator: torch.Generator) -> list[MaskedClip]:
         """The method's masks on one clip of joint positions (1, 3, T, V, M); by default the plain clip.
 
         Whatever the stream of a run: masks that follow motion are shown following that of the positions. Only where a
         mask looks through the encoder, that one sees the stream it was trained on.
         """
-        return [Shown("clip")]
+        return [MaskedClip("clip")]
 
     def generator(self, scope: str | int = "shared") -> torch.Generator:
         """Random numbers of this step: ``shared`` ones are the same on all ranks, a rank's number makes its own.

@@ -25,7 +25,7 @@ def build_method(config: Mapping[str, Any]) -> Method:
     return method
 
 
-def trained(config: Mapping[str, Any], run: Path) -> Method:
+def load_trained_method(config: Mapping[str, Any], run: Path) -> Method:
     """The method of a run with its trained encoders, which some masks look at. What is thrown away after training is as
     the last checkpoint has it; without one, as the seed draws it.
     """

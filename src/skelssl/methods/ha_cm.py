@@ -22,7 +22,7 @@ from skelssl.losses.cross_contrast import CrossContrast
 from skelssl.losses.masked_prediction import MaskedPrediction, spread
 from skelssl.maskers.hyperbolic import CrossMasker
 from skelssl.methods.base import Method
-from skelssl.methods.visualize import Shown, resized
+from skelssl.methods.visualize import MaskedClip, above_least, resized
 from skelssl.optim import decay_groups
 from skelssl.views.streams import to_stream
 
@@ -87,7 +87,7 @@ class HACM(Method):
                         target_std=spread(target), prediction_std=spread(prediction))  # fmt: skip
         return loss
 
-    def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
+    def visualize(self, x: Tensor, generator: torch.Generator) -> list[MaskedClip]:
         clip, view = resized(x, self.encoder.frames), cast(Any, self.view)
         seen = to_stream(clip, view.stream, view.layout, self.loss.prediction.coordinates)  # the encoder knows no other
         mask, scores = self.masking(self.encoder, seen, generator), self.masking.scores(self.encoder, seen)
@@ -96,10 +96,10 @@ class HACM(Method):
         stays = rearrange(stays, "m (s v) -> m s v", v=self.encoder.grid[1])
         left_out = sorted(set(range(clip.shape[3])) - set(self.encoder.joints))
 
-        def shown(title: str, values: Tensor, name: str | None = None) -> Shown:
+        def shown(title: str, values: Tensor, name: str | None = None) -> MaskedClip:
             whole = values.new_ones if values.dtype == torch.bool else values.new_zeros  # a joint left out is hidden
             tokens = whole((*values.shape[:2], clip.shape[3])).index_copy_(2, self.encoder.kept, values)
-            return Shown(title, clip=clip, tokens=tokens, dropped_joints=left_out, name=name)
+            return MaskedClip(title, clip=clip, tokens=tokens, dropped_joints=left_out, name=name)
 
         return [
             shown("hidden in training", ~stays, "tokens"),
@@ -115,8 +115,3 @@ class HACM(Method):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return decay_groups(self.named_parameters())
-
-
-def above_least(scores: Tensor) -> Tensor:
-    """Scores (M, S, V) less the person's smallest."""
-    return scores - scores.amin((1, 2), keepdim=True)

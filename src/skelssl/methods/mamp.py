@@ -20,7 +20,7 @@ from skelssl.losses.masked_prediction import MaskedPrediction, spread
 from skelssl.maskers.motion_gumbel import MotionGumbelMask, segment_motion
 from skelssl.maskers.tokens import TokenMask, smallest
 from skelssl.methods.base import Method
-from skelssl.methods.visualize import Shown, hidden_tokens, resized
+from skelssl.methods.visualize import MaskedClip, hidden_tokens, resized
 from skelssl.optim import decay_groups
 
 
@@ -57,7 +57,7 @@ class MAMP(Method):
         self.log_losses(batch, loss=loss, target_std=spread(target), prediction_std=spread(prediction))
         return loss
 
-    def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
+    def visualize(self, x: Tensor, generator: torch.Generator) -> list[MaskedClip]:
         clip = resized(x, self.encoder.frames)
         mask = self.masking(clip, generator)
         shown = [hidden_tokens("hidden in training", clip, mask, "tokens")]
@@ -65,7 +65,7 @@ class MAMP(Method):
             at_random = smallest(torch.rand(mask.mask.shape, generator=generator), mask.visible.shape[1])
             shown += [
                 hidden_tokens("as many, hidden at random", clip, at_random),
-                Shown(
+                MaskedClip(
                     "motion of each token",
                     clip=clip,
                     tokens=segment_motion(clip, self.encoder.patch, self.masking.coordinates),

@@ -19,7 +19,7 @@ from skelssl.losses.barlow_twins import BarlowTwins, floor
 from skelssl.maskers.central_spatial import CentralSpatialMask
 from skelssl.maskers.motion_attention import MotionAttentionMask
 from skelssl.methods.base import Method
-from skelssl.methods.visualize import Shown
+from skelssl.methods.visualize import MaskedClip
 
 
 class PSTL(Method):
@@ -67,11 +67,11 @@ class PSTL(Method):
         blocks = getattr(self.encoder, "st_gcn_networks", [self.encoder])
         return [*((block, "forward") for block in blocks), (self.head, "forward")]
 
-    def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
-        shown = [Shown("anchor: nothing hidden")]
+    def visualize(self, x: Tensor, generator: torch.Generator) -> list[MaskedClip]:
+        shown = [MaskedClip("anchor: nothing hidden")]
         if self.csm:
-            shown.append(Shown("spatial view: CSM", dropped_joints=self.csm(generator), name="csm"))
+            shown.append(MaskedClip("spatial view: CSM", dropped_joints=self.csm(generator), name="csm"))
         if self.matm:
             kept = self.matm.kept(x, generator)[0].tolist()
-            shown.append(Shown("temporal view: MATM", kept_frames=kept, name="matm"))
+            shown.append(MaskedClip("temporal view: MATM", kept_frames=kept, name="matm"))
         return shown

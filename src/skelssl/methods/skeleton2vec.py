@@ -23,7 +23,7 @@ from skelssl.losses.contextual import ContextualPrediction
 from skelssl.maskers.motion_tube import MotionTubeMask, tube_motion, tubes
 from skelssl.maskers.tokens import TokenMask
 from skelssl.methods.base import Method
-from skelssl.methods.visualize import Shown, hidden_tokens, resized
+from skelssl.methods.visualize import MaskedClip, hidden_tokens, resized
 from skelssl.momentum import Momentum, Schedule
 from skelssl.optim import decay_groups
 from skelssl.runtime.collectives import rank
@@ -122,7 +122,7 @@ class Skeleton2vec(Method):
         super().on_load_checkpoint(checkpoint)
         self._products = checkpoint["products"] if rank() == 0 else torch.zeros_like(checkpoint["products"])
 
-    def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
+    def visualize(self, x: Tensor, generator: torch.Generator) -> list[MaskedClip]:
         clip = resized(x, self.encoder.frames)
         shown = [hidden_tokens("hidden in training", clip, self.masking(clip, generator), "tokens")]
         if isinstance(self.masking, MotionTubeMask):
@@ -131,7 +131,7 @@ class Skeleton2vec(Method):
             weights = motion.repeat_interleave(self.masking.tube, 1)
             shown += [
                 hidden_tokens("as many, hidden whatever moves", clip, plain),
-                Shown("motion of each joint in each tube", clip=clip, tokens=weights),
+                MaskedClip("motion of each joint in each tube", clip=clip, tokens=weights),
             ]
         return shown
 

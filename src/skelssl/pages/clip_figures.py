@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from skelssl.data.store import RecipeStore
     from skelssl.methods.base import Method
-    from skelssl.methods.visualize import Shown
+    from skelssl.methods.visualize import MaskedClip
     from skelssl.pretrained.features import Features
 
 VISIBLE = 0.01  # metres
@@ -110,13 +110,13 @@ class Drawer:
 
     def build(self) -> Method:
         """The module; weights that a run did not keep are those that its seed draws."""
-        from skelssl.methods.build import build_method, trained
+        from skelssl.methods.build import build_method, load_trained_method
         from skelssl.pretrained.trust import check_target
 
         if self.run is None:
             return build_method(self.config)
         check_target(self.config["method"])
-        return trained(self.config, self.run)
+        return load_trained_method(self.config, self.run)
 
 
 def drawn(clip: RawClip, layout: str, drawer: Drawer, draws: int, seed: int) -> tuple[list[PlayerClip], ...]:
@@ -140,12 +140,12 @@ def drawn(clip: RawClip, layout: str, drawer: Drawer, draws: int, seed: int) -> 
         for i, draw in enumerate(shown)
     ]
     target: Any = get_class(method["_target_"])
-    if target.show is Method.show:  # it has no masks to show
+    if target.visualize is Method.visualize:  # it has no masks to show
         return views, []
-    return views, masked(drawer.build().show(whole, dice), whole, flat=recipe.flat)
+    return views, masked(drawer.build().visualize(whole, dice), whole, flat=recipe.flat)
 
 
-def masked(shown: Sequence[Shown], x: Tensor, *, flat: bool = False) -> list[PlayerClip]:
+def masked(shown: Sequence[MaskedClip], x: Tensor, *, flat: bool = False) -> list[PlayerClip]:
     """A figure of each mask that a method showed on joint positions (1, 3, T, V, M); ``flat`` as in `positioned`."""
     return [
         positioned(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from skelssl.core.runs import load_config
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.methods.base import Method
-from skelssl.methods.build import trained
+from skelssl.methods.build import load_trained_method
 from skelssl.pages.clip_figures import flattened
 from skelssl.pretrained.features import Features
 from skelssl.pretrained.load import load_encoder
@@ -83,7 +83,7 @@ class Look:
 
     @cached_property
     def method(self) -> Method:
-        return trained(self.config, self.run)
+        return load_trained_method(self.config, self.run)
 
     @cached_property
     def results(self) -> list[Result]:

@@ -85,9 +85,9 @@ def embed(
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise UserError(f"batch: found {batch!r}, expected a whole number of at least 1")
     encoder = encoder if isinstance(encoder, nn.Module) else load_encoder(encoder)
-    entry = Entry(encoder)
-    ready = [entry.ready(clip, where, layout, fps, unit) for where, clip in named_clips(clips)]
-    entry.warn()
+    preprocess = Preprocessor(encoder)
+    ready = [preprocess.ready(clip, where, layout, fps, unit) for where, clip in named_clips(clips)]
+    preprocess.warn()
     out: NDArray[np.float32] | None = None
     with moved(encoder, device) as place:
         for absent, rows in _by_absent(ready).items():
@@ -128,7 +128,7 @@ class Ready:
     absent: tuple[int, ...]  # joints that the encoder must leave out
 
 
-class Entry:
+class Preprocessor:
     """The way of clips into one encoder; it remembers what a caller should know about them."""
 
     def __init__(self, encoder: nn.Module) -> None:

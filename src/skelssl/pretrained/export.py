@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from skelssl.core.errors import UserError
 from skelssl.core.files import atomic_file, atomic_folder, write_json
-from skelssl.pretrained.embed import Entry, collate
+from skelssl.pretrained.embed import Preprocessor, collate
 from skelssl.pretrained.files import CONFIG, WEIGHTS, run_of, weights_digest, weights_files
 from skelssl.pretrained.load import load_encoder
 from skelssl.pretrained.model_card import CARD, model_card
@@ -134,11 +134,13 @@ def write_encoder(encoder: nn.Module, folder: Path, formats: Sequence[str]) -> l
 
 def input_shape(encoder: nn.Module) -> tuple[int, ...]:
     """(C, T', V, M) of what the encoder's test view gives, tried out with a clip of two seconds."""
-    entry = Entry(encoder)
+    preprocess = Preprocessor(encoder)
     pose = np.abs(
-        np.random.default_rng(0).normal(size=(1, 1, len(entry.body.joints), 3))
+        np.random.default_rng(0).normal(size=(1, 1, len(preprocess.body.joints), 3))
     )  # a confidence is not negative
-    ready = entry.ready(np.repeat(pose, 64, 0) + np.linspace(0, 1, 64)[:, None, None, None], "clip", None, None, "m")
+    ready = preprocess.ready(
+        np.repeat(pose, 64, 0) + np.linspace(0, 1, 64)[:, None, None, None], "clip", None, None, "m"
+    )
     x = cast(Any, encoder).view["test"](collate([ready.x], [0]), None)
     return tuple(x.shape[1:])
 

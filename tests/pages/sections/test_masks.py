@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from skelssl.data.module import open_dataset
 from skelssl.maskers.tokens import kept
 from skelssl.methods.build import build_method
-from skelssl.methods.visualize import Shown
+from skelssl.methods.visualize import MaskedClip
 from skelssl.pages.sections.masks import FRAMES, lively, measured
 from tests.helpers.config import train_config
 
@@ -20,12 +20,12 @@ class Masks(nn.Module):
 
     device = torch.device("cpu")
 
-    def show(self, x: Tensor, generator: torch.Generator) -> list[Shown]:
+    def visualize(self, x: Tensor, generator: torch.Generator) -> list[MaskedClip]:
         evens = range(0, x.shape[2], 2)
         return [
-            Shown("plain"),
-            Shown("a", dropped_joints=[3], name="joints"),
-            Shown("b", kept_frames=evens, name="frames"),
+            MaskedClip("plain"),
+            MaskedClip("a", dropped_joints=[3], name="joints"),
+            MaskedClip("b", kept_frames=evens, name="frames"),
         ]
 
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from skelssl.methods.build import build_method
-from skelssl.methods.visualize import Shown
-from skelssl.training.callbacks.masks import figures, shown_clips
+from skelssl.methods.visualize import MaskedClip, mask_metrics
+from skelssl.training.callbacks.masks import masked_clips
 from skelssl.training.trainer import build_data
 from tests.helpers.config import train_config
 
@@ -31,12 +31,12 @@ def naive(x, is_hidden, joints):
 
 
 def test_dropped_joints(clip):
-    share, motion = figures(Shown("", dropped_joints=[1, 3, 3]), clip)
+    share, motion = mask_metrics(MaskedClip("", dropped_joints=[1, 3, 3]), clip)
     assert (share, motion) == pytest.approx(naive(clip, lambda t, v: v in (1, 3), range(V)))
 
 
 def test_kept_frames(clip):
-    share, motion = figures(Shown("", kept_frames=[0, 4]), clip)
+    share, motion = mask_metrics(MaskedClip("", kept_frames=[0, 4]), clip)
     assert (share, motion) == pytest.approx(naive(clip, lambda t, v: t not in (0, 4), range(V)))
 
 
@@ -45,7 +45,7 @@ def test_tokens_of_joints_that_an_encoder_has(clip):
     tokens[0, 1, 2] = tokens[0, 2, 0] = True
     tokens[:, :, 4] = True  # never seen
     tokens[1] = True  # the absent person counts for nothing
-    share, motion = figures(Shown("", tokens=tokens, clip=clip, dropped_joints=[4]), torch.zeros(1))
+    share, motion = mask_metrics(MaskedClip("", tokens=tokens, clip=clip, dropped_joints=[4]), torch.zeros(1))
     assert (share, motion) == pytest.approx(naive(clip, lambda t, v: (t // 2, v) in ((1, 2), (2, 0)), range(4)))
 
 
@@ -61,8 +61,8 @@ def test_every_method_says_what_it_hides_and_stays_as_it_is(data_root, method, s
     before = {key: value.clone() for key, value in module.state_dict().items()}
     random = torch.get_rng_state()
     found = {}
-    for x, shown in shown_clips(module, build_data(config), 4):
-        found |= {mask.name: float(figures(mask, x)[0]) for mask in shown if mask.name}
+    for x, shown in masked_clips(module, build_data(config), 4):
+        found |= {mask.name: float(mask_metrics(mask, x)[0]) for mask in shown if mask.name}
     assert found.keys() == shares.keys()
     for name, (low, high) in shares.items():
         assert low - 1e-6 <= found[name] <= high + 1e-6, name

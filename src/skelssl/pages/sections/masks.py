@@ -14,12 +14,11 @@ from torch import Tensor
 from skelssl.data.batch import Batch
 from skelssl.data.module import Dataset
 from skelssl.methods.base import Method
-from skelssl.methods.visualize import Shown
+from skelssl.methods.visualize import MaskedClip, hidden, untouched
 from skelssl.pages.clip_figures import masked, positioned
 from skelssl.pages.figures.mask_rates import Rates, mask_rates
 from skelssl.pages.figures.player import PlayerClip, how_to_read, skeleton_player
 from skelssl.pages.run import Look, Section
-from skelssl.training.callbacks.masks import hidden, untouched
 from skelssl.views.streams import positions
 
 CLIPS, DRAWS, SHOWN, FRAMES = 64, 4, 3, 20
@@ -31,7 +30,7 @@ def players(look: Look) -> Section:
     """The liveliest clips of some classes under every mask, or under the augmentations where there are none."""
     shown = {look.named(row): _figures(look, row) for row in lively(look.data, SHOWN)}
     clips = [clip for group in shown.values() for clip in group]
-    hides = type(look.method).show is not Method.show
+    hides = type(look.method).visualize is not Method.visualize
     caption = f"Test clips as the encoder meets them in training. {how_to_read(clips)}" if hides else WITHOUT
     return Section(f"{caption} Drag to turn.", skeleton_player(shown, look.body))
 
@@ -47,7 +46,7 @@ def lively(data: Dataset, count: int) -> list[int]:
 
 
 def _figures(look: Look, row: int) -> list[PlayerClip]:
-    if type(look.method).show is Method.show:
+    if type(look.method).visualize is Method.visualize:
         return views(look, row, SHOWN)
     return under_masks(look.method, look.clip(row), look.seed, flat=look.flat)
 
@@ -55,7 +54,7 @@ def _figures(look: Look, row: int) -> list[PlayerClip]:
 def under_masks(method: Method, x: Tensor, seed: int, *, flat: bool = False) -> list[PlayerClip]:
     """A clip (1, 3, T, V, M) under each mask of the method, the same ones every time."""
     with untouched(method):
-        return masked(method.show(x, torch.Generator().manual_seed(seed)), x, flat=flat)
+        return masked(method.visualize(x, torch.Generator().manual_seed(seed)), x, flat=flat)
 
 
 def views(look: Look, row: int, draws: int) -> list[PlayerClip]:
@@ -96,14 +95,14 @@ def measured(method: Method, data: Dataset, seed: int) -> Mapping[str, Rates]:
         x = batch.x[i : i + 1, :, : int(batch.frames[i])]
         for _ in range(DRAWS):
             with untouched(method):
-                shown = method.show(x, dice)
+                shown = method.visualize(x, dice)
             for mask in shown:
                 if mask.name and x.any():
                     sums.setdefault(mask.name, []).append(_grid(mask, x, same))
     return {name: _rates(name, found) for name, found in sums.items()}
 
 
-def _grid(mask: Shown, x: Tensor, same: bool) -> tuple[NDArray[np.float64], str, frozenset[int]]:
+def _grid(mask: MaskedClip, x: Tensor, same: bool) -> tuple[NDArray[np.float64], str, frozenset[int]]:
     """(S, V) share hidden of one clip's persons, what S counts, and the joints that a mask of tokens never has."""
     clip = (x if mask.clip is None else mask.clip)[0].cpu()
     there = clip.ne(0).any(0).any(0).any(0)  # (M,)

@@ -15,7 +15,7 @@ from skelssl.pages.figures.player import how_to_read, skeleton_player
 from skelssl.pretrained.features import extract
 from skelssl.skeleton.layout import load_layout
 from skelssl.training.callbacks.due import due
-from skelssl.training.callbacks.masks import shown_clips
+from skelssl.training.callbacks.masks import masked_clips
 
 
 class Pictures(L.Callback):
@@ -44,7 +44,7 @@ class Pictures(L.Callback):
 
 def mask_page(method: Method, data: SkeletonData) -> Page:
     """A training clip under each mask of the method."""
-    x, shown = next(shown_clips(method, data, 1))
+    x, shown = next(masked_clips(method, data, 1))
     page = Page("Masks", subtitle=f"after {method.current_epoch + 1} epochs")
     clips = masked(shown, x, flat=data.dataset.store.flat)
     page.add("A training clip", how_to_read(clips), skeleton_player(clips, load_layout(data.dataset.store.layout)))

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from skelssl.encoders.agcn import AGCN
 from skelssl.encoders.stgcn import STGCN
 from skelssl.encoders.transformer import Transformer
-from skelssl.pages.sections import attention
-from skelssl.pages.sections.attention import (
+from skelssl.methods import inspect
+from skelssl.methods.inspect import (
     attentions,
     between_joints,
     edge_importance,
@@ -93,7 +93,7 @@ def test_importance_of_one_bone() -> None:
     with torch.no_grad():
         encoder.edge_importance[9][:, head, neck] = 3.0
         encoder.edge_importance[9][:, 7, 7] = 0.5
-    mean, first, last = edge_importance(encoder, BODY)
+    mean, first, last = edge_importance(encoder, BODY).values()
     expected = np.ones(24)
     assert (first.bones == expected).all()
     expected[BODY.bones.index((head, neck))] = 2  # one of its two directions
@@ -110,7 +110,7 @@ def test_graph_of_agcn_reads_as_who_gathers_from_whom() -> None:
         for block in encoder.blocks:
             block.gcn1.PA.zero_()
             block.gcn1.PA[0, 3, 20] = -1.0  # joint 20 gathers from joint 3
-    whole, said, learned, body = (look.joints for look in learned_graph(encoder, clips(2, 16)))
+    whole, said, learned, body = learned_graph(encoder, clips(2, 16)).values()
     expected = np.zeros((25, 25))
     expected[20, 3] = 1
     np.testing.assert_allclose(learned, expected)
@@ -129,10 +129,10 @@ class Linear(nn.Module):
 
 
 def test_reaction_is_the_norm_of_the_derivative(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "DIRECTIONS", 3000)
+    monkeypatch.setattr(inspect, "DIRECTIONS", 3000)
     weight = torch.randn(3, 3, 2, 4, 2, generator=torch.Generator().manual_seed(0))
     weight[..., 2, :] = 0  # a joint that the network never looks at
-    (look,) = sensitivity(Linear(weight), torch.randn(2, 3, 2, 4, 2), seed=0)
+    found = sensitivity(Linear(weight), torch.randn(2, 3, 2, 4, 2), seed=0)
     expected = weight.square().sum((0, 1, 2, 4)).sqrt().numpy()
-    assert look.joints[2] == 0
-    np.testing.assert_allclose(look.joints, expected, rtol=0.05)
+    assert found[2] == 0
+    np.testing.assert_allclose(found, expected, rtol=0.05)
