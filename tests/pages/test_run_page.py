@@ -11,7 +11,8 @@ from skelssl.data.module import Dataset, open_dataset
 from skelssl.methods.base import Method
 from skelssl.methods.build import build_method, load_trained_method
 from skelssl.pages.figures.player import PlayerClip
-from skelssl.pages.sections.masks import lively, under_masks
+from skelssl.pages.sections.lively import lively
+from skelssl.pages.sections.masks import under_masks
 from skelssl.pretrained.files import save_encoders
 from tests.helpers.config import TINY, train_config
 

@@ -10,12 +10,14 @@ from skelssl.core.errors import UserError
 from skelssl.data.module import Dataset
 from skelssl.pages.figures.html import Page
 from skelssl.pages.run import Look, Missing, Section
-from skelssl.pages.sections import attention, masks
+from skelssl.pages.sections.attention import attention_section
 from skelssl.pages.sections.configuration import configuration_section
 from skelssl.pages.sections.confusion_matrix import confusion_section
 from skelssl.pages.sections.data import data_section
 from skelssl.pages.sections.feature_space import feature_space_section
 from skelssl.pages.sections.lost_joints import lost_joints_section
+from skelssl.pages.sections.masking_rates import masking_rates_section
+from skelssl.pages.sections.masks import masks_section
 from skelssl.pages.sections.metrics import metrics_section
 from skelssl.pages.sections.neighbours import neighbours_section
 from skelssl.pages.sections.results import results_section
@@ -27,9 +29,9 @@ RIDGE_CLIPS = 5000  # the ridge classifier solves a linear system with one equat
 SECTIONS: Mapping[str, Callable[[Look], Section]] = {
     "Results against random init": results_section,
     "Training": training_section,
-    "Masks": masks.players,
-    "Masking rates": masks.rates,
-    "Attention": attention.attention,
+    "Masks": masks_section,
+    "Masking rates": masking_rates_section,
+    "Attention": attention_section,
     "Feature space": feature_space_section,
     "Nearest neighbours": neighbours_section,
     "Confusion matrix": confusion_section,

@@ -40,7 +40,7 @@ def test_another_body_without_facts(method: str, data_of_mine: Path, tmp_path: P
     assert [title for title, text in sections.items() if 'class="absent"' in text] == ["Lost joints"]
     (cloud,) = figures(html, "embedding")
     assert [*cloud["groups"]] == ["class"]
-    assert "The data say nothing of subject and camera." in sections["Feature space"]
+    assert "The dataset does not record subject or camera." in sections["Feature space"]
     assert {len(body["names"]) for body in figures(html, "body")} == {20}
     if BROWSER:
         browser = Browser(tmp_path / "profile")

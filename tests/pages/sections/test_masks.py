@@ -11,7 +11,8 @@ from skelssl.data.module import open_dataset
 from skelssl.maskers.tokens import kept
 from skelssl.methods.build import build_method
 from skelssl.methods.visualize import MaskedClip
-from skelssl.pages.sections.masks import FRAMES, lively, measured
+from skelssl.pages.sections.lively import lively
+from skelssl.pages.sections.masking_rates import POSITIONS, measured
 from tests.helpers.config import train_config
 
 
@@ -47,7 +48,7 @@ def test_shares_by_joint_and_frame(data_root) -> None:
 
 def test_clips_of_many_lengths_meet_at_places(data_root) -> None:
     _, data = stored(data_root, "method=mamp")
-    assert measured(Masks(), data, 0)["joints"].grid.shape == (FRAMES, 25)
+    assert measured(Masks(), data, 0)["joints"].grid.shape == (POSITIONS, 25)
 
 
 @pytest.mark.parametrize("ratio", [0.5, 0.9])

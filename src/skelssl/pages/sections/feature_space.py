@@ -17,5 +17,7 @@ def feature_space_section(run: Look) -> Section:
     clips, fraction = mapped(run.features("test"), run.data.store)
     unknown = [key for key in ("subject", "camera") if getattr(clips, key) is None]
     note = f" The dataset does not record {' or '.join(unknown)}." if unknown else ""
-    count = f"{len(clips.xy):,} of {len(run.data.test):,} clips; the plane explains {100 * fraction:.0f} % of the variance."
+    count = (
+        f"{len(clips.xy):,} of {len(run.data.test):,} clips; the plane explains {100 * fraction:.0f} % of the variance."
+    )
     return Section(f"{CAPTION}{count}{note}", embedding_map(clips, run.data.class_names))

@@ -35,7 +35,8 @@ def neighbours_section(run: Look) -> Section:
     caption = (
         f"Each row shows a query from the test split and its {NEIGHBOURS} nearest training clips by cosine similarity. "
         "A query is correct if its nearest neighbour has the same class, which holds for "
-        f"{100 * correct.float().mean():.1f} % of the test clips ({used}). Where possible, half of the queries are wrong."
+        f"{100 * correct.float().mean():.1f} % of the test clips ({used}). Where possible, "
+        "half of the queries are wrong."
     )
     return Section(caption, skeleton_player(rows, run.body, together=True, small=True))
 
