@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table as RichTable
 
 from skelssl.pages.figures.html import Page
-from skelssl.pages.figures.lost_joints import CAPTION, Curve, curves_of, lost_joints_figure
+from skelssl.pages.figures.lost_joints import CAPTION, LostJointsCurve, curves_of, lost_joints_figure
 from skelssl.pages.figures.results import accuracy_bars, results_table
 from skelssl.pages.figures.study import CAPTION as STUDY
 from skelssl.pages.figures.study import study_figure
@@ -26,7 +26,7 @@ class Table:
     """The rows, and the forms they are shown in."""
 
     rows: tuple[Row, ...]
-    lost: tuple[Curve, ...] = ()
+    lost: tuple[LostJointsCurve, ...] = ()
     notes: tuple[str, ...] = ()
 
     def rich(self) -> RichTable:

@@ -15,7 +15,7 @@ from skelssl.core.runs import load_config
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.methods.base import Method
 from skelssl.methods.build import load_trained_method
-from skelssl.pages.clip_figures import flattened
+from skelssl.pages.clip_figures import without_confidence
 from skelssl.pretrained.features import Features
 from skelssl.pretrained.load import load_encoder
 from skelssl.pretrained.trust import check_target
@@ -29,7 +29,7 @@ NOT_EVALUATED = "This run has not been evaluated yet."
 CLIPS = {"cpu": (1000, 2000), "cuda": (3000, 6000)}
 
 
-class Missing(Exception):
+class SectionUnavailable(Exception):
     """Raised by a section whose data do not exist yet: the reason, and the command that creates them."""
 
     def __init__(self, reason: str, command: str = "") -> None:
@@ -45,7 +45,7 @@ class Section:
     html: str
 
 
-class Look:
+class OpenedRun:
     """A run folder and what it refers to, loaded on first use.
 
     Properties and methods raise UserError where a file, the data or the encoder is missing.
@@ -91,9 +91,9 @@ class Look:
         return find_results([self.run]) if any(self.run.rglob("result.json")) else []
 
     def evaluations(self, protocol: str) -> list[Result]:
-        """Return all evaluations; raise Missing with the command of ``protocol`` where there are none."""
+        """Return all evaluations; raise SectionUnavailable with the command of ``protocol`` where there are none."""
         if not self.results:
-            raise Missing(NOT_EVALUATED, self.evaluate_command(protocol))
+            raise SectionUnavailable(NOT_EVALUATED, self.evaluate_command(protocol))
         return self.results
 
     def evaluate_command(self, protocol: str) -> str:
@@ -117,7 +117,7 @@ class Look:
 
     def positions(self, row: int) -> Tensor:
         """Return one clip (1, 3, T, V, M) as it is drawn: the confidence of 2-D clips is set to 0."""
-        return flattened(self.clip(row)) if self.flat else self.clip(row)
+        return without_confidence(self.clip(row)) if self.flat else self.clip(row)
 
     def named(self, row: int) -> str:
         """Return class and name of a clip, such as ``drinking, S001C001P001R001A001``."""

@@ -9,7 +9,7 @@ from typing import Any
 from skelssl.core.errors import UserError
 from skelssl.data.module import Dataset
 from skelssl.pages.figures.html import Page
-from skelssl.pages.run import Look, Missing, Section
+from skelssl.pages.run import OpenedRun, Section, SectionUnavailable
 from skelssl.pages.sections.attention import attention_section
 from skelssl.pages.sections.configuration import configuration_section
 from skelssl.pages.sections.confusion_matrix import confusion_section
@@ -26,7 +26,7 @@ from skelssl.protocols.floor import raw_features, raw_one_nn, raw_ridge
 
 RIDGE_CLIPS = 5000  # the ridge classifier solves a linear system with one equation per training clip
 
-SECTIONS: Mapping[str, Callable[[Look], Section]] = {
+SECTIONS: Mapping[str, Callable[[OpenedRun], Section]] = {
     "Results against random init": results_section,
     "Training": training_section,
     "Masks": masks_section,
@@ -44,7 +44,7 @@ SECTIONS: Mapping[str, Callable[[Look], Section]] = {
 
 def open_run(run: Path) -> tuple[dict[str, Any], Dataset]:
     """Return configuration and data of a run; raise UserError where either is missing."""
-    look = Look(run)
+    look = OpenedRun(run)
     return look.config, look.data
 
 
@@ -70,7 +70,7 @@ def write_page(run: Path, path: Path, floors: Mapping[str, float] | None = None)
     Raises:
         UserError: ``run`` is no run folder.
     """
-    look = Look(run, floors)
+    look = OpenedRun(run, floors)
     config = look.config
     page = Page(
         f"{config['method']['name']} on {config['dataset']['name']}",
@@ -80,7 +80,7 @@ def write_page(run: Path, path: Path, floors: Mapping[str, float] | None = None)
         try:
             section = make(look)
             page.add(title, section.caption, section.html)
-        except Missing as missing:
+        except SectionUnavailable as missing:
             page.absent(title, missing.reason, missing.command)
         except UserError as error:
             page.absent(title, str(error))

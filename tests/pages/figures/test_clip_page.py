@@ -12,7 +12,7 @@ import pytest
 
 from skelssl.data.split import ClipTable, Split
 from skelssl.pages.figures.clip_page import write_clip_page
-from skelssl.pages.figures.counts import columns, count_bars
+from skelssl.pages.figures.counts import count_bars, histogram
 from skelssl.pages.figures.dataset_page import write_dataset_page
 from skelssl.pages.figures.player import PlayerClip
 from skelssl.skeleton.layout import load_layout
@@ -122,7 +122,7 @@ def test_counts_of_a_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize("most", [5, 48])
 def test_columns_hold_every_value_once(most: int) -> None:
     values = np.random.default_rng(1).integers(3, 120, 500)
-    found = re.findall(r"<title>([\d,]+)(?: to ([\d,]+))? frames: (\d+)</title>", columns(values, "frames", most))
+    found = re.findall(r"<title>([\d,]+)(?: to ([\d,]+))? frames: (\d+)</title>", histogram(values, "frames", most))
     assert len(found) <= most
     for first, last, count in found:
         assert int(count) == sum(int(first) <= v <= int(last or first) for v in values)
@@ -130,7 +130,7 @@ def test_columns_hold_every_value_once(most: int) -> None:
 
 
 def test_columns_of_one_value_and_bars_of_nothing() -> None:
-    assert "<title>7 frames: 3</title>" in columns(np.array([7, 7, 7]), "frames")
+    assert "<title>7 frames: 3</title>" in histogram(np.array([7, 7, 7]), "frames")
     assert "width:0.0%" in count_bars({"x": {"none": 0}})
 
 

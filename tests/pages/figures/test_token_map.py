@@ -13,7 +13,7 @@ import pytest
 
 from skelssl.pages.figures.html import Page
 from skelssl.pages.figures.player import PlayerClip, skeleton_player
-from skelssl.pages.figures.token_map import levels, token_cells, token_note, token_rows
+from skelssl.pages.figures.token_map import token_cells, token_note, token_rows, weight_levels
 from skelssl.skeleton.layout import load_layout
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -42,7 +42,7 @@ def test_a_person_who_never_comes_has_no_grid_and_one_who_leaves_has() -> None:
 
 def test_weights_become_ninths_of_the_persons_own_largest() -> None:
     weights = np.array([[[0.0, 1.0, 4.5, 9.0]], [[0.0, 0.02, 0.05, 0.06]], [[0.0, 0.0, 0.0, 0.0]]])
-    assert levels(weights).tolist() == [[[0, 1, 4, 9]], [[0, 3, 8, 9]], [[0, 0, 0, 0]]]
+    assert weight_levels(weights).tolist() == [[[0, 1, 4, 9]], [[0, 3, 8, 9]], [[0, 0, 0, 0]]]
     found = token_cells(WEIGHTS, there(True, True), BODY)
     expected = [[[round(9 * w / person.max()) for w in row] for row in person.tolist()] for person in WEIGHTS]
     assert (found["kind"], found["most"], found["cells"]) == ("weight", 9, expected)
@@ -153,4 +153,4 @@ def test_a_browser_paints_weights_the_stronger_the_larger_and_leaves_the_absent_
     hues = {name: np.array(hue, float) for name, hue in found["hues"].items()}  # type: ignore[attr-defined]
     ink = hues["c3"] - hues["hair"]
     share = (np.array(found["cells"][0]) - hues["hair"]) @ ink / (ink @ ink)  # type: ignore[index]
-    assert share == pytest.approx(levels(WEIGHTS)[0][:, ORDER].T / 9, abs=0.03)
+    assert share == pytest.approx(weight_levels(WEIGHTS)[0][:, ORDER].T / 9, abs=0.03)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from skelssl.pages.run import Look
+from skelssl.pages.run import OpenedRun
 from skelssl.pages.sections.neighbours import NEIGHBOURS, choose_queries, neighbours_section
 from tests.helpers.config import train_config
 from tests.helpers.page import figures
@@ -29,7 +29,7 @@ def test_fewer_clips_than_places() -> None:
 
 
 def test_neighbours_are_the_nearest(data_root: Path, tmp_path: Path) -> None:
-    look = Look(untrained_run(tmp_path / "run", train_config(data_root, "method=mamp")))
+    look = OpenedRun(untrained_run(tmp_path / "run", train_config(data_root, "method=mamp")))
     section = neighbours_section(look)
     (data,) = figures(section.html, "player")
     train, test = look.features("train"), look.features("test")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.pages.figures.html import figure
-from skelssl.pages.figures.pose import stand
+from skelssl.pages.figures.html import script_figure
+from skelssl.pages.figures.pose import pose_upright
 from skelssl.skeleton.layout import Layout
 
 
 @dataclass(frozen=True)
-class BodyLook:
+class JointValues:
     """One way to colour a body."""
 
     title: str
@@ -25,23 +25,23 @@ class BodyLook:
     picked: str = "from"  # what a row of a matrix is in words: "from" or "of" the picked joint
 
 
-def body_map(looks: Sequence[BodyLook], layout: Layout, pose: NDArray[np.floating]) -> str:
+def body_map(looks: Sequence[JointValues], layout: Layout, pose: NDArray[np.floating]) -> str:
     """The looks on one body, with a switch between them; ``pose`` (V, 3) is upright or not, of any size.
 
     Beside it stands the list of joints, the largest number first. Colours span the smallest to the largest number of a
     look, whatever they are; the scale below says which.
     """
-    posed = stand(np.asarray(pose, dtype=np.float64)[None, None], np.ones((1, 1), bool), layout)[0, 0]
+    posed = pose_upright(np.asarray(pose, dtype=np.float64)[None, None], np.ones((1, 1), bool), layout)[0, 0]
     data = {
         "xy": posed[:, :2].round(3).tolist(),
         "names": [name.replace("_", " ") for name in layout.joints],
         "bones": layout.bones,
         "looks": [_look(look) for look in looks],
     }
-    return figure("body", data, "body coloured by " + ", ".join(look.title for look in looks))
+    return script_figure("body", data, "body coloured by " + ", ".join(look.title for look in looks))
 
 
-def _look(look: BodyLook) -> dict[str, object]:
+def _look(look: JointValues) -> dict[str, object]:
     return {
         "title": look.title,
         "joints": _short(look.joints),

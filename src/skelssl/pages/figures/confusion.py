@@ -8,14 +8,14 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.pages.figures.html import figure
+from skelssl.pages.figures.html import script_figure
 
 
-def confusion(matrix: NDArray[np.integer], class_names: Sequence[str], worst: int = 8) -> str:
+def confusion_figure(matrix: NDArray[np.integer], class_names: Sequence[str], worst: int = 8) -> str:
     """Heat map of a (K, K) matrix of counts, rows true and columns predicted, and its most frequent mistakes."""
     if matrix.shape != (len(class_names),) * 2:
         raise ValueError(f"matrix: found shape {matrix.shape}, expected a square of {len(class_names)} class names")
-    heat = figure("confusion", {"names": list(class_names), "counts": matrix.tolist()}, "confusion matrix")
+    heat = script_figure("confusion", {"names": list(class_names), "counts": matrix.tolist()}, "confusion matrix")
     rows = "".join(
         f"<tr><td>{escape(class_names[t])}</td><td>{escape(class_names[p])}</td>"
         f"<td>{matrix[t, p]} of {matrix[t].sum()}</td></tr>"

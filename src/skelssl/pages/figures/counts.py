@@ -19,7 +19,7 @@ def fact_table(facts: Iterable[tuple[str, str]]) -> str:
     return f'<table class="facts">{rows}</table>'
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def text_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table that scrolls within itself; the last column may break its lines."""
     cells = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "".join(
@@ -63,7 +63,7 @@ def _track(share: float) -> str:
     return f'<div class="track"><b style="width:{100 * share:.1f}%"></b></div>'
 
 
-def columns(values: NDArray[np.int64], unit: str, most: int = 48) -> str:
+def histogram(values: NDArray[np.int64], unit: str, most: int = 48) -> str:
     """Histogram of whole numbers (N,) with at most ``most`` + 1 columns of equal width; point at one to read it."""
     low, high = int(values.min()), int(values.max())
     width = -(-(high - low + 1) // most)

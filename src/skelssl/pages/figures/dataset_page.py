@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skelssl.data.source import FACTS
 from skelssl.data.split import ClipTable, Split
-from skelssl.pages.figures.counts import class_table, columns, count_bars, fact_table, table
+from skelssl.pages.figures.counts import class_table, count_bars, fact_table, histogram, text_table
 from skelssl.pages.figures.html import Page
 
 SHOWN = 300  # rows of a list; the report names all
@@ -47,13 +47,15 @@ def write_dataset_page(
         page.add("Who and where", CAPTIONS["facts"], count_bars(known))
     low, middle, high = (int(f(n_frames)) for f in (np.min, np.median, np.max))
     lengths = f"{CAPTIONS['lengths']} Shortest {low:,}, median {middle:,}, longest {high:,}."
-    page.add("Lengths", lengths, columns(n_frames, "frames"))
+    page.add("Lengths", lengths, histogram(n_frames, "frames"))
     page.add("Bodies", CAPTIONS["bodies"], count_bars({"at once": _by_value(max_bodies)}))
     if report["warnings"]:
-        page.add("What is odd", CAPTIONS["codes"], table(("code", "count", "what", "such as"), _warnings(report)))
+        page.add("What is odd", CAPTIONS["codes"], text_table(("code", "count", "what", "such as"), _warnings(report)))
     if report["skipped"]:
         page.add(
-            "Left out", CAPTIONS["skipped"] + _of(report["skipped"]), table(("name", "code", "why"), _skipped(report))
+            "Left out",
+            CAPTIONS["skipped"] + _of(report["skipped"]),
+            text_table(("name", "code", "why"), _skipped(report)),
         )
     page.write(path)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.pages.figures.html import figure
+from skelssl.pages.figures.html import script_figure
 
 
 @dataclass(frozen=True)
@@ -45,4 +45,4 @@ def embedding_map(embedding: Embedding, class_names: Sequence[str]) -> str:
             known, of = np.unique(values, return_inverse=True)
             groups[key] = {"of": of.tolist(), "names": [f"{key} {v}" if v >= 0 else f"{key} unknown" for v in known]}
     data = {"xy": ((xy - low) / span).round(4).tolist(), "names": list(embedding.names or []), "groups": groups}
-    return figure("embedding", data, "map of the feature space")
+    return script_figure("embedding", data, "map of the feature space")

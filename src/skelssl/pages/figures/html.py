@@ -51,7 +51,7 @@ class Page:
             file.write(self.render())
 
 
-def figure(kind: str, data: object, label: str) -> str:
+def script_figure(kind: str, data: object, label: str) -> str:
     """A place that ``assets/<kind>.js`` draws into, with its data; ``label`` is read out by screen readers."""
     # "<" is escaped so that no string in the data can close the script element
     text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from skelssl.pages.figures.axes import Axis, ticks
-from skelssl.pages.figures.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Line, gridline, panel
+from skelssl.pages.figures.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Line, chart_panel, gridline
 from skelssl.results.read import Result
 
 CAPTION = (
@@ -21,7 +21,7 @@ CAPTION = (
 
 
 @dataclass(frozen=True)
-class Curve:
+class LostJointsCurve:
     """What one encoder has left: top-1 of every set, one value for each seed."""
 
     name: str
@@ -30,7 +30,7 @@ class Curve:
     random_init: Mapping[str, Sequence[float]]  # empty where it was not evaluated
 
 
-def curves_of(results: Sequence[Result]) -> list[Curve]:
+def curves_of(results: Sequence[Result]) -> list[LostJointsCurve]:
     """The lost-joints results among ``results``: those that differ in the seed alone make one curve."""
     groups: dict[tuple[Any, str], list[Result]] = defaultdict(list)
     for result in results:
@@ -56,14 +56,14 @@ def _said(result: Result) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _curve(name: str, group: Sequence[Result]) -> Curve:
+def _curve(name: str, group: Sequence[Result]) -> LostJointsCurve:
     trained: dict[str, list[float]] = defaultdict(list)
     random: dict[str, list[float]] = defaultdict(list)
     for result in group:
         for values, points in ((trained, result.facts["curve"]), (random, _random(result))):
             for point in points:
                 values[point["lost"]].append(point["top1"])
-    return Curve(name, {point["lost"]: point for point in group[0].facts["curve"]}, trained, random)
+    return LostJointsCurve(name, {point["lost"]: point for point in group[0].facts["curve"]}, trained, random)
 
 
 def _random(result: Result) -> Sequence[Mapping[str, Any]]:
@@ -71,14 +71,14 @@ def _random(result: Result) -> Sequence[Mapping[str, Any]]:
     return points
 
 
-def lost_joints_figure(curves: Sequence[Curve]) -> str:
+def lost_joints_figure(curves: Sequence[LostJointsCurve]) -> str:
     """Both charts; those without any point are left out."""
     lines = [line for i, curve in enumerate(curves) for line in _lines(curve, i)]
-    joints = panel("accuracy over joints lost", lines) if lines else ""
+    joints = chart_panel("accuracy over joints lost", lines) if lines else ""
     return f'<div class="panels">{joints}{_parts(curves)}</div>'
 
 
-def _lines(curve: Curve, color: int) -> list[Line]:
+def _lines(curve: LostJointsCurve, color: int) -> list[Line]:
     """Over the number of joints: the trained encoder, and its random initialisation."""
     chosen = [name for name, point in curve.points.items() if point["kind"] in ("none", "joints")]
     chosen.sort(key=lambda name: curve.points[name]["n_lost"])
@@ -97,7 +97,7 @@ def _lines(curve: Curve, color: int) -> list[Line]:
 _SPREAD: tuple[Callable[[Sequence[float]], Any], ...] = (np.mean, min, max)
 
 
-def _parts(curves: Sequence[Curve]) -> str:
+def _parts(curves: Sequence[LostJointsCurve]) -> str:
     """A column for the whole body and each part, a dot for each encoder; hollow before any training."""
     columns = dict.fromkeys(
         name for c in curves for name, point in c.points.items() if point["kind"] in ("none", "part", "parts")
@@ -116,7 +116,7 @@ def _parts(curves: Sequence[Curve]) -> str:
     return f'<div class="panel"><h3>accuracy with parts lost</h3><p class="keys">{keys}</p>{svg}</div>'
 
 
-def _column(name: str, at: float, apart: float, curves: Sequence[Curve], y: Axis) -> str:
+def _column(name: str, at: float, apart: float, curves: Sequence[LostJointsCurve], y: Axis) -> str:
     """The dots of one part, side by side, over its name in two lines."""
     words = ("whole body" if name == "none" else name.replace("_", " ")).split(" ")
     text = "".join(

@@ -9,15 +9,15 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.pages.figures.body import BodyLook, body_map
-from skelssl.pages.figures.profile import profile
+from skelssl.pages.figures.body import JointValues, body_map
+from skelssl.pages.figures.profile import bar_profile
 from skelssl.skeleton.layout import Layout
 
 ALIKE = 1e-9  # what sums of the same shares may differ by
 
 
 @dataclass(frozen=True)
-class Rates:
+class MaskingRates:
     """Share hidden over many draws of one mask."""
 
     name: str
@@ -38,27 +38,27 @@ class Rates:
         return np.asarray(self.grid[:, asked].mean(1))
 
 
-def mask_rates(rates: Sequence[Rates], layout: Layout, pose: NDArray[np.floating]) -> str:
+def masking_rates_figure(rates: Sequence[MaskingRates], layout: Layout, pose: NDArray[np.floating]) -> str:
     """A body and a chart for every mask; ``pose`` (V, 3) is somebody to draw on."""
     return "".join(_mask(each, layout, pose) for each in rates)
 
 
-def _mask(rates: Rates, layout: Layout, pose: NDArray[np.floating]) -> str:
+def _mask(rates: MaskingRates, layout: Layout, pose: NDArray[np.floating]) -> str:
     mean = 100 * float(rates.moments.mean())
     title = f"<h3>mask {escape(rates.name)}: {mean:.1f} % hidden, {rates.draws} draws</h3>"
     return f'{title}<div class="beside">{_body(rates, layout, pose)}{_moments(rates)}</div>'
 
 
-def _body(rates: Rates, layout: Layout, pose: NDArray[np.floating]) -> str:
+def _body(rates: MaskingRates, layout: Layout, pose: NDArray[np.floating]) -> str:
     asked = [v for v in range(len(layout.joints)) if v not in rates.without]
     if np.ptp(rates.joints[asked]) < ALIKE:
         return "<p>Every joint alike.</p>"
-    look = BodyLook("share hidden", rates.joints, without=rates.without, percent=True)
+    look = JointValues("share hidden", rates.joints, without=rates.without, percent=True)
     return body_map([look], layout, pose)
 
 
-def _moments(rates: Rates) -> str:
+def _moments(rates: MaskingRates) -> str:
     unit = rates.unit.split(",")[0]
     if np.ptp(rates.moments) < ALIKE:
         return f"<p>Every {escape(unit)} alike.</p>"
-    return profile(f"share hidden by {rates.unit}", rates.moments, unit)
+    return bar_profile(f"share hidden by {rates.unit}", rates.moments, unit)

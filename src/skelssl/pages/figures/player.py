@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.pages.figures.html import figure
-from skelssl.pages.figures.pose import stand
-from skelssl.pages.figures.token_map import Tokens, hides, token_cells, token_note, token_rows
+from skelssl.pages.figures.html import script_figure
+from skelssl.pages.figures.pose import pose_upright
+from skelssl.pages.figures.token_map import Tokens, is_binary, token_cells, token_note, token_rows
 from skelssl.skeleton.layout import Layout
 
 
@@ -55,12 +55,12 @@ def skeleton_player(
         "groups": [[name, len(row)] for name, row in rows.items()],
         "clips": [_clip(clip, layout) for row in rows.values() for clip in row],
     }
-    return figure("player", data, "animated skeletons")
+    return script_figure("player", data, "animated skeletons")
 
 
 def how_to_read(clips: Sequence[PlayerClip]) -> str:
     """What the drawn masks mean, in words, for a caption."""
-    kinds = {None if clip.tokens is None else hides(clip.tokens) for clip in clips}
+    kinds = {None if clip.tokens is None else is_binary(clip.tokens) for clip in clips}
     sentences = {
         None: "Red and hollow: joints taken out of the graph; the strip below a figure shows which frames are kept, "
         "and the figure fades in those that are not.",
@@ -75,7 +75,7 @@ def _clip(clip: PlayerClip, layout: Layout) -> dict[str, object]:
     x = np.moveaxis(np.asarray(clip.x, dtype=np.float64), 3, 1)  # (T, M, V, 3)
     present = np.any(x, axis=(2, 3))  # (T, M)
     unseen = None if clip.seen is None else ~np.moveaxis(clip.seen, 2, 1) & present[..., None]  # (T, M, V)
-    posed = stand(x if unseen is None else _filled(x, unseen), present, layout)
+    posed = pose_upright(x if unseen is None else _filled(x, unseen), present, layout)
     frames = len(x)
     kept = range(frames) if clip.kept_frames is None else sorted(int(t) for t in clip.kept_frames)
     return {

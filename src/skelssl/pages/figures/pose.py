@@ -10,7 +10,7 @@ from skelssl.skeleton.layout import Layout
 Points = NDArray[np.float64]
 
 
-def stand(x: Points, present: NDArray[np.bool_], layout: Layout) -> Points:
+def pose_upright(x: Points, present: NDArray[np.bool_], layout: Layout) -> Points:
     """Turns (T, M, V, 3) so that the first person stands upright (y up) and faces -z, and scales it into [-1, 1].
 
     Recipes leave bodies with y or z up, facing anywhere, in metres or not; only quarter turns bring "up" upright, so a

@@ -12,7 +12,7 @@ from skelssl.pages.figures.axes import Axis, ticks
 from skelssl.pages.figures.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, gridline
 
 
-def profile(
+def bar_profile(
     title: str, shares: NDArray[np.floating], unit: str, *, dropped: Collection[int] = (), digits: int = 1
 ) -> str:
     """A bar per moment for ``shares`` (S,) of at least 0, in per cent; ``dropped`` ones are red.

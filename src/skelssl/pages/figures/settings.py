@@ -9,7 +9,7 @@ from typing import Any
 from skelssl.pages.figures.counts import fact_table
 
 
-def settings(config: Mapping[str, Any]) -> str:
+def settings_tables(config: Mapping[str, Any]) -> str:
     """Dotted keys and values, block by block; what has no block of its own comes first."""
     plain = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
     blocks = {"top level": plain} | {key: value for key, value in config.items() if isinstance(value, Mapping)}

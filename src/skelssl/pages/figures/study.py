@@ -10,7 +10,7 @@ from html import escape
 import numpy as np
 
 from skelssl.core.errors import UserError
-from skelssl.pages.figures.curves import HEIGHT, WIDTH, Line, chart, panel, style
+from skelssl.pages.figures.curves import HEIGHT, WIDTH, Line, chart_panel, line_chart, line_classes
 from skelssl.pages.figures.html import stylesheet
 from skelssl.results.aggregate import Row
 from skelssl.results.read import Cell
@@ -25,12 +25,12 @@ Panel = tuple[str, list[Line]]
 
 def study_figure(rows: Sequence[Row]) -> str:
     """Every chart of the study, for a page; empty where nothing that was swept is a number."""
-    return '<div class="panels">' + "".join(panel(*one) for one in panels(rows)) + "</div>"
+    return '<div class="panels">' + "".join(chart_panel(*one) for one in study_panels(rows)) + "</div>"
 
 
 def study_svg(rows: Sequence[Row]) -> str:
     """The same charts as one SVG file; raises UserError where nothing that was swept is a number."""
-    found = panels(rows)
+    found = study_panels(rows)
     if not found:
         names = sorted({key for row in rows for key in row.swept})
         raise UserError(f"--svg: found no number in two rows of {', '.join(names)}, expected an axis")
@@ -45,7 +45,7 @@ def study_svg(rows: Sequence[Row]) -> str:
     )
 
 
-def panels(rows: Sequence[Row]) -> list[Panel]:
+def study_panels(rows: Sequence[Row]) -> list[Panel]:
     """(title, lines) for each cell and swept number; a line for each choice of the other keys."""
     groups: dict[Cell, list[Row]] = defaultdict(list)
     for row in rows:
@@ -99,10 +99,10 @@ def _head(lines: Sequence[Line]) -> int:
 def _titled(title: str, lines: Sequence[Line]) -> str:
     """A chart under its title and legend."""
     legend = "".join(
-        f'<g class="{style(line, i)}" transform="translate({8 + i % 2 * WIDTH / 2:.0f} {36 + 18 * (i // 2)})">'
+        f'<g class="{line_classes(line, i)}" transform="translate({8 + i % 2 * WIDTH / 2:.0f} {36 + 18 * (i // 2)})">'
         f'<polyline points="0,-4 14,-4" style="stroke:currentColor;stroke-width:3"/>'
         f'<text x="19">{escape(line.name)}</text></g>'
         for i, line in enumerate(lines)
     )
     heading = f'<text x="8" y="17" style="fill:var(--ink);font-weight:600">{escape(title)}</text>'
-    return f'{heading}{legend}<g transform="translate(0 {_head(lines)})">{chart(title, lines)[0]}</g>'
+    return f'{heading}{legend}<g transform="translate(0 {_head(lines)})">{line_chart(title, lines)[0]}</g>'

@@ -13,7 +13,7 @@ Present = NDArray[np.bool_]  # (T, M)
 MOST = 9  # level of a person's largest weight
 
 
-def hides(tokens: Tokens) -> bool:
+def is_binary(tokens: Tokens) -> bool:
     """Whether tokens are hidden or not, rather than weighed."""
     return tokens.dtype == np.bool_
 
@@ -29,18 +29,18 @@ def token_cells(tokens: Tokens, present: Present, layout: Layout) -> dict[str, o
         raise ValueError(
             f"tokens: found shape {tokens.shape}, expected ({persons}, S, {len(layout.joints)}), S dividing {frames}"
         )
-    grids = zip(levels(tokens).tolist(), np.any(present, axis=0), strict=True)
+    grids = zip(weight_levels(tokens).tolist(), np.any(present, axis=0), strict=True)
     return {
-        "kind": "hidden" if hides(tokens) else "weight",
-        "most": 1 if hides(tokens) else MOST,
+        "kind": "hidden" if is_binary(tokens) else "weight",
+        "most": 1 if is_binary(tokens) else MOST,
         "segments": segments,
         "cells": [grid if there else None for grid, there in grids],
     }
 
 
-def levels(tokens: Tokens) -> NDArray[np.int64]:
+def weight_levels(tokens: Tokens) -> NDArray[np.int64]:
     """(M, S, V) in whole numbers: 1 where hidden; or weights from 0 to ``MOST``, the person's largest if above 0."""
-    if hides(tokens):
+    if is_binary(tokens):
         return tokens.astype(np.int64)
     most = tokens.max(axis=(1, 2), keepdims=True)
     return np.rint(MOST * tokens / np.where(most > 0, most, 1)).astype(np.int64)
@@ -54,7 +54,7 @@ def token_note(tokens: Tokens, present: Present, left_out: int = 0) -> str:
     _, segments, joints = tokens.shape
     there = np.any(present, axis=0)
     absent = [f"person {m + 1}: absent" for m in np.flatnonzero(~there)]
-    if not hides(tokens):
+    if not is_binary(tokens):
         return "; ".join([f"{segments} segments of {len(present) // segments} frames", *absent])
     hidden = tokens.sum((1, 2)) - segments * left_out
     total = segments * (joints - left_out)

@@ -24,12 +24,12 @@ from skelssl.methods.inspect import (
     sensitivity,
 )
 from skelssl.methods.visualize import above_least
-from skelssl.pages.clip_figures import positioned
-from skelssl.pages.figures.body import BodyLook, body_map
+from skelssl.pages.clip_figures import player_clip
+from skelssl.pages.figures.body import JointValues, body_map
 from skelssl.pages.figures.player import skeleton_player
-from skelssl.pages.figures.profile import profile
-from skelssl.pages.run import Look, Section
-from skelssl.pages.sections.lively import lively, pose
+from skelssl.pages.figures.profile import bar_profile
+from skelssl.pages.run import OpenedRun, Section
+from skelssl.pages.sections.liveliest import liveliest_clips, pose_of
 from skelssl.pretrained.features import evaluating
 from skelssl.runtime.draws import step_generator
 
@@ -60,7 +60,7 @@ SENSITIVITY = (
 )
 
 
-def attention_section(run: Look) -> Section:
+def attention_section(run: OpenedRun) -> Section:
     """Draw one body per exported encoder, and for PSTL the attention of MATM to frames."""
     encoders = run.method.encoders()
     named = {name: encoder for name, encoder in encoders.items() if name}
@@ -71,27 +71,27 @@ def attention_section(run: Look) -> Section:
     return Section(CAPTION, "".join(parts))
 
 
-def _encoder(run: Look, name: str, encoder: nn.Module) -> str:
+def _encoder(run: OpenedRun, name: str, encoder: nn.Module) -> str:
     x = _test_view(run, run.data.test[:: -(-len(run.data.test) // CLIPS)].tolist())
     with evaluating(encoder):
         if isinstance(encoder, Transformer):
             return _transformer(run, name, encoder, x)
         if isinstance(encoder, STGCN):
             factors, note = edge_importance(encoder, run.body), IMPORTANCE
-            maps = [BodyLook(title, *values) for title, values in factors.items()]
+            maps = [JointValues(title, *values) for title, values in factors.items()]
         elif isinstance(encoder, AGCN):
             graphs, note = learned_graph(encoder, x), GRAPH
-            maps = [BodyLook(title, graph, picked="gathered by") for title, graph in graphs.items()]
+            maps = [JointValues(title, graph, picked="gathered by") for title, graph in graphs.items()]
         else:
-            maps, note = [BodyLook("sensitivity", sensitivity(encoder, x, run.seed))], SENSITIVITY
-    return _block(f"{name}: {type(encoder).__name__}", note, body_map(maps, run.body, pose(run)))
+            maps, note = [JointValues("sensitivity", sensitivity(encoder, x, run.seed))], SENSITIVITY
+    return _block(f"{name}: {type(encoder).__name__}", note, body_map(maps, run.body, pose_of(run)))
 
 
 def _block(title: str, note: str, html: str) -> str:
     return f'<h3>{title}</h3><p class="caption">{note}</p>{html}'
 
 
-def _test_view(run: Look, rows: list[int], stream: str | None = None) -> Tensor:
+def _test_view(run: OpenedRun, rows: list[int], stream: str | None = None) -> Tensor:
     """Return test clips as the encoder takes them (N·K, C, T', V, M), or in another stream."""
     block = run.config["method"]["view"]["test"]
     view = instantiate(block if stream is None else {**block, "stream": stream}, _convert_="all")
@@ -99,37 +99,37 @@ def _test_view(run: Look, rows: list[int], stream: str | None = None) -> Tensor:
     return out
 
 
-def _transformer(run: Look, name: str, encoder: Transformer, x: Tensor) -> str:
+def _transformer(run: OpenedRun, name: str, encoder: Transformer, x: Tensor) -> str:
     """Draw the attention between joints on a body, and on a moving clip; for hyperbolic tokens also their radius."""
     last, rolled, joints = *mean_attention(encoder, x), len(run.body.joints)
     without = sorted(set(range(joints)) - set(encoder.joints))
     maps = [
-        BodyLook(title, on_layout(between_joints(found, encoder.grid), encoder, joints), None, without, percent=True)
+        JointValues(title, on_layout(between_joints(found, encoder.grid), encoder, joints), None, without, percent=True)
         for title, found in (("last block", last), ("rollout", rolled))
     ]
     note = ATTENTION
     if encoder.curvature is not None:
-        maps.append(BodyLook("hyperbolic radius", on_layout(radius(encoder, x), encoder, joints), without=without))
+        maps.append(JointValues("hyperbolic radius", on_layout(radius(encoder, x), encoder, joints), without=without))
         note += RADIUS
-    return _block(f"{name}: Transformer", note, body_map(maps, run.body, pose(run)) + _received(run, encoder))
+    return _block(f"{name}: Transformer", note, body_map(maps, run.body, pose_of(run)) + _received(run, encoder))
 
 
-def _received(run: Look, encoder: Transformer) -> str:
+def _received(run: OpenedRun, encoder: Transformer) -> str:
     """Draw a clip whose joints are coloured by the attention that they receive, above the minimum over tokens."""
-    row = lively(run.data, 1)
+    row = liveliest_clips(run.data, 1)
     x, clip = _test_view(run, row)[:1], _test_view(run, row, "joint")[:1]
     without = sorted(set(range(x.shape[3])) - set(encoder.joints))
     titles, players = ("received in the last block", "received, rollout"), []
     for title, found in zip(titles, received_attention(encoder, x), strict=True):
         weights = above_least(found)
         tokens = weights.new_zeros(*weights.shape[:2], x.shape[3]).index_copy_(2, encoder.kept.cpu(), weights)
-        players.append(positioned(title, clip, flat=run.flat, tokens=tokens.numpy(), dropped_joints=without))
+        players.append(player_clip(title, clip, flat=run.flat, tokens=tokens.numpy(), dropped_joints=without))
     return skeleton_player({f"{run.named(row[0])}: received attention above the minimum": players}, run.body)
 
 
-def _frame_attention(run: Look, mask: MotionAttentionMask) -> str:
+def _frame_attention(run: OpenedRun, mask: MotionAttentionMask) -> str:
     """Draw the motion of each frame of a clip, by which PSTL's temporal view drops frames."""
-    row = lively(run.data, 1)[0]
+    row = liveliest_clips(run.data, 1)[0]
     x = run.clip(row)
     fraction = motion_by_frame(x)
     kept = mask.kept(x, torch.Generator().manual_seed(run.seed))[0].tolist()
@@ -137,5 +137,7 @@ def _frame_attention(run: Look, mask: MotionAttentionMask) -> str:
         f"Fraction of the clip's motion in each frame: MATM drops the {mask.k_motion} frames with the most motion and "
         f"{mask.k_random} random others. Red: frames dropped in one draw. Clip: {run.named(row)}."
     )
-    chart = profile("fraction of the motion", fraction.numpy(), "frame", dropped=set(range(len(fraction))) - set(kept))
+    chart = bar_profile(
+        "fraction of the motion", fraction.numpy(), "frame", dropped=set(range(len(fraction))) - set(kept)
+    )
     return _block("temporal view: attention of MATM to frames", note, chart)

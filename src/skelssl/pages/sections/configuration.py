@@ -6,17 +6,17 @@ from typing import Any
 
 from skelssl.core.files import read_json
 from skelssl.pages.figures.counts import fact_table
-from skelssl.pages.figures.settings import settings
-from skelssl.pages.run import Look, Section
+from skelssl.pages.figures.settings import settings_tables
+from skelssl.pages.run import OpenedRun, Section
 
 
-def configuration_section(run: Look) -> Section:
+def configuration_section(run: OpenedRun) -> Section:
     """List what ``run.json`` and ``config.yaml`` record."""
     facts = [("folder", str(run.run)), ("run id", run.run.name), *_provenance(run)]
-    return Section("", fact_table(facts) + settings(run.config))
+    return Section("", fact_table(facts) + settings_tables(run.config))
 
 
-def _provenance(run: Look) -> list[tuple[str, str]]:
+def _provenance(run: OpenedRun) -> list[tuple[str, str]]:
     path = run.run / "run.json"
     record: dict[str, Any] = read_json(path) if path.exists() else {}
     if not record:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from skelssl.pages.figures.confusion import confusion
-from skelssl.pages.run import NOT_EVALUATED, Look, Missing, Section
+from skelssl.pages.figures.confusion import confusion_figure
+from skelssl.pages.run import NOT_EVALUATED, OpenedRun, Section, SectionUnavailable
 
 
-def confusion_section(run: Look) -> Section:
+def confusion_section(run: OpenedRun) -> Section:
     """Draw the confusion matrix of a result on the run's dataset whose scores are stored."""
     dataset = run.config["dataset"]["name"]
     scored = [r for r in run.results if r.facts["dataset"] == dataset and r.path.with_name("scores.npz").exists()]
     if not scored:
-        raise Missing(NOT_EVALUATED, run.evaluate_command("linear"))
+        raise SectionUnavailable(NOT_EVALUATED, run.evaluate_command("linear"))
     chosen = next((r for r in scored if r.facts["protocol"] == "linear"), scored[0])
     names = run.data.class_names
     with np.load(chosen.path.with_name("scores.npz"), allow_pickle=False) as scores:
@@ -23,4 +23,4 @@ def confusion_section(run: Look) -> Section:
         f"Test clips under the {chosen.facts['protocol']} protocol, seed {chosen.facts['seed']}. Rows are true "
         "classes, columns are predicted classes, and colour is the fraction of the row. Hover over a cell for details."
     )
-    return Section(caption, confusion(matrix, names))
+    return Section(caption, confusion_figure(matrix, names))

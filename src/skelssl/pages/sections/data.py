@@ -6,10 +6,10 @@ import numpy as np
 
 from skelssl.core.files import read_json
 from skelssl.pages.figures.counts import class_table, fact_table
-from skelssl.pages.run import Look, Section
+from skelssl.pages.run import OpenedRun, Section
 
 
-def data_section(run: Look) -> Section:
+def data_section(run: OpenedRun) -> Section:
     """Count training and test clips by class, and compare the data with those that the run was trained on."""
     data = run.data
     path = run.run / "run.json"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from skelssl.pages.clip_figures import mapped
+from skelssl.pages.clip_figures import feature_plane
 from skelssl.pages.figures.embedding import embedding_map
-from skelssl.pages.run import Look, Section
+from skelssl.pages.run import OpenedRun, Section
 
 CAPTION = (
     "Each dot is a test clip, projected onto the first two principal components (PCA) of the features. "
@@ -12,9 +12,9 @@ CAPTION = (
 )
 
 
-def feature_space_section(run: Look) -> Section:
+def feature_space_section(run: OpenedRun) -> Section:
     """Draw the test clips on the two principal axes of their features."""
-    clips, fraction = mapped(run.features("test"), run.data.store)
+    clips, fraction = feature_plane(run.features("test"), run.data.store)
     unknown = [key for key in ("subject", "camera") if getattr(clips, key) is None]
     note = f" The dataset does not record {' or '.join(unknown)}." if unknown else ""
     count = (

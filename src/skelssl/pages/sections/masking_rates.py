@@ -13,27 +13,27 @@ from torch import Tensor
 from skelssl.data.module import Dataset
 from skelssl.methods.base import Method
 from skelssl.methods.visualize import MaskedClip, hidden, untouched
-from skelssl.pages.figures.mask_rates import Rates, mask_rates
-from skelssl.pages.run import Look, Section
-from skelssl.pages.sections.lively import pose
+from skelssl.pages.figures.mask_rates import MaskingRates, masking_rates_figure
+from skelssl.pages.run import OpenedRun, Section
+from skelssl.pages.sections.liveliest import pose_of
 
 CLIPS, DRAWS = 64, 4  # training clips, and masks of each
 POSITIONS = 20  # relative positions at which clips of different lengths are compared
 
 
-def masking_rates_section(run: Look) -> Section:
+def masking_rates_section(run: OpenedRun) -> Section:
     """Draw the masked fraction by joint and by frame or segment."""
-    found = measured(run.method, run.data, run.seed)
+    found = measure_masking_rates(run.method, run.data, run.seed)
     if not found:
         return Section("", "<p>This method does not mask its input, so there are no masking rates.</p>")
     caption = (
         f"{DRAWS} masks for each of {next(iter(found.values())).draws // DRAWS} training clips, drawn on the full "
         "clips; absent persons are excluded. Colours span the minimum to the maximum of each picture."
     )
-    return Section(caption, mask_rates(list(found.values()), run.body, pose(run)))
+    return Section(caption, masking_rates_figure(list(found.values()), run.body, pose_of(run)))
 
 
-def measured(method: Method, data: Dataset, seed: int) -> Mapping[str, Rates]:
+def measure_masking_rates(method: Method, data: Dataset, seed: int) -> Mapping[str, MaskingRates]:
     """Return the masking rates of each named mask, over ``CLIPS`` training clips with ``DRAWS`` masks each."""
     batch = data.store.gather(data.train[:: -(-len(data.train) // CLIPS)])
     generator, grids = torch.Generator().manual_seed(seed), dict[str, list[Any]]()
@@ -63,6 +63,6 @@ def _grid(mask: MaskedClip, x: Tensor, equally_long: bool) -> tuple[NDArray[np.f
     return rate[at].numpy(), f"position in the clip, of {POSITIONS}", frozenset()
 
 
-def _mean(name: str, found: list[tuple[NDArray[np.float64], str, frozenset[int]]]) -> Rates:
+def _mean(name: str, found: list[tuple[NDArray[np.float64], str, frozenset[int]]]) -> MaskingRates:
     grids, units, without = zip(*found, strict=True)
-    return Rates(name, np.mean(grids, axis=0), units[0], len(grids), without[0])
+    return MaskingRates(name, np.mean(grids, axis=0), units[0], len(grids), without[0])

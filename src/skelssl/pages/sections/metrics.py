@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skelssl.pages.figures.results import results_table
-from skelssl.pages.run import Look, Section
+from skelssl.pages.run import OpenedRun, Section
 from skelssl.results.aggregate import gather
 
 CAPTION = (
@@ -12,6 +12,6 @@ CAPTION = (
 )
 
 
-def metrics_section(run: Look) -> Section:
+def metrics_section(run: OpenedRun) -> Section:
     """List every metric of every result."""
     return Section(CAPTION, results_table(gather(run.evaluations("linear"))))

@@ -6,16 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skelssl.pages.clip_figures import positioned
+from skelssl.pages.clip_figures import player_clip
 from skelssl.pages.figures.player import PlayerClip, skeleton_player
-from skelssl.pages.run import Look, Section
+from skelssl.pages.run import OpenedRun, Section
 from skelssl.pretrained.features import Features, full_float32
 from skelssl.protocols.knn import knn, nearest_rows
 
 QUERIES, NEIGHBOURS, FRAMES = 8, 4, 40
 
 
-def neighbours_section(run: Look) -> Section:
+def neighbours_section(run: OpenedRun) -> Section:
     """Draw queries from the test split beside their nearest training clips."""
     train, test = run.features("train"), run.features("test")
     correct = knn(train, test, classes=run.data.classes).correct.cpu()
@@ -56,14 +56,14 @@ def _spread(indices: Tensor, count: int) -> Tensor:
     return indices[torch.arange(count) * len(indices) // max(count, 1)]
 
 
-def _neighbour(run: Look, query: int, train: Features, i: int, cosine: float) -> PlayerClip:
+def _neighbour(run: OpenedRun, query: int, train: Features, i: int, cosine: float) -> PlayerClip:
     row, labels = int(train.index[i]), run.data.store.labels
     same = labels[row] == labels[query]
     return _short_clip(run, row, f"{cosine:.4f} {'✓' if same else '✗'}", "good" if same else "bad")
 
 
-def _short_clip(run: Look, row: int, title: str, mark: str) -> PlayerClip:
+def _short_clip(run: OpenedRun, row: int, title: str, mark: str) -> PlayerClip:
     """Return a clip of at most FRAMES frames. ``mark`` says whether its class is that of the query."""
     x = run.clip(row)
     some = torch.arange(min(FRAMES, x.shape[2])) * x.shape[2] // min(FRAMES, x.shape[2])
-    return positioned(title, x[:, :, some], flat=run.flat, note=run.named(row), mark=mark)
+    return player_clip(title, x[:, :, some], flat=run.flat, note=run.named(row), mark=mark)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skelssl.pages.figures.results import accuracy_bars
-from skelssl.pages.run import Look, Section
+from skelssl.pages.run import OpenedRun, Section
 from skelssl.results.aggregate import gather
 
 CAPTION = (
@@ -12,6 +12,6 @@ CAPTION = (
 )
 
 
-def results_section(run: Look) -> Section:
+def results_section(run: OpenedRun) -> Section:
     """Draw bars for every result, with the floor of raw coordinates where it was computed."""
     return Section(CAPTION, accuracy_bars(gather(run.evaluations("knn")), run.floors))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skelssl.pages.figures.curves import loss_curve
-from skelssl.pages.run import Look, Missing, Section
+from skelssl.pages.run import OpenedRun, Section, SectionUnavailable
 from skelssl.results.read import read_metrics
 
 CAPTION = (
@@ -12,11 +12,13 @@ CAPTION = (
 )
 
 
-def training_section(run: Look) -> Section:
+def training_section(run: OpenedRun) -> Section:
     """Draw the columns of ``metrics.csv``, evaluations excepted, which are single values."""
     path = run.run / "metrics.csv"
     rows = read_metrics(path) if path.exists() else []
     rows = [{k: v for k, v in row.items() if not k.startswith("eval/")} for row in rows]
     if not any(row.keys() - {"epoch", "step"} for row in rows):
-        raise Missing("This run has not logged any metrics yet.", "python -m skelssl.train, with the settings below")
+        raise SectionUnavailable(
+            "This run has not logged any metrics yet.", "python -m skelssl.train, with the settings below"
+        )
     return Section(CAPTION, loss_curve(rows))

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.module import Dataset
-from skelssl.pages.run import Look
+from skelssl.pages.run import OpenedRun
 from skelssl.views.streams import positions
 
 POOL = 64  # candidates, spread over the test split
 
 
-def lively(data: Dataset, count: int) -> list[int]:
+def liveliest_clips(data: Dataset, count: int) -> list[int]:
     """Return the indices of ``count`` test clips of different classes, each with the most motion of its class among
     the candidates, in descending order of motion.
     """
@@ -24,8 +24,8 @@ def lively(data: Dataset, count: int) -> list[int]:
     return list(best.values())[:count]
 
 
-def pose(run: Look) -> NDArray[np.float64]:
+def pose_of(run: OpenedRun) -> NDArray[np.float64]:
     """Return a body (V, 3) to draw values on: of the clip with the most motion, the first one with the most joints."""
-    x = run.positions(lively(run.data, 1)[0])[0].permute(1, 3, 2, 0).flatten(0, 1)  # (T·M, V, 3)
+    x = run.positions(liveliest_clips(run.data, 1)[0])[0].permute(1, 3, 2, 0).flatten(0, 1)  # (T·M, V, 3)
     complete = int(x.any(2).sum(1).argmax())
     return np.asarray(x[complete].numpy(), dtype=np.float64)
