@@ -306,7 +306,7 @@ def test_a_run_on_another_body_is_refused(data_root: Path, tmp_path: Path) -> No
 def test_the_page_of_a_set(data_root: Path) -> None:
     run(data_root, *TINY_DATA)
     html = (data_root / "synthetic-4-4-1-0" / "v1" / "explore" / "index.html").read_text("utf-8")
-    assert facts(html)["clips"] == "48 of 48 in the complete set"
+    assert facts(html)["clips"] == "48 of 48 in the complete dataset"
     assert facts(html)["split xview"].startswith("train 32")
     assert len(re.findall(r"<td>12</td>", html)) == 4  # clips of each class
 

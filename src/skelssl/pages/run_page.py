@@ -44,8 +44,8 @@ SECTIONS: Mapping[str, Callable[[OpenedRun], Section]] = {
 
 def open_run(run: Path) -> tuple[dict[str, Any], Dataset]:
     """Return configuration and data of a run; raise UserError where either is missing."""
-    look = OpenedRun(run)
-    return look.config, look.data
+    opened = OpenedRun(run)
+    return opened.config, opened.data
 
 
 def raw_floors(data: Dataset) -> dict[str, float]:
@@ -70,18 +70,18 @@ def write_page(run: Path, path: Path, floors: Mapping[str, float] | None = None)
     Raises:
         UserError: ``run`` is no run folder.
     """
-    look = OpenedRun(run, floors)
-    config = look.config
+    opened = OpenedRun(run, floors)
+    config = opened.config
     page = Page(
         f"{config['method']['name']} on {config['dataset']['name']}",
         subtitle=f"run {run.resolve().name}, seed {config['seed']}, stream {config['stream']}",
     )
     for title, make in SECTIONS.items():
         try:
-            section = make(look)
+            section = make(opened)
             page.add(title, section.caption, section.html)
-        except SectionUnavailable as missing:
-            page.absent(title, missing.reason, missing.command)
+        except SectionUnavailable as unavailable:
+            page.absent(title, unavailable.reason, unavailable.command)
         except UserError as error:
             page.absent(title, str(error))
     page.write(path)

@@ -107,7 +107,7 @@ def test_tokens_reach_the_page_beside_clips_without() -> None:
     assert mask["tokens"] == {
         "kind": "hidden", "most": 1, "segments": 2, "cells": [hidden[0].astype(int).tolist(), None]
     }  # fmt: skip
-    assert mask["note"] == f"person 1: {hidden[0].sum()} of 50 tokens hidden; person 2: absent"
+    assert mask["note"] == f"person 1: {hidden[0].sum()} of 50 tokens masked; person 2: absent"
     assert (data["joints"][20], data["rows"][0]) == ("spine shoulder", ["trunk", [0, 1, 2, 3, 20]])
 
 

@@ -19,7 +19,7 @@ from tests.helpers.results import write_evaluation
 from tests.helpers.runs import untrained_run
 
 METHODS = ("pstl", "skeleton_contrast", "mamp", "skeleton2vec", "ha_cm")
-LOOKS = {
+MAPS = {
     "pstl": ["mean over blocks", "first block", "last block"],
     "skeleton_contrast": ["sensitivity", "A + P + S", "S: by the clips", "P: learned", "A: the body"],
     "mamp": ["last block", "rollout"],
@@ -75,8 +75,8 @@ def test_every_section_shows_what_the_method_has(page: tuple[str, Path]) -> None
     assert [*sections] == [*SECTIONS]
     assert [title for title, text in sections.items() if 'class="absent"' in text] == ["Lost joints"]
     assert "skelssl.evaluate protocol=lost_joints checkpoint=" in sections["Lost joints"]
-    looks = [look["title"] for body in figures(sections["Attention"], "body") for look in body["looks"]]
-    assert looks == LOOKS[method]
+    maps = [values["title"] for body in figures(sections["Attention"], "body") for values in body["maps"]]
+    assert maps == MAPS[method]
     (masks,) = figures(sections["Masks"], "player")
     assert len(masks["groups"]) == 3
     assert [clip["title"] for clip in masks["clips"][: masks["groups"][0][1]]] == FIRST[method]
@@ -136,9 +136,9 @@ def test_switches(page: tuple[str, Path], browser: Browser) -> None:
     browser.click(f"{heat}.querySelectorAll('button')[1]")  # by error: only every other class has any
     assert browser.js(f"{heat}.dataset.first") != first
     bodies = "[...document.querySelectorAll('[data-figure=body]')].at(-1)"
-    for i, look in enumerate(browser.js(f"[...{bodies}.querySelectorAll('button')].map((b) => b.textContent)")):
+    for i, title in enumerate(browser.js(f"[...{bodies}.querySelectorAll('button')].map((b) => b.textContent)")):
         browser.click(f"{bodies}.querySelectorAll('button')[{i}]")
-        assert browser.js(f"{bodies}.dataset.look") == look
+        assert browser.js(f"{bodies}.dataset.map") == title
     browser.click(f"{bodies}.querySelector('button')")
     if browser.js(f"{bodies}.querySelector('.caption').textContent"):  # rows of a matrix
         shown = browser.js(f"{bodies}.querySelector('.ranks').textContent")

@@ -56,16 +56,16 @@ def test_a_grid_of_another_clip_is_refused(shape: tuple[int, ...]) -> None:
 
 def test_joints_without_tokens_are_named() -> None:
     clip = PlayerClip("cross", np.ones((FRAMES, 25, 3, 2)), dropped_joints=[0, 3], tokens=np.ones((2, 3, 25), bool))
-    assert "69 of 69 tokens hidden; no tokens: spine base, head" in skeleton_player([clip], BODY)
+    assert "69 of 69 tokens masked; no tokens: spine base, head" in skeleton_player([clip], BODY)
 
 
 def test_words() -> None:
     hidden = np.zeros((2, SEGMENTS, 25), bool)
     hidden[0, 1], hidden[1, :, :2] = True, True
-    assert token_note(hidden, there(False, True), left_out=2) == "person 2: 0 of 69 tokens hidden; person 1: absent"
-    both = "person 1: 25 of 75 tokens hidden; person 2: 6 of 75 tokens hidden"
+    assert token_note(hidden, there(False, True), left_out=2) == "person 2: 0 of 69 tokens masked; person 1: absent"
+    both = "person 1: 25 of 75 tokens masked; person 2: 6 of 75 tokens masked"
     assert token_note(hidden, there(True, True)) == both
-    assert token_note(hidden, there(False, True)) == "person 2: 6 of 75 tokens hidden; person 1: absent"
+    assert token_note(hidden, there(False, True)) == "person 2: 6 of 75 tokens masked; person 1: absent"
     assert token_note(WEIGHTS, there(True, False)) == "3 segments of 4 frames; person 2: absent"
 
 
@@ -140,7 +140,7 @@ def test_a_browser_paints_visible_tokens_in_the_colour_of_their_side_and_no_othe
     strong = np.array([hues[side] for side in SIDES])  # type: ignore[index]
     painted = (np.abs(cells - strong[None, :, None]) <= 2).all(-1)  # (M, row, S)
     np.testing.assert_array_equal(painted, ~HIDDEN[:, :, ORDER].swapaxes(1, 2))
-    state = "hidden" if HIDDEN[0, 2, ORDER[5]] else "visible"
+    state = "masked" if HIDDEN[0, 2, ORDER[5]] else "visible"
     assert found["said"] == f"shoulder left, segment 3 of 3: {state}"
     assert found["frame"] == "10"  # six tenths into the third of three segments of four frames
 

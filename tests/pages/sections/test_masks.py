@@ -42,7 +42,7 @@ def test_shares_by_joint_and_frame(data_root) -> None:
     joints, frames = found["joints"], found["frames"]
     assert joints.grid.shape == frames.grid.shape == (50, 25)
     np.testing.assert_allclose(joints.joints, np.arange(25) == 3)
-    np.testing.assert_allclose(frames.moments, np.arange(50) % 2)
+    np.testing.assert_allclose(frames.steps, np.arange(50) % 2)
     assert (joints.unit, joints.draws % 4) == ("frame", 0)
 
 
@@ -56,7 +56,7 @@ def test_share_of_tokens_is_the_ratio_of_the_masking(data_root, ratio: float) ->
     method, data = stored(data_root, "method=mamp", f"method.masking.ratio={ratio}")
     found = measure_masking_rates(method, data, 0)["tokens"]
     assert found.grid.shape == (3, 25)
-    assert found.moments.mean() == pytest.approx(1 - kept(75, ratio) / 75)
+    assert found.steps.mean() == pytest.approx(1 - kept(75, ratio) / 75)
     assert found.unit == "segment"
 
 
@@ -64,7 +64,7 @@ def test_joints_without_tokens_are_left_out(data_root) -> None:
     method, data = stored(data_root, "method=ha_cm")
     found = measure_masking_rates(method, data, 0)["tokens"]
     assert len(found.without) == 7
-    assert found.moments.mean() == pytest.approx(1 - 2 * method.masking.kept / method.encoder.length)
+    assert found.steps.mean() == pytest.approx(1 - 2 * method.masking.kept / method.encoder.length)
 
 
 def test_lively_clips_are_of_different_classes(data_root) -> None:

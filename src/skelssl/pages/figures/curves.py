@@ -1,4 +1,4 @@
-"""Training curves: one small chart per family of quantities, drawn as SVG."""
+"""Draw training curves: one small chart per family of metrics, as SVG."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from skelssl.pages.figures.html import script_figure
 
 WIDTH, HEIGHT = 440, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 10, 30
-MASKS = {"share": "share hidden", "motion": "motion of what is hidden, over that of all"}
-POINTS = 300  # more than a screen can show of one line
+MASKS = {"share": "masked fraction", "motion": "motion of the masked part relative to the mean"}
+POINTS = 300  # per line, more than a screen resolves
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve thinned to at most POINTS bins: their mean, with the smallest and largest value."""
+    """A curve thinned to at most POINTS bins: mean, minimum and maximum of each."""
 
     name: str
     x: NDArray[np.float64]  # (P,) steps
@@ -29,14 +29,15 @@ class Line:
     low: NDArray[np.float64]  # (P,)
     high: NDArray[np.float64]  # (P,)
     unit: str = "step"  # what x counts
-    color: int | None = None  # its place in the chart by default
+    color: int | None = None  # index of the palette; None: the index of the line in the chart
     dashed: bool = False
 
 
 def loss_curve(rows: Sequence[Mapping[str, float]]) -> str:
-    """Loss, probe accuracy, learning rate and whatever else a run logged, over its steps.
+    """Draw loss, probe accuracy, learning rate and all other logged metrics over the steps.
 
-    ``rows`` are those of ``metrics.csv``; a row may lack any column. Values that are not finite are left out.
+    Args:
+        rows: The rows of ``metrics.csv``; a row may lack any column. Values that are not finite are left out.
     """
     names = [name for name in dict.fromkeys(k for row in rows for k in row) if name not in ("step", "epoch")]
     families: dict[str, list[Line]] = {}
