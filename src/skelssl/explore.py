@@ -19,9 +19,9 @@ def main() -> None:
 
 
 def _job(config: DictConfig) -> None:
-    from skelssl.pages.explore import run  # not before a help text or a typo has been answered
+    from skelssl.pages.explore import write_explore_page  # not before a help text or a typo has been answered
 
-    run(config)
+    write_explore_page(config)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import torch
 
 from skelssl.methods.visualize import MaskedClip
-from skelssl.pages.clip_figures import masked
+from skelssl.pages.clip_figures import mask_players
 
 
 def test_masks_become_figures() -> None:
@@ -14,7 +14,7 @@ def test_masks_become_figures() -> None:
         MaskedClip("frames", kept_frames=[0, 6]),
         MaskedClip("tokens", clip=resized, tokens=hidden),
     ]
-    joints, frames, tokens = masked(shown, given)
+    joints, frames, tokens = mask_players(shown, given)
     assert (joints.title, joints.dropped_joints, joints.kept_frames, joints.tokens) == ("joints", [4], None, None)
     assert (frames.dropped_joints, frames.kept_frames) == ((), [0, 6])
     assert (tokens.tokens == hidden.numpy()).all()

@@ -25,8 +25,8 @@ from skelssl.data.parsed import Index, pack, write_store
 from skelssl.methods.build import build_method, load_trained_method
 from skelssl.methods.visualize import resized
 from skelssl.pages import explore
-from skelssl.pages.clip_figures import recorded, under_recipes
-from skelssl.pages.figures.pose import stand
+from skelssl.pages.clip_figures import recipe_players, recorded_player
+from skelssl.pages.figures.pose import pose_upright
 from skelssl.pretrained.files import save_encoders
 from skelssl.skeleton.layout import load_layout
 from skelssl.views.pstl import PSTLView
@@ -44,7 +44,7 @@ BODY = load_layout("ntu25")
 def run(root: Path, *overrides: str) -> None:
     with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
         config = hydra.compose("explore", [f"data_root='{root}'", "debug=smoke", *overrides])
-    explore.run(config)
+    explore.write_explore_page(config)
 
 
 def facts(html: str) -> dict[str, str]:
@@ -58,7 +58,7 @@ def reasons(html: str) -> dict[str, str]:
 
 def posed(x: np.ndarray) -> np.ndarray:
     """(T, M, V, 3) as the player gets it, in thousandths."""
-    return 1000 * stand(x.astype(np.float64), np.any(x, axis=(2, 3)), BODY)
+    return 1000 * pose_upright(x.astype(np.float64), np.any(x, axis=(2, 3)), BODY)
 
 
 def drawn(clip: dict[str, Any], joints: int = 25) -> np.ndarray:
@@ -123,7 +123,7 @@ def test_figures_are_what_the_recipes_and_the_view_give(tmp_path: Path) -> None:
 
 def test_recorded_bodies_keep_their_order_and_places() -> None:
     late, early = body(3, seed=1), body(4, seed=2)
-    shown = recorded(clip_of({72057594037944738: on([1, 2, 4, 5], early), 5: on([3, 4, 5], late)}, 7))
+    shown = recorded_player(clip_of({72057594037944738: on([1, 2, 4, 5], early), 5: on([3, 4, 5], late)}, 7))
     assert shown.bodies == ["72057594037944738", "5"]
     assert shown.x.shape == (7, 25, 3, 2)
     assert shown.x[[1, 2, 4, 5], ..., 0] == pytest.approx(early)
@@ -134,8 +134,8 @@ def test_recorded_bodies_keep_their_order_and_places() -> None:
 
 def test_published_settings_of_the_data_set_reach_its_recipe() -> None:
     one = clip_of({1: on(range(20), body(20))}, 20)
-    plain, _ = under_recipes(one, "ntu25", {"center": True, "single_person_fill": "zero"})
-    twins, _ = under_recipes(one, "ntu25", {"center": False, "single_person_fill": "copy"})
+    plain, _ = recipe_players(one, "ntu25", {"center": True, "single_person_fill": "zero"})
+    twins, _ = recipe_players(one, "ntu25", {"center": False, "single_person_fill": "copy"})
     (first,) = (clip.x for clip in plain if clip.title == "ctrgcn")
     (second,) = (clip.x for clip in twins if clip.title == "ctrgcn")
     assert not first[..., 1].any()
@@ -146,7 +146,7 @@ def test_published_settings_of_the_data_set_reach_its_recipe() -> None:
 
 def test_a_recipe_that_cannot_use_the_clip_says_why() -> None:
     short = clip_of({1: on(range(5), body(5)), 2: on(range(5), body(5, seed=1))}, 5)
-    shown, refused = under_recipes(short, "ntu25", {})
+    shown, refused = recipe_players(short, "ntu25", {})
     assert refused == dict.fromkeys(("ctrgcn", "pyskl"), "every body is listed in fewer than 12 frames")
     assert {"ctrgcn, fixed", "pyskl, fixed", "aimclr", "agcn"} <= {clip.title for clip in shown}
 
@@ -243,7 +243,7 @@ def test_another_body_and_another_method(tmp_path: Path) -> None:
     raw, recipes, views, masks = figures(html, "player")
     assert (len(raw["side"]), len(recipes["clips"][0]["x"][0])) == (20, 2)
     assert drawn(raw["clips"][0], 20) == pytest.approx(
-        1000 * stand(x.astype(float), np.ones((40, 1), bool), load_layout("kinect20")), abs=0.51
+        1000 * pose_upright(x.astype(float), np.ones((40, 1), bool), load_layout("kinect20")), abs=0.51
     )
     assert len(views["clips"]) == 4
     assert [clip["tokens"]["kind"] for clip in masks["clips"]] == ["hidden", "hidden", "weight"]
@@ -306,7 +306,7 @@ def test_a_run_on_another_body_is_refused(data_root: Path, tmp_path: Path) -> No
 def test_the_page_of_a_set(data_root: Path) -> None:
     run(data_root, *TINY_DATA)
     html = (data_root / "synthetic-4-4-1-0" / "v1" / "explore" / "index.html").read_text("utf-8")
-    assert facts(html)["clips"] == "48 of 48 in the complete set"
+    assert facts(html)["clips"] == "48 of 48 in the complete dataset"
     assert facts(html)["split xview"].startswith("train 32")
     assert len(re.findall(r"<td>12</td>", html)) == 4  # clips of each class
 

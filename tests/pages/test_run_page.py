@@ -11,14 +11,15 @@ from skelssl.data.module import Dataset, open_dataset
 from skelssl.methods.base import Method
 from skelssl.methods.build import build_method, load_trained_method
 from skelssl.pages.figures.player import PlayerClip
-from skelssl.pages.sections.masks import lively, under_masks
+from skelssl.pages.sections.liveliest import liveliest_clips
+from skelssl.pages.sections.masks import players_under_masks
 from skelssl.pretrained.files import save_encoders
 from tests.helpers.config import TINY, train_config
 
 
 def players(method: Method, data: Dataset, seed: int) -> list[PlayerClip]:
-    batch = data.store.gather(np.array(lively(data, 1)))
-    return under_masks(method, batch.x, seed)
+    batch = data.store.gather(np.array(liveliest_clips(data, 1)))
+    return players_under_masks(method, batch.x, seed)
 
 
 def drawn(data_root: Path, name: str) -> list[PlayerClip]:

@@ -138,7 +138,7 @@ def test_the_page_of_a_flat_clip(flat_set: Path) -> None:
     with hydra.initialize_config_dir(str(config_dir()), version_base=None):
         config = hydra.compose("explore", [*FLAT, "method=mamp", f"data_root='{flat_set}'", f"name='{names[0]}'",
                                            f"html='{page}'", "debug=smoke"])  # fmt: skip
-    explore.run(config)
+    explore.write_explore_page(config)
     players = figures(page.read_text("utf-8"), "player")
     assert len(players) == 4  # recorded, recipes, views, masks
     for player in players:

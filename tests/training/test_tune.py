@@ -8,13 +8,13 @@ from pathlib import Path
 import optuna
 import pytest
 
+from skelssl.cli import tune as command
 from skelssl.core.compose import composed, resolved
 from skelssl.core.errors import Diverged, Stopped, UserError
 from skelssl.core.files import read_json
 from skelssl.core.identity import run_id
 from skelssl.core.runs import finished, load_config
 from skelssl.data.store import RecipeStore
-from skelssl.cli import tune as command
 from skelssl.training import tune
 from skelssl.training.callbacks.knn_probe import KNNProbe
 from skelssl.training.callbacks.metrics import read_rows

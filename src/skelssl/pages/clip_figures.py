@@ -31,7 +31,7 @@ VISIBLE = 0.01  # metres
 PERSONS = "first person", "second person"
 
 
-def recorded(clip: RawClip, *, flat: bool = False) -> PlayerClip:
+def recorded_player(clip: RawClip, *, flat: bool = False) -> PlayerClip:
     """All bodies in the order in which the file first names them, each with its id."""
     ids, first, body = np.unique(clip.body_id, return_index=True, return_inverse=True)
     order = np.argsort(first)
@@ -42,7 +42,7 @@ def recorded(clip: RawClip, *, flat: bool = False) -> PlayerClip:
     return _player("recorded", x, flat=flat, bodies=names, note=f"{clip.n_frames} frames")
 
 
-def under_recipes(clip: RawClip, layout: str, dataset: Mapping[str, Any]) -> tuple[list[PlayerClip], dict[str, str]]:
+def recipe_players(clip: RawClip, layout: str, dataset: Mapping[str, Any]) -> tuple[list[PlayerClip], dict[str, str]]:
     """A figure per recipe, two where faithful and fixed differ visibly; and why a recipe cannot use the clip.
 
     ``dataset`` is the block of the configuration, which knows how the published files of a recipe were made.
@@ -55,10 +55,10 @@ def under_recipes(clip: RawClip, layout: str, dataset: Mapping[str, Any]) -> tup
         for faithful in (True, False):
             try:
                 recipe = RecipeConfig.published(name, dataset, faithful=faithful)
-                made[faithful] = under_recipe(clip, recipe, layout)
+                made[faithful] = apply_recipe(clip, recipe, layout)
             except (UserError, EmptyClip) as error:
                 reasons[faithful] = str(error)
-        if len(made) == 2 and not differ(made[True], made[False]):
+        if len(made) == 2 and not visibly_differ(made[True], made[False]):
             del made[False]
         look: dict[str, Any] = {"flat": dataset.get("coordinates") == "xyc", "bodies": PERSONS}
         shown += [_player(_title(name, f), x, note=f"{len(x)} frames", **look) for f, x in made.items()]
@@ -71,26 +71,26 @@ def _title(name: str, faithful: bool) -> str:
     return name if faithful else f"{name}, fixed"
 
 
-def under_recipe(clip: RawClip, recipe: RecipeConfig, layout: str) -> NDArray[np.float32]:
+def apply_recipe(clip: RawClip, recipe: RecipeConfig, layout: str) -> NDArray[np.float32]:
     """(T, M, V, 3) as the recipe's store would hold the clip; raises EmptyClip or UserError where it would not."""
     recipe.check_form(clip.form, {"coordinates": recipe.coordinates}, clip.name)
     return recipe.apply(clip, recipe.build(layout))
 
 
-def differ(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
+def visibly_differ(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
     """Whether an eye could tell two (T, M, V, 3) apart."""
     return a.shape != b.shape or bool(np.abs(a - b).max(initial=0) > VISIBLE)
 
 
 @dataclass(frozen=True)
-class Drawer:
+class ClipMethod:
     """The method that draws on a clip: freshly drawn itself, or with the encoder that ``run`` trained."""
 
     config: Mapping[str, Any]  # with the blocks method and seed, resolved
     run: Path | None = None
 
     @classmethod
-    def read(cls, config: DictConfig, layout: str, coordinates: str = "xyz") -> Drawer:
+    def read(cls, config: DictConfig, layout: str, coordinates: str = "xyz") -> ClipMethod:
         """What ``checkpoint``, else ``method``, names; raises UserError for a path that is no finished run on this
         layout and these coordinates, and for modules of strangers.
         """
@@ -119,7 +119,9 @@ class Drawer:
         return load_trained_method(self.config, self.run)
 
 
-def drawn(clip: RawClip, layout: str, drawer: Drawer, draws: int, seed: int) -> tuple[list[PlayerClip], ...]:
+def training_players(
+    clip: RawClip, layout: str, drawer: ClipMethod, draws: int, seed: int
+) -> tuple[list[PlayerClip], ...]:
     """``draws`` views of the clip as the method's pre-training draws them, and what its masks hide."""
     import torch  # slow to load, and the page of a data set does without
 
@@ -128,7 +130,7 @@ def drawn(clip: RawClip, layout: str, drawer: Drawer, draws: int, seed: int) -> 
 
     method = drawer.config["method"]
     recipe = RecipeConfig.parse(method["recipe"])
-    x = under_recipe(clip, recipe, layout)
+    x = apply_recipe(clip, recipe, layout)
     whole = torch.from_numpy(np.ascontiguousarray(x))[None].permute(0, 4, 1, 3, 2)  # (1, 3, T, V, M)
     one = torch.zeros(1, dtype=torch.int64)
     batch = Batch(x=whole, frames=one + len(x), label=one + clip.label, index=one)
@@ -136,19 +138,19 @@ def drawn(clip: RawClip, layout: str, drawer: Drawer, draws: int, seed: int) -> 
     view, dice = instantiate(block, _convert_="all"), torch.Generator().manual_seed(seed)
     shown = torch.cat([view(batch, dice) for _ in range(draws)])[:draws]
     views = [
-        positioned(f"draw {i + 1}", draw[None], flat=recipe.flat, note=f"{draw.shape[1]} frames")
+        player_clip(f"draw {i + 1}", draw[None], flat=recipe.flat, note=f"{draw.shape[1]} frames")
         for i, draw in enumerate(shown)
     ]
     target: Any = get_class(method["_target_"])
     if target.visualize is Method.visualize:  # it has no masks to show
         return views, []
-    return views, masked(drawer.build().visualize(whole, dice), whole, flat=recipe.flat)
+    return views, mask_players(drawer.build().visualize(whole, dice), whole, flat=recipe.flat)
 
 
-def masked(shown: Sequence[MaskedClip], x: Tensor, *, flat: bool = False) -> list[PlayerClip]:
+def mask_players(shown: Sequence[MaskedClip], x: Tensor, *, flat: bool = False) -> list[PlayerClip]:
     """A figure of each mask that a method showed on joint positions (1, 3, T, V, M); ``flat`` as in `positioned`."""
     return [
-        positioned(
+        player_clip(
             s.title,
             x if s.clip is None else s.clip,
             flat=flat,
@@ -160,19 +162,19 @@ def masked(shown: Sequence[MaskedClip], x: Tensor, *, flat: bool = False) -> lis
     ]
 
 
-def positioned(title: str, x: Tensor, *, flat: bool = False, **more: Any) -> PlayerClip:
+def player_clip(title: str, x: Tensor, *, flat: bool = False, **more: Any) -> PlayerClip:
     """A figure of positions (1, 3, T, V, M); where they are ``flat`` the third number says how sure a joint is."""
     seen = x[0, 2].cpu().numpy() > 0 if flat else None  # (T, V, M)
-    points = (flattened(x) if flat else x)[0].permute(1, 2, 0, 3).cpu().numpy()  # (T, V, 3, M)
+    points = (without_confidence(x) if flat else x)[0].permute(1, 2, 0, 3).cpu().numpy()  # (T, V, 3, M)
     return PlayerClip(title, points, seen=seen, **more)
 
 
-def flattened(x: Tensor) -> Tensor:
+def without_confidence(x: Tensor) -> Tensor:
     """Clips (N, 3, T, V, M) of x, y and confidence in the plane of x and y."""
     return x * x.new_tensor([1, 1, 0]).view(1, 3, 1, 1, 1)
 
 
-def mapped(features: Features, store: RecipeStore) -> tuple[Embedding, float]:
+def feature_plane(features: Features, store: RecipeStore) -> tuple[Embedding, float]:
     """Clips, on the CPU, on the two main axes of their features; and the share of the variance that the plane holds."""
     rows = features.index.numpy()
     xy, share = principal_plane(features.x.mean(1).numpy())
@@ -185,4 +187,4 @@ def _player(title: str, x: NDArray[np.float32], *, flat: bool, **more: Any) -> P
     """A figure of positions (T, M, V, 3); ``flat`` as in `positioned`."""
     import torch
 
-    return positioned(title, torch.from_numpy(np.ascontiguousarray(x))[None].permute(0, 4, 1, 3, 2), flat=flat, **more)
+    return player_clip(title, torch.from_numpy(np.ascontiguousarray(x))[None].permute(0, 4, 1, 3, 2), flat=flat, **more)

@@ -24,7 +24,7 @@ from skelssl.data.recipes import RECIPES
 from skelssl.data.report import WARNINGS
 from skelssl.data.source import FACTS, BadInput, Source
 from skelssl.data.split import read_splits
-from skelssl.pages.clip_figures import Drawer, drawn, recorded, under_recipes
+from skelssl.pages.clip_figures import ClipMethod, recipe_players, recorded_player, training_players
 from skelssl.pages.figures.clip_page import write_clip_page
 from skelssl.pages.figures.dataset_page import write_dataset_page
 from skelssl.pages.figures.player import PlayerClip
@@ -35,7 +35,7 @@ CANDIDATES = 2000  # names compared letter by letter with one that is not known
 
 
 @dataclass(frozen=True)
-class Found:
+class DescribedClip:
     """One clip, and all that is known of it in words."""
 
     clip: RawClip
@@ -44,7 +44,7 @@ class Found:
     coordinates: str = "xyz"  # xyc: clips in the plane of an image
 
 
-def run(config: DictConfig) -> None:
+def write_explore_page(config: DictConfig) -> None:
     """Writes the page of the clip ``name``, or of the data set, and prints where it lies."""
     if config.stream != "joint":
         raise UserError(f"stream: found {config.stream!r}, expected joint (only positions can be drawn)")
@@ -55,12 +55,12 @@ def run(config: DictConfig) -> None:
     root, name = Path(config.data_root), None if config.name is None else str(config.name)
     if name is None:
         path = page_path(config, source, "index")
-        show_dataset(open_parsed(source, root), path)
+        explore_dataset(open_parsed(source, root), path)
     else:
         is_file = name.endswith(SUFFIX)
-        found = read_file(Path(name).expanduser()) if is_file else find(open_parsed(source, root), name)
+        found = read_file(Path(name).expanduser()) if is_file else find_clip(open_parsed(source, root), name)
         path = page_path(config, source, found.clip.name.replace("/", "_"))
-        show_clip(found, path, config, source.dataset)
+        explore_clip(found, path, config, source.dataset)
     print(f"-> {path}")
 
 
@@ -71,7 +71,7 @@ def page_path(config: DictConfig, source: Source, stem: str) -> Path:
     return parsed_folder(Path(config.data_root), source).parent / "explore" / f"{stem}.html"
 
 
-def read_file(path: Path) -> Found:
+def read_file(path: Path) -> DescribedClip:
     """A ``.skeleton`` file; raises UserError, with the code of the bad-input catalogue, for one that is unusable."""
     try:
         clip = examined(parse_skeleton(path.read_bytes(), path.stem))
@@ -81,7 +81,7 @@ def read_file(path: Path) -> Found:
         raise UserError(f"name={path}: cannot be read ({error.strerror}), expected a .skeleton file") from error
     names = ntu_facts()["class_names"]
     title = names[clip.label] if 0 <= clip.label < len(names) else "none of NTU RGB+D"
-    return Found(clip, NTU.layout, facts_of(clip, title))
+    return DescribedClip(clip, NTU.layout, describe_clip(clip, title))
 
 
 def open_parsed(source: Source, data_root: Path) -> ParsedStore:
@@ -103,7 +103,7 @@ def read_report(store: ParsedStore) -> dict[str, Any]:
     return report
 
 
-def show_dataset(store: ParsedStore, path: Path) -> None:
+def explore_dataset(store: ParsedStore, path: Path) -> None:
     """Writes the page of the whole set; reads no body."""
     write_dataset_page(
         path,
@@ -118,7 +118,7 @@ def show_dataset(store: ParsedStore, path: Path) -> None:
     )
 
 
-def find(store: ParsedStore, name: str) -> Found:
+def find_clip(store: ParsedStore, name: str) -> DescribedClip:
     """The clip called ``name``; raises UserError that says why it was left out, or which names are close."""
     report = read_report(store)
     if name not in store.names:
@@ -133,10 +133,10 @@ def find(store: ParsedStore, name: str) -> Found:
     ]
     sides = {split: next((s for s in ("train", "test") if name in getattr(sides, s)), "neither side")
              for split, sides in read_splits(store.folder.parent / "splits").items()}  # fmt: skip
-    facts = facts_of(clip, store.class_names[clip.label])
+    facts = describe_clip(clip, store.class_names[clip.label])
     facts += [(f"split {split}", side) for split, side in sides.items()]
     facts += [("same content as", ", ".join(same) or "no other clip")]
-    return Found(clip, store.layout, facts, store.coordinates)
+    return DescribedClip(clip, store.layout, facts, store.coordinates)
 
 
 def _why_not(store: ParsedStore, name: str, report: Mapping[str, Any]) -> str:
@@ -148,7 +148,7 @@ def _why_not(store: ParsedStore, name: str, report: Mapping[str, Any]) -> str:
     return f"found no such clip among {len(store):,} of {store.dataset}, expected one such as {', '.join(close)}"
 
 
-def facts_of(clip: RawClip, class_name: str) -> list[tuple[str, str]]:
+def describe_clip(clip: RawClip, class_name: str) -> list[tuple[str, str]]:
     """What the clip itself tells, in words."""
     row = Index()
     row.add(clip)
@@ -172,15 +172,15 @@ def _form(form: str) -> str:
     return "as a tracker listed them" if form == RAW else "two persons kept apart"
 
 
-def show_clip(found: Found, path: Path, config: DictConfig, dataset: str) -> None:
+def explore_clip(found: DescribedClip, path: Path, config: DictConfig, dataset: str) -> None:
     """Writes the page of one clip: as recorded, under each recipe, and as training draws it."""
-    drawer = Drawer.read(config, found.layout, found.coordinates)
+    drawer = ClipMethod.read(config, found.layout, found.coordinates)
     dataset_block = {**config.dataset, "coordinates": found.coordinates}
-    recipes, refused = under_recipes(found.clip, found.layout, dataset_block)
+    recipes, refused = recipe_players(found.clip, found.layout, dataset_block)
     views: list[PlayerClip] = []
     masks: list[PlayerClip] = []
     try:
-        views, masks = drawn(found.clip, found.layout, drawer, config.draws, config.seed)
+        views, masks = training_players(found.clip, found.layout, drawer, config.draws, config.seed)
     except (UserError, EmptyClip) as error:
         refused[f"augmentations of {drawer.config['method']['name']}"] = str(error)
     write_clip_page(
@@ -189,7 +189,7 @@ def show_clip(found: Found, path: Path, config: DictConfig, dataset: str) -> Non
         subtitle=f"{dict(found.facts)['class']}, {found.clip.n_frames} frames, {dataset}",
         layout=load_layout(found.layout),
         facts=found.facts,
-        recorded=recorded(found.clip, flat=found.coordinates == "xyc"),
+        recorded=recorded_player(found.clip, flat=found.coordinates == "xyc"),
         recipes=recipes,
         views=views,
         masks=masks,

@@ -1,4 +1,4 @@
-"""Collect the results under some folders into one table, and show it in several forms."""
+"""Collect the results under some folders into one table, and write it in several formats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table as RichTable
 
 from skelssl.pages.figures.html import Page
-from skelssl.pages.figures.lost_joints import CAPTION, Curve, curves_of, lost_joints_figure
+from skelssl.pages.figures.lost_joints import CAPTION, LostJointsCurve, curves_of, lost_joints_figure
 from skelssl.pages.figures.results import accuracy_bars, results_table
 from skelssl.pages.figures.study import CAPTION as STUDY
 from skelssl.pages.figures.study import study_figure
@@ -23,33 +23,35 @@ from skelssl.results.text import headline, row_cells, sources
 
 @dataclass(frozen=True)
 class Table:
-    """The rows, and the forms they are shown in."""
+    """The rows of the report, with its output formats."""
 
     rows: tuple[Row, ...]
-    lost: tuple[Curve, ...] = ()
+    lost: tuple[LostJointsCurve, ...] = ()
     notes: tuple[str, ...] = ()
 
     def rich(self) -> RichTable:
-        """For the console."""
+        """Return the table for the console."""
         return rich_table(row_cells(self.rows), [*self.notes, *sources(self.rows)])
 
     def markdown(self) -> str:
-        """A pipe table and its sources."""
+        """Return a Markdown table and its sources."""
         return markdown_table(row_cells(self.rows), [*self.notes, *sources(self.rows)])
 
     def json(self) -> list[dict[str, Any]]:
-        """Plain numbers, accuracies as fractions; published values in per cent, as printed."""
+        """Return plain numbers: accuracies as fractions, published values in per cent as printed."""
         return [_plain(row) for row in self.rows]
 
     def page(self) -> Page:
-        """A self-contained HTML page."""
+        """Return a self-contained HTML page."""
         page = Page("Results", subtitle=" ".join([headline(self.rows), *self.notes]))
         if any(row.swept for row in self.rows):
             page.add("Study", STUDY, study_figure(self.rows))
-        page.add("Trained against random", "Top-1 accuracy of the last epoch.", accuracy_bars(self.rows))
+        page.add(
+            "Results against random init", "Top-1 accuracy of the last epoch, in per cent.", accuracy_bars(self.rows)
+        )
         if self.lost:
             page.add("Lost joints", CAPTION, lost_joints_figure(self.lost))
-        page.add("All figures", "Accuracies in per cent.", results_table(self.rows))
+        page.add("All metrics", "Accuracies in per cent.", results_table(self.rows))
         return page
 
 
@@ -68,10 +70,15 @@ def _plain(row: Row) -> dict[str, Any]:
 
 
 def collect(folders: Sequence[Path], study: Sequence[str] | None = None) -> Table:
-    """The table of every result under the folders; for a ``study`` with what it swept.
+    """Return the table of every result under the folders.
 
-    ``study`` holds the arguments of a sweep, whose cells are chosen; without any, all results belong to it. Raises
-    UserError for a folder without any result, and for a study that has no cell there or swept nothing.
+    Args:
+        folders: Runs, or trees of them.
+        study: The arguments of a sweep, whose cells are selected and gain columns of the swept keys. An empty
+            sequence selects all results.
+
+    Raises:
+        UserError: A folder has no result, or the study has no cell there or swept nothing.
     """
     results, notes = find_results(folders), list[str]()
     if study:

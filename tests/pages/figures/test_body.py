@@ -4,11 +4,11 @@ import re
 
 import numpy as np
 
-from skelssl.pages.figures.body import BodyLook, body_map
+from skelssl.pages.figures.body import JointValues, body_map
 from skelssl.pages.figures.curves import HEIGHT, TOP
-from skelssl.pages.figures.mask_rates import Rates, mask_rates
-from skelssl.pages.figures.profile import profile
-from skelssl.pages.figures.settings import settings
+from skelssl.pages.figures.mask_rates import MaskingRates, masking_rates_figure
+from skelssl.pages.figures.profile import bar_profile
+from skelssl.pages.figures.settings import settings_tables
 from skelssl.skeleton.layout import load_layout
 from tests.helpers.page import figures
 
@@ -16,11 +16,11 @@ BODY = load_layout("ntu25")
 POSE = np.random.default_rng(0).normal(size=(25, 3))
 
 
-def test_looks_reach_the_page() -> None:
+def test_maps_reach_the_page() -> None:
     matrix = np.arange(625.0).reshape(25, 25) / 625
-    looks = [BodyLook("a", matrix[0], bones=np.arange(24.0), without=[3]), BodyLook("b", matrix, percent=True)]
-    (data,) = figures(body_map(looks, BODY, POSE), "body")
-    first, second = data["looks"]
+    maps = [JointValues("a", matrix[0], bones=np.arange(24.0), without=[3]), JointValues("b", matrix, percent=True)]
+    (data,) = figures(body_map(maps, BODY, POSE), "body")
+    first, second = data["maps"]
     assert (first["title"], first["without"], first["bones"]) == ("a", [3], [*map(float, range(24))])
     np.testing.assert_allclose(second["joints"], matrix, rtol=1e-3)
     assert np.abs(np.array(data["xy"])).max() <= 1.001
@@ -29,7 +29,7 @@ def test_looks_reach_the_page() -> None:
 
 def test_bars_are_as_tall_as_their_shares() -> None:
     shares = np.array([0.5, 0.25, 0.0, 1.0])
-    html = profile("a & b", shares, "frame", dropped=[1])
+    html = bar_profile("a & b", shares, "frame", dropped=[1])
     bars = re.findall(r'height="([\d.]+)"( class="gone")?><title>frame (\d): ([\d.]+) %</title>', html)
     heights = np.array([float(bar[0]) for bar in bars])
     np.testing.assert_allclose(heights / heights[3], shares, atol=0.01)
@@ -41,20 +41,20 @@ def test_bars_are_as_tall_as_their_shares() -> None:
 
 def test_masks_that_do_not_care_say_so() -> None:
     grid = np.full((4, 25), 0.25)
-    even = mask_rates([Rates("x", grid, "frame", 8)], BODY, POSE)
-    assert "mask x: 25.0 % hidden, 8 draws" in even
-    assert "Every joint alike." in even
-    assert "Every frame alike." in even
+    even = masking_rates_figure([MaskingRates("x", grid, "frame", 8)], BODY, POSE)
+    assert "mask x: 25.0 % masked, 8 draws" in even
+    assert "The rate is the same for all joints." in even
+    assert "The rate is the same for all frames." in even
     grid[:, 3] = 0.75
-    (data,) = figures(mask_rates([Rates("x", grid, "frame", 8)], BODY, POSE), "body")
-    assert data["looks"][0]["joints"][3] == 0.75
-    apart = mask_rates([Rates("x", grid, "frame", 8, without=[3])], BODY, POSE)
-    assert "Every joint alike." in apart
-    assert "mask x: 25.0 % hidden" in apart
+    (data,) = figures(masking_rates_figure([MaskingRates("x", grid, "frame", 8)], BODY, POSE), "body")
+    assert data["maps"][0]["joints"][3] == 0.75
+    apart = masking_rates_figure([MaskingRates("x", grid, "frame", 8, without=[3])], BODY, POSE)
+    assert "The rate is the same for all joints." in apart
+    assert "mask x: 25.0 % masked" in apart
 
 
 def test_settings_hold_every_key() -> None:
-    html = settings(
+    html = settings_tables(
         {"seed": 0, "resume": None, "method": {"optim": {"lr": 0.1, "betas": {}}, "name": "<b>", "on": True}}
     )
     rows = dict(re.findall(r"<tr><th>(.*?)</th><td>(.*?)</td></tr>", html))

@@ -12,7 +12,7 @@ import pytest
 
 from skelssl.data.split import ClipTable, Split
 from skelssl.pages.figures.clip_page import write_clip_page
-from skelssl.pages.figures.counts import columns, count_bars
+from skelssl.pages.figures.counts import count_bars, histogram
 from skelssl.pages.figures.dataset_page import write_dataset_page
 from skelssl.pages.figures.player import PlayerClip
 from skelssl.skeleton.layout import load_layout
@@ -78,7 +78,7 @@ def table_of(names: list[str], labels: list[int], subject: list[int]) -> ClipTab
 def test_sections_of_a_clip(clip_page: Path) -> None:
     html = clip_page.read_text("utf-8")
     titles = re.findall(r"<h2>(.*?)</h2>", html)
-    assert titles == ["The recording", "Under each recipe", "Augmented", "Masked"]
+    assert titles == ["Recording", "Recipes", "Augmentations", "Masks"]
     raw, recipes, views, masks = figures(html, "player")
     (clip,) = raw["clips"]
     assert clip["bodies"] == ["72057594037944738", "72057594037944734"]
@@ -86,7 +86,7 @@ def test_sections_of_a_clip(clip_page: Path) -> None:
     assert (raw["together"], recipes["together"], views["together"]) == (False, True, False)
     assert [len(c["x"]) for c in recipes["clips"]] == [10, 20]
     assert masks["clips"][0]["dropped"] == [1]
-    assert masks["clips"][1]["note"] == "person 1: 83 of 125 tokens hidden; person 2: 83 of 125 tokens hidden"
+    assert masks["clips"][1]["note"] == "person 1: 83 of 125 tokens masked; person 2: 83 of 125 tokens masked"
     assert "The map below a figure" in html
     assert NASTY not in html
     assert html.count("&lt;/script&gt;&lt;b&gt;&amp;") == 2
@@ -107,11 +107,11 @@ def test_counts_of_a_set(tmp_path: Path) -> None:
         ["3", "class 2", "2", "", "1", "1"],
     ]
     facts = dict(re.findall(r"<tr><th>([^<]*)</th><td>([^<]*)</td></tr>", html))
-    assert facts["clips"] == "5 of 8–9 in the complete set"
+    assert facts["clips"] == "5 of 8–9 in the complete dataset"
     assert (facts["missing: class"], facts["note"]) == ("2", "a note")
     assert facts["split xsub"] == "train 3 of 5, test 2 of 4"
     assert facts["leak in xsub"] == "1 groups on both sides"
-    assert re.findall(r"<h3>(.*?)</h3>", html) == ["subject", "at once"]  # what nobody knows is left out
+    assert re.findall(r"<h3>(.*?)</h3>", html) == ["subject", "bodies in one frame"]  # unknown metadata is left out
     assert re.findall(r"<span>(\w+)</span>.*?<strong>(\d+)</strong>", html)[:2] == [("1", "2"), ("7", "2")]
     assert "The first 300 of 301" in html
     assert ">s299<" in html
@@ -122,7 +122,7 @@ def test_counts_of_a_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize("most", [5, 48])
 def test_columns_hold_every_value_once(most: int) -> None:
     values = np.random.default_rng(1).integers(3, 120, 500)
-    found = re.findall(r"<title>([\d,]+)(?: to ([\d,]+))? frames: (\d+)</title>", columns(values, "frames", most))
+    found = re.findall(r"<title>([\d,]+)(?: to ([\d,]+))? frames: (\d+)</title>", histogram(values, "frames", most))
     assert len(found) <= most
     for first, last, count in found:
         assert int(count) == sum(int(first) <= v <= int(last or first) for v in values)
@@ -130,7 +130,7 @@ def test_columns_hold_every_value_once(most: int) -> None:
 
 
 def test_columns_of_one_value_and_bars_of_nothing() -> None:
-    assert "<title>7 frames: 3</title>" in columns(np.array([7, 7, 7]), "frames")
+    assert "<title>7 frames: 3</title>" in histogram(np.array([7, 7, 7]), "frames")
     assert "width:0.0%" in count_bars({"x": {"none": 0}})
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skelssl.pages.figures.confusion import confusion, mistakes
+from skelssl.pages.figures.confusion import confusion_figure, mistakes
 from tests.helpers.page import figures
 
 MATRIX = np.array([[8, 2, 0], [0, 0, 0], [3, 1, 6]])
@@ -15,7 +15,7 @@ def test_largest_share_of_the_true_class_first() -> None:
 
 
 def test_page() -> None:
-    html = confusion(MATRIX, ["sit", "stand <up>", "wave"], worst=2)
+    html = confusion_figure(MATRIX, ["sit", "stand <up>", "wave"], worst=2)
     assert figures(html, "confusion") == [{"names": ["sit", "stand <up>", "wave"], "counts": MATRIX.tolist()}]
     assert "<td>wave</td><td>sit</td><td>3 of 10</td>" in html
     assert "<td>sit</td><td>stand &lt;up&gt;</td><td>2 of 10</td>" in html
@@ -24,4 +24,4 @@ def test_page() -> None:
 
 def test_names_must_fit() -> None:
     with pytest.raises(ValueError, match="square of 2"):
-        confusion(MATRIX, ["a", "b"])
+        confusion_figure(MATRIX, ["a", "b"])

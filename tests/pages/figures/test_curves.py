@@ -66,5 +66,5 @@ def test_log_axis() -> None:
 
 def test_masks_of_a_method_share_a_chart() -> None:
     html = loss_curve([{"step": 0, "mask/csm/share": 0.3, "mask/matm/share": 0.4, "mask/csm/motion": 0.9}])
-    assert headings(html) == ["motion of what is hidden, over that of all", "share hidden"]
-    assert [line["name"] for line in figures(html, "curves")[1]] == ["mask/csm/share", "mask/matm/share"]
+    assert headings(html) == ["masked fraction", "motion of the masked part relative to the mean"]
+    assert [line["name"] for line in figures(html, "curves")[0]] == ["mask/csm/share", "mask/matm/share"]

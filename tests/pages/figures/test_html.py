@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from skelssl.core.errors import UserError
-from skelssl.pages.figures.html import Page, figure
+from skelssl.pages.figures.html import Page, script_figure
 from tests.helpers.page import figures
 
 NASTY = '</script><script>alert("x")</script>'
@@ -14,7 +14,7 @@ NASTY = '</script><script>alert("x")</script>'
 
 def test_page_needs_no_network() -> None:
     page = Page("Title")
-    page.add("One", "caption", figure("curves", [1, 2], "a label"))
+    page.add("One", "caption", script_figure("curves", [1, 2], "a label"))
     html = page.render()
     assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!#|data:)""", html)
     assert "http" not in html
@@ -25,7 +25,7 @@ def test_page_needs_no_network() -> None:
 
 def test_text_cannot_become_markup() -> None:
     page = Page(NASTY, subtitle=NASTY)
-    page.add(NASTY, NASTY, figure("curves", [NASTY], NASTY))
+    page.add(NASTY, NASTY, script_figure("curves", [NASTY], NASTY))
     html = page.render()
     assert html.count("<script") == html.count("</script>") == 2  # the data and the scripts
     assert figures(html, "curves") == [[NASTY]]
@@ -33,7 +33,7 @@ def test_text_cannot_become_markup() -> None:
 
 def test_data_that_json_cannot_hold_is_refused() -> None:
     with pytest.raises(ValueError, match="JSON"):
-        figure("curves", [float("nan")], "label")
+        script_figure("curves", [float("nan")], "label")
 
 
 def test_write(tmp_path: Path) -> None:

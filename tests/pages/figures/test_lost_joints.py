@@ -95,5 +95,5 @@ def test_a_report_has_the_figure_only_where_joints_were_lost(tmp_path: Path) -> 
     write(tmp_path / "a")
     page = collect([tmp_path]).page().render()
     assert "<h2>Lost joints</h2>" in page
-    assert "accuracy over joints lost" in page
-    assert "accuracy with parts lost" in page
+    assert "accuracy over missing joints" in page
+    assert "accuracy with missing parts" in page

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skelssl.pages.figures.player import PlayerClip, how_to_read, skeleton_player
-from skelssl.pages.figures.pose import stand
+from skelssl.pages.figures.pose import pose_upright
 from skelssl.skeleton.layout import load_layout
 from tests.helpers.page import figures
 
@@ -37,7 +37,7 @@ def rotation(axis: int, angle: float) -> np.ndarray:
 
 def shown(x: np.ndarray) -> np.ndarray:
     x = x[:, None] if x.ndim == 3 else x
-    return stand(x, x.any((2, 3)), BODY)
+    return pose_upright(x, x.any((2, 3)), BODY)
 
 
 @pytest.mark.parametrize("up", [np.eye(3), rotation(0, np.pi / 2), rotation(0, -np.pi / 2), rotation(2, np.pi / 2),
@@ -86,7 +86,7 @@ def test_masks_and_absence_reach_the_page() -> None:
     assert (anchor["dropped"], anchor["kept"]) == ([], [0, 1, 2, 3])
     assert (spatial["dropped"], spatial["note"]) == ([3, 20], "2 of 25 joints dropped: head, spine shoulder")
     assert (temporal["kept"], temporal["note"]) == ([0, 2], "2 of 4 frames kept")
-    posed = stand(np.moveaxis(x, 3, 1), np.moveaxis(x, 3, 1).any((2, 3)), BODY)
+    posed = pose_upright(np.moveaxis(x, 3, 1), np.moveaxis(x, 3, 1).any((2, 3)), BODY)
     assert np.array(anchor["x"]).reshape(4, 2, 25, 3) == pytest.approx(1000 * posed, abs=0.5)
     assert (data["side"][4], data["side"][8], data["side"][0]) == (1, 2, 0)
     assert len(data["bones"]) == 24
@@ -107,7 +107,7 @@ def test_tokens_reach_the_page_beside_clips_without() -> None:
     assert mask["tokens"] == {
         "kind": "hidden", "most": 1, "segments": 2, "cells": [hidden[0].astype(int).tolist(), None]
     }  # fmt: skip
-    assert mask["note"] == f"person 1: {hidden[0].sum()} of 50 tokens hidden; person 2: absent"
+    assert mask["note"] == f"person 1: {hidden[0].sum()} of 50 tokens masked; person 2: absent"
     assert (data["joints"][20], data["rows"][0]) == ("spine shoulder", ["trunk", [0, 1, 2, 3, 20]])
 
 

@@ -19,12 +19,12 @@ from tests.helpers.results import write_evaluation
 from tests.helpers.runs import untrained_run
 
 METHODS = ("pstl", "skeleton_contrast", "mamp", "skeleton2vec", "ha_cm")
-LOOKS = {
+MAPS = {
     "pstl": ["mean over blocks", "first block", "last block"],
-    "skeleton_contrast": ["reaction", "A + P + S", "S: by the clips", "P: learned", "A: the body"],
-    "mamp": ["last block", "rolled out"],
-    "skeleton2vec": ["last block", "rolled out"],
-    "ha_cm": ["last block", "rolled out", "hyperbolic radius"],
+    "skeleton_contrast": ["sensitivity", "A + P + S", "S: by the clips", "P: learned", "A: the body"],
+    "mamp": ["last block", "rollout"],
+    "skeleton2vec": ["last block", "rollout"],
+    "ha_cm": ["last block", "rollout", "hyperbolic radius"],
 }
 FIRST = {
     "pstl": ["anchor: nothing hidden", "spatial view: CSM", "temporal view: MATM"],
@@ -75,14 +75,14 @@ def test_every_section_shows_what_the_method_has(page: tuple[str, Path]) -> None
     assert [*sections] == [*SECTIONS]
     assert [title for title, text in sections.items() if 'class="absent"' in text] == ["Lost joints"]
     assert "skelssl.evaluate protocol=lost_joints checkpoint=" in sections["Lost joints"]
-    looks = [look["title"] for body in figures(sections["What the encoder looks at"], "body") for look in body["looks"]]
-    assert looks == LOOKS[method]
-    (masks,) = figures(sections["What the encoder sees"], "player")
+    maps = [values["title"] for body in figures(sections["Attention"], "body") for values in body["maps"]]
+    assert maps == MAPS[method]
+    (masks,) = figures(sections["Masks"], "player")
     assert len(masks["groups"]) == 3
     assert [clip["title"] for clip in masks["clips"][: masks["groups"][0][1]]] == FIRST[method]
     (gallery,) = figures(sections["Nearest neighbours"], "player")
     assert [count for _, count in gallery["groups"]] == [5] * 8
-    assert ("hides nothing" in sections["What is hidden"]) == (method == "skeleton_contrast")
+    assert ("does not mask" in sections["Masking rates"]) == (method == "skeleton_contrast")
     assert len(html) < 2_000_000
     assert "http" not in re.sub(r"http://www.w3.org/2000/svg", "", html)
 
@@ -136,9 +136,9 @@ def test_switches(page: tuple[str, Path], browser: Browser) -> None:
     browser.click(f"{heat}.querySelectorAll('button')[1]")  # by error: only every other class has any
     assert browser.js(f"{heat}.dataset.first") != first
     bodies = "[...document.querySelectorAll('[data-figure=body]')].at(-1)"
-    for i, look in enumerate(browser.js(f"[...{bodies}.querySelectorAll('button')].map((b) => b.textContent)")):
+    for i, title in enumerate(browser.js(f"[...{bodies}.querySelectorAll('button')].map((b) => b.textContent)")):
         browser.click(f"{bodies}.querySelectorAll('button')[{i}]")
-        assert browser.js(f"{bodies}.dataset.look") == look
+        assert browser.js(f"{bodies}.dataset.map") == title
     browser.click(f"{bodies}.querySelector('button')")
     if browser.js(f"{bodies}.querySelector('.caption').textContent"):  # rows of a matrix
         shown = browser.js(f"{bodies}.querySelector('.ranks').textContent")
@@ -183,8 +183,8 @@ def test_a_run_that_lacks_everything_says_so(data_root: Path, tmp_path: Path) ->
     sections = dict(re.findall(r"<h2>(.*?)</h2>(.*?)</section>", html, re.S))
     absent = {title: text for title, text in sections.items() if 'class="absent"' in text}
     assert [*sections.keys() - absent.keys()] != []
-    assert set(sections) - set(absent) == {"Data", "The run"}
-    assert "protocol=knn" in absent["What was learnt"]
+    assert set(sections) - set(absent) == {"Data", "Run and configuration"}
+    assert "protocol=knn" in absent["Results against random init"]
     assert "expected a finished run" in absent["Feature space"]
     (run / "config.yaml").write_text((run / "config.yaml").read_text().replace(str(data_root), str(tmp_path / "gone")))
     write_page(run, tmp_path / "bare.html")

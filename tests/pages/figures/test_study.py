@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from skelssl.core.errors import UserError
-from skelssl.pages.figures.study import panels, study_figure, study_svg
+from skelssl.pages.figures.study import study_figure, study_panels, study_svg
 from skelssl.pages.report import collect
 from skelssl.results.aggregate import Row
 from tests.helpers.page import figures
@@ -25,7 +25,7 @@ def study(folder: Path, masks: tuple[object, ...], tubes: tuple[int, ...]) -> tu
 
 
 def test_a_chart_for_each_swept_number_with_a_line_for_each_choice_of_the_other(tmp_path: Path) -> None:
-    masks, tubes = panels(study(tmp_path, (0.8, 0.9), (1, 5)))
+    masks, tubes = study_panels(study(tmp_path, (0.8, 0.9), (1, 5)))
     assert masks[0] == "pstl, ntu60_xview, linear: accuracy over mask"
     assert [line.name for line in masks[1]] == ["tube 1", "tube 5", "random init"]
     assert [line.name for line in tubes[1]] == ["mask 0.8", "mask 0.9", "random init"]
@@ -58,7 +58,7 @@ def test_the_file_is_one_well_formed_picture(tmp_path: Path) -> None:
 
 def test_words_have_no_axis(tmp_path: Path) -> None:
     rows = study(tmp_path, ("random", "part"), (1,))
-    assert panels(rows) == []
+    assert study_panels(rows) == []
     with pytest.raises(UserError, match=r"--svg: found no number in two rows of method\.mask, expected an axis"):
         study_svg(rows)
     assert "mask part" in collect([tmp_path], []).page().render()

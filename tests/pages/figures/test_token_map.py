@@ -13,7 +13,7 @@ import pytest
 
 from skelssl.pages.figures.html import Page
 from skelssl.pages.figures.player import PlayerClip, skeleton_player
-from skelssl.pages.figures.token_map import levels, token_cells, token_note, token_rows
+from skelssl.pages.figures.token_map import token_cells, token_note, token_rows, weight_levels
 from skelssl.skeleton.layout import load_layout
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -42,7 +42,7 @@ def test_a_person_who_never_comes_has_no_grid_and_one_who_leaves_has() -> None:
 
 def test_weights_become_ninths_of_the_persons_own_largest() -> None:
     weights = np.array([[[0.0, 1.0, 4.5, 9.0]], [[0.0, 0.02, 0.05, 0.06]], [[0.0, 0.0, 0.0, 0.0]]])
-    assert levels(weights).tolist() == [[[0, 1, 4, 9]], [[0, 3, 8, 9]], [[0, 0, 0, 0]]]
+    assert weight_levels(weights).tolist() == [[[0, 1, 4, 9]], [[0, 3, 8, 9]], [[0, 0, 0, 0]]]
     found = token_cells(WEIGHTS, there(True, True), BODY)
     expected = [[[round(9 * w / person.max()) for w in row] for row in person.tolist()] for person in WEIGHTS]
     assert (found["kind"], found["most"], found["cells"]) == ("weight", 9, expected)
@@ -56,16 +56,16 @@ def test_a_grid_of_another_clip_is_refused(shape: tuple[int, ...]) -> None:
 
 def test_joints_without_tokens_are_named() -> None:
     clip = PlayerClip("cross", np.ones((FRAMES, 25, 3, 2)), dropped_joints=[0, 3], tokens=np.ones((2, 3, 25), bool))
-    assert "69 of 69 tokens hidden; no tokens: spine base, head" in skeleton_player([clip], BODY)
+    assert "69 of 69 tokens masked; no tokens: spine base, head" in skeleton_player([clip], BODY)
 
 
 def test_words() -> None:
     hidden = np.zeros((2, SEGMENTS, 25), bool)
     hidden[0, 1], hidden[1, :, :2] = True, True
-    assert token_note(hidden, there(False, True), left_out=2) == "person 2: 0 of 69 tokens hidden; person 1: absent"
-    both = "person 1: 25 of 75 tokens hidden; person 2: 6 of 75 tokens hidden"
+    assert token_note(hidden, there(False, True), left_out=2) == "person 2: 0 of 69 tokens masked; person 1: absent"
+    both = "person 1: 25 of 75 tokens masked; person 2: 6 of 75 tokens masked"
     assert token_note(hidden, there(True, True)) == both
-    assert token_note(hidden, there(False, True)) == "person 2: 6 of 75 tokens hidden; person 1: absent"
+    assert token_note(hidden, there(False, True)) == "person 2: 6 of 75 tokens masked; person 1: absent"
     assert token_note(WEIGHTS, there(True, False)) == "3 segments of 4 frames; person 2: absent"
 
 
@@ -140,7 +140,7 @@ def test_a_browser_paints_visible_tokens_in_the_colour_of_their_side_and_no_othe
     strong = np.array([hues[side] for side in SIDES])  # type: ignore[index]
     painted = (np.abs(cells - strong[None, :, None]) <= 2).all(-1)  # (M, row, S)
     np.testing.assert_array_equal(painted, ~HIDDEN[:, :, ORDER].swapaxes(1, 2))
-    state = "hidden" if HIDDEN[0, 2, ORDER[5]] else "visible"
+    state = "masked" if HIDDEN[0, 2, ORDER[5]] else "visible"
     assert found["said"] == f"shoulder left, segment 3 of 3: {state}"
     assert found["frame"] == "10"  # six tenths into the third of three segments of four frames
 
@@ -153,4 +153,4 @@ def test_a_browser_paints_weights_the_stronger_the_larger_and_leaves_the_absent_
     hues = {name: np.array(hue, float) for name, hue in found["hues"].items()}  # type: ignore[attr-defined]
     ink = hues["c3"] - hues["hair"]
     share = (np.array(found["cells"][0]) - hues["hair"]) @ ink / (ink @ ink)  # type: ignore[index]
-    assert share == pytest.approx(levels(WEIGHTS)[0][:, ORDER].T / 9, abs=0.03)
+    assert share == pytest.approx(weight_levels(WEIGHTS)[0][:, ORDER].T / 9, abs=0.03)

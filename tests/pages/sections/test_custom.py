@@ -9,7 +9,7 @@ import torch
 
 from skelssl.data.build.prepare import prepare
 from skelssl.data.custom.source import Custom
-from skelssl.pages.clip_figures import positioned
+from skelssl.pages.clip_figures import player_clip
 from skelssl.pages.figures.player import skeleton_player
 from skelssl.pages.run_page import write_page
 from skelssl.skeleton.layout import load_layout
@@ -40,7 +40,7 @@ def test_another_body_without_facts(method: str, data_of_mine: Path, tmp_path: P
     assert [title for title, text in sections.items() if 'class="absent"' in text] == ["Lost joints"]
     (cloud,) = figures(html, "embedding")
     assert [*cloud["groups"]] == ["class"]
-    assert "The data say nothing of subject and camera." in sections["Feature space"]
+    assert "The dataset does not record subject or camera." in sections["Feature space"]
     assert {len(body["names"]) for body in figures(html, "body")} == {20}
     if BROWSER:
         browser = Browser(tmp_path / "profile")
@@ -53,12 +53,12 @@ def test_confidence_is_no_depth_and_what_was_not_found_is_not_drawn() -> None:
     x = torch.rand(1, 3, 4, 25, 2, generator=torch.Generator().manual_seed(0)) + 0.1
     x[..., 1] = 0
     x[0, :, 1, 5, 0] = 0  # not found in the second frame
-    clip = positioned("flat", x, flat=True)
+    clip = player_clip("flat", x, flat=True)
     assert (clip.x[:, :, 2] == 0).all()
     np.testing.assert_array_equal(clip.x[:, :, :2, 0], x[0, :2].permute(1, 2, 0, 3)[..., 0])
     (data,) = figures(skeleton_player([clip], load_layout("ntu25")), "player")
     assert data["clips"][0]["unseen"] == [[[], []], [[5], []], [[], []], [[], []]]
-    whole = positioned("flat", x, flat=False)
+    whole = player_clip("flat", x, flat=False)
     assert whole.seen is None
     assert (whole.x[0, :, 2, 0] > 0).all()
     (data,) = figures(skeleton_player([whole], load_layout("ntu25")), "player")

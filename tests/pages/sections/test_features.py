@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from skelssl.pages.run import Look
-from skelssl.pages.sections.features import NEIGHBOURS, neighbours, queries
+from skelssl.pages.run import OpenedRun
+from skelssl.pages.sections.neighbours import NEIGHBOURS, choose_queries, neighbours_section
 from tests.helpers.config import train_config
 from tests.helpers.page import figures
 from tests.helpers.runs import untrained_run
@@ -18,19 +18,19 @@ def test_queries_are_half_wrong_where_there_are_enough(wrong: int, expected: int
     label = torch.arange(40) % 8
     right = torch.ones(40, dtype=torch.bool)
     right[:wrong] = False
-    chosen = queries(right, label, 8)
+    chosen = choose_queries(right, label, 8)
     assert len(chosen.unique()) == len(chosen) == 8
     assert (~right[chosen]).sum() == expected
     assert len(label[chosen].unique()) >= 4
 
 
 def test_fewer_clips_than_places() -> None:
-    assert queries(torch.tensor([True, False]), torch.tensor([0, 1]), 8).tolist() == [1, 0]
+    assert choose_queries(torch.tensor([True, False]), torch.tensor([0, 1]), 8).tolist() == [1, 0]
 
 
 def test_neighbours_are_the_nearest(data_root: Path, tmp_path: Path) -> None:
-    look = Look(untrained_run(tmp_path / "run", train_config(data_root, "method=mamp")))
-    section = neighbours(look)
+    look = OpenedRun(untrained_run(tmp_path / "run", train_config(data_root, "method=mamp")))
+    section = neighbours_section(look)
     (data,) = figures(section.html, "player")
     train, test = look.features("train"), look.features("test")
     names, labels = look.data.store.names, look.data.store.labels
@@ -46,6 +46,6 @@ def test_neighbours_are_the_nearest(data_root: Path, tmp_path: Path) -> None:
             mark = "✓" if labels[other] == labels[row] else "✗"
             assert clip["title"] == f"{float(cosines[place]):.4f} {mark}"
             assert clip["mark"] == {"✓": "good", "✗": "bad"}[mark]
-        assert name == f"{query['note']}: {'right' if near[0]['mark'] == 'good' else 'wrong'}"
+        assert name == f"{query['note']}: {'correct' if near[0]['mark'] == 'good' else 'wrong'}"
         right += near[0]["mark"] == "good"
     assert right > 0

@@ -11,7 +11,8 @@ from skelssl.data.module import open_dataset
 from skelssl.maskers.tokens import kept
 from skelssl.methods.build import build_method
 from skelssl.methods.visualize import MaskedClip
-from skelssl.pages.sections.masks import FRAMES, lively, measured
+from skelssl.pages.sections.liveliest import liveliest_clips
+from skelssl.pages.sections.masking_rates import POSITIONS, measure_masking_rates
 from tests.helpers.config import train_config
 
 
@@ -36,39 +37,39 @@ def stored(data_root, *overrides: str):
 
 def test_shares_by_joint_and_frame(data_root) -> None:
     _, data = stored(data_root, "method=pstl")
-    found = measured(Masks(), data, 0)
+    found = measure_masking_rates(Masks(), data, 0)
     assert [*found] == ["joints", "frames"]
     joints, frames = found["joints"], found["frames"]
     assert joints.grid.shape == frames.grid.shape == (50, 25)
     np.testing.assert_allclose(joints.joints, np.arange(25) == 3)
-    np.testing.assert_allclose(frames.moments, np.arange(50) % 2)
+    np.testing.assert_allclose(frames.steps, np.arange(50) % 2)
     assert (joints.unit, joints.draws % 4) == ("frame", 0)
 
 
 def test_clips_of_many_lengths_meet_at_places(data_root) -> None:
     _, data = stored(data_root, "method=mamp")
-    assert measured(Masks(), data, 0)["joints"].grid.shape == (FRAMES, 25)
+    assert measure_masking_rates(Masks(), data, 0)["joints"].grid.shape == (POSITIONS, 25)
 
 
 @pytest.mark.parametrize("ratio", [0.5, 0.9])
 def test_share_of_tokens_is_the_ratio_of_the_masking(data_root, ratio: float) -> None:
     method, data = stored(data_root, "method=mamp", f"method.masking.ratio={ratio}")
-    found = measured(method, data, 0)["tokens"]
+    found = measure_masking_rates(method, data, 0)["tokens"]
     assert found.grid.shape == (3, 25)
-    assert found.moments.mean() == pytest.approx(1 - kept(75, ratio) / 75)
+    assert found.steps.mean() == pytest.approx(1 - kept(75, ratio) / 75)
     assert found.unit == "segment"
 
 
 def test_joints_without_tokens_are_left_out(data_root) -> None:
     method, data = stored(data_root, "method=ha_cm")
-    found = measured(method, data, 0)["tokens"]
+    found = measure_masking_rates(method, data, 0)["tokens"]
     assert len(found.without) == 7
-    assert found.moments.mean() == pytest.approx(1 - 2 * method.masking.kept / method.encoder.length)
+    assert found.steps.mean() == pytest.approx(1 - 2 * method.masking.kept / method.encoder.length)
 
 
 def test_lively_clips_are_of_different_classes(data_root) -> None:
     _, data = stored(data_root, "method=mamp")
-    rows = lively(data, 3)
+    rows = liveliest_clips(data, 3)
     labels = data.store.labels
     assert len({int(labels[row]) for row in rows}) == 3
     for row in rows:
@@ -76,4 +77,4 @@ def test_lively_clips_are_of_different_classes(data_root) -> None:
         moves = batch.x.diff(dim=2).square().sum((1, 2, 3, 4))
         assert int(batch.index[moves.argmax()]) == row
     still = SimpleNamespace(**{**vars(data)})
-    assert lively(still, 1) == rows[:1]
+    assert liveliest_clips(still, 1) == rows[:1]

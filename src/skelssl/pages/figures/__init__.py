@@ -1,1 +1,1 @@
-"""Pictures: self-contained HTML pages of runs and comparisons. They are given arrays and rows, and gather nothing."""
+"""Draw figures and assemble self-contained HTML pages from arrays and rows; nothing here loads data or runs."""

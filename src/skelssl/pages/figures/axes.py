@@ -1,4 +1,4 @@
-"""Axes of a chart: round ticks, and the way from a value to its place."""
+"""Compute the axes of a chart: round ticks, and the mapping from values to pixels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Axis:
-    """Maps [ticks[0], ticks[-1]] to [start, stop] pixels."""
+    """Map [ticks[0], ticks[-1]] to [start, stop] pixels."""
 
     ticks: Sequence[float]
     start: float
@@ -26,12 +26,12 @@ class Axis:
         return placed
 
     def marks(self) -> list[tuple[float, float]]:
-        """(value, pixel) of every tick."""
+        """Return (value, pixel) of every tick."""
         return list(zip(self.ticks, self(np.array(self.ticks)).tolist(), strict=True))
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten) that enclose [low, high].
+    """Return round numbers (1, 2 or 5 times a power of ten) that enclose [low, high].
 
     >>> ticks(0.0, 0.83)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
@@ -44,7 +44,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Values 1, 2, 5 times powers of ten that enclose [low, high], low > 0; thinned to powers of ten between the ends.
+    """Return values 1, 2, 5 times powers of ten that enclose [low, high], low > 0. Many are thinned to powers of ten.
 
     >>> log_ticks(7.5, 330.0)
     [5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0]

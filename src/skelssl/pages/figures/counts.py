@@ -1,4 +1,4 @@
-"""Tables, bars and columns of counts, drawn without any script."""
+"""Draw tables, bars and histograms of counts, without any script."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from skelssl.pages.figures.axes import Axis, ticks
 
-WIDTH, HEIGHT, FOOT, SIDE = 640, 170, 24, 8  # of the columns, in pixels
+WIDTH, HEIGHT, FOOT, SIDE = 640, 170, 24, 8  # of the histogram, in pixels
 
 
 def fact_table(facts: Iterable[tuple[str, str]]) -> str:
-    """What is known of one thing: a name and a value a row."""
+    """Return a table with a name and a value per row."""
     rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in facts)
     return f'<table class="facts">{rows}</table>'
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table that scrolls within itself; the last column may break its lines."""
+def text_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a scrolling table whose last column wraps."""
     cells = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(x)}</td>" for x in row[:-1]) + _wide(row[-1]) + "</tr>" for row in rows
@@ -33,7 +33,7 @@ def _wide(text: str) -> str:
 
 
 def class_table(names: Sequence[str], total: Sequence[int], sides: Mapping[str, Sequence[int]]) -> str:
-    """One row per class: its clips as a bar, and how many of them lie on each side of each split."""
+    """Return a row per class: its number of clips as a bar, and the number in each side of each split."""
     most = max(total, default=0) or 1
     head = "".join(f"<th>{escape(name)}</th>" for name in ("", "class", "clips", "", *sides))
     rows = "".join(
@@ -46,7 +46,7 @@ def class_table(names: Sequence[str], total: Sequence[int], sides: Mapping[str, 
 
 
 def count_bars(groups: Mapping[str, Mapping[str, int]]) -> str:
-    """Groups side by side; each holds one bar per label, the longest for the largest count of its group."""
+    """Return groups of bars side by side, scaled to the largest count of the group."""
     return '<div class="counts">' + "".join(_group(name, counts) for name, counts in groups.items()) + "</div>"
 
 
@@ -59,12 +59,12 @@ def _group(name: str, counts: Mapping[str, int]) -> str:
     return f'<div class="group"><h3>{escape(name)}</h3><div class="tall">{bars}</div></div>'
 
 
-def _track(share: float) -> str:
-    return f'<div class="track"><b style="width:{100 * share:.1f}%"></b></div>'
+def _track(fraction: float) -> str:
+    return f'<div class="track"><b style="width:{100 * fraction:.1f}%"></b></div>'
 
 
-def columns(values: NDArray[np.int64], unit: str, most: int = 48) -> str:
-    """Histogram of whole numbers (N,) with at most ``most`` + 1 columns of equal width; point at one to read it."""
+def histogram(values: NDArray[np.int64], unit: str, most: int = 48) -> str:
+    """Draw a histogram of integers (N,) with at most ``most`` + 1 bins of equal width."""
     low, high = int(values.min()), int(values.max())
     width = -(-(high - low + 1) // most)
     count = np.bincount((values - low) // width)

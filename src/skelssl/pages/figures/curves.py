@@ -1,4 +1,4 @@
-"""Training curves: one small chart per family of quantities, drawn as SVG."""
+"""Draw training curves: one small chart per family of metrics, as SVG."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.pages.figures.axes import Axis, log_ticks, ticks
-from skelssl.pages.figures.html import figure
+from skelssl.pages.figures.html import script_figure
 
 WIDTH, HEIGHT = 440, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 10, 30
-MASKS = {"share": "share hidden", "motion": "motion of what is hidden, over that of all"}
-POINTS = 300  # more than a screen can show of one line
+MASKS = {"share": "masked fraction", "motion": "motion of the masked part relative to the mean"}
+POINTS = 300  # per line, more than a screen resolves
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve thinned to at most POINTS bins: their mean, with the smallest and largest value."""
+    """A curve thinned to at most POINTS bins: mean, minimum and maximum of each."""
 
     name: str
     x: NDArray[np.float64]  # (P,) steps
@@ -29,14 +29,15 @@ class Line:
     low: NDArray[np.float64]  # (P,)
     high: NDArray[np.float64]  # (P,)
     unit: str = "step"  # what x counts
-    color: int | None = None  # its place in the chart by default
+    color: int | None = None  # index of the palette; None: the index of the line in the chart
     dashed: bool = False
 
 
 def loss_curve(rows: Sequence[Mapping[str, float]]) -> str:
-    """Loss, probe accuracy, learning rate and whatever else a run logged, over its steps.
+    """Draw loss, probe accuracy, learning rate and all other logged metrics over the steps.
 
-    ``rows`` are those of ``metrics.csv``; a row may lack any column. Values that are not finite are left out.
+    Args:
+        rows: The rows of ``metrics.csv``; a row may lack any column. Values that are not finite are left out.
     """
     names = [name for name in dict.fromkeys(k for row in rows for k in row) if name not in ("step", "epoch")]
     families: dict[str, list[Line]] = {}
@@ -44,7 +45,7 @@ def loss_curve(rows: Sequence[Mapping[str, float]]) -> str:
         if (line := _line(name, rows)) is not None:
             families.setdefault(_family(name), []).append(line)
     order = sorted(families, key=lambda f: ({"training loss": 0, "probe accuracy": 1, "learning rate": 2}.get(f, 3), f))
-    return '<div class="panels">' + "".join(panel(family, families[family]) for family in order) + "</div>"
+    return '<div class="panels">' + "".join(chart_panel(family, families[family]) for family in order) + "</div>"
 
 
 def _family(name: str) -> str:
@@ -68,17 +69,19 @@ def _line(name: str, rows: Sequence[Mapping[str, float]]) -> Line | None:
     return Line(name, np.add.reduceat(x, starts) / count, mean / count, low, high)
 
 
-def panel(title: str, lines: Sequence[Line]) -> str:
+def chart_panel(title: str, lines: Sequence[Line]) -> str:
     """One chart of lines; accuracies (by the title) are fractions, shown in per cent."""
-    svg, x, y = chart(title, lines)
+    svg, x, y = line_chart(title, lines)
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">{svg}</svg>'
-    names = "".join(f'<span class="key {style(line, i)}">{escape(line.name)}</span>' for i, line in enumerate(lines))
+    names = "".join(
+        f'<span class="key {line_classes(line, i)}">{escape(line.name)}</span>' for i, line in enumerate(lines)
+    )
     heading = f"<h3>{escape(title)}{', log scale' if y.log else ''}</h3>"
-    hover = figure("curves", [_hover(line, x, _percent(title)) for line in lines], title)
+    hover = script_figure("curves", [_hover(line, x, _percent(title)) for line in lines], title)
     return f'<div class="panel">{heading}<p class="keys">{names}</p>{svg}{hover}</div>'
 
 
-def chart(title: str, lines: Sequence[Line]) -> tuple[str, Axis, Axis]:
+def line_chart(title: str, lines: Sequence[Line]) -> tuple[str, Axis, Axis]:
     """What stands inside of the SVG of a `panel`, WIDTH x HEIGHT pixels, and its axes."""
     x, y = _axes(title, lines)
     percent = _percent(title)
@@ -118,10 +121,10 @@ def _path(line: Line, x: Axis, y: Axis, i: int) -> str:
     band = points(np.append(line.x, line.x[::-1]), np.append(line.high, line.low[::-1]))
     end = f'<circle cx="{x(line.x)[-1]:.1f}" cy="{y(line.mean)[-1]:.1f}" r="3.5"/>'
     shape = f'<polygon points="{band}"/><polyline points="{points(line.x, line.mean)}"/>{end}'
-    return f'<g class="line {style(line, i)}">{shape}</g>'
+    return f'<g class="line {line_classes(line, i)}">{shape}</g>'
 
 
-def style(line: Line, i: int) -> str:
+def line_classes(line: Line, i: int) -> str:
     """Its classes in ``page.css``."""
     return f"c{(i if line.color is None else line.color) % 6}{' dashed' * line.dashed}"
 

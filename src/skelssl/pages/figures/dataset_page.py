@@ -1,4 +1,4 @@
-"""The page of a prepared data set: what is in it, who trains and who tests, what is odd and what was left out."""
+"""Write the page of a prepared dataset: classes, splits, lengths, warnings and skipped files."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from skelssl.data.source import FACTS
 from skelssl.data.split import ClipTable, Split
-from skelssl.pages.figures.counts import class_table, columns, count_bars, fact_table, table
+from skelssl.pages.figures.counts import class_table, count_bars, fact_table, histogram, text_table
 from skelssl.pages.figures.html import Page
 
-SHOWN = 300  # rows of a list; the report names all
+SHOWN = 300  # rows of a list; report.json has all
 EXAMPLES = 3
 CAPTIONS = {
-    "classes": "Clips of each class, and how many of them train and test in each split.",
-    "facts": "Clips by who was recorded, by which camera and where, as far as the names say.",
-    "lengths": "Frames of the recordings, before any recipe.",
-    "bodies": "The most bodies that one frame of the clip lists. Trackers also list ghosts and furniture.",
-    "codes": "Kept, but worth knowing; the recipes deal with it.",
-    "skipped": "Files, or parts of files, that gave no clip.",
+    "classes": "Clips of each class, in total and in each side of each split.",
+    "facts": "Clips by subject, camera and the other metadata that the names contain.",
+    "lengths": "Frames per recording, before any recipe.",
+    "bodies": "Largest number of bodies tracked in one frame of a clip, false detections included.",
+    "codes": "These clips are part of the dataset; the recipes handle the problem.",
+    "skipped": "Files, or parts of files, that contain no usable clip.",
 }
 
 
@@ -38,38 +38,59 @@ def write_dataset_page(
     splits: Mapping[str, Split],
     report: Mapping[str, Any],
 ) -> None:
-    """Writes the page; ``report`` is the content of ``report.json``, the arrays (N,) belong to ``clips``."""
+    """Write the page.
+
+    Args:
+        path: The HTML file to write.
+        title: The name of the dataset.
+        subtitle: Its classes, layout and form.
+        clips: The N clips.
+        class_names: The names of the classes.
+        n_frames: (N,) frames.
+        max_bodies: (N,) largest number of bodies in one frame.
+        splits: The splits by name.
+        report: The content of ``report.json``.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     page = Page(title, subtitle=subtitle)
-    page.add("At a glance", "", fact_table(_glance(clips, splits, report)))
+    page.add("Overview", "", fact_table(_glance(clips, splits, report)))
     total = np.bincount(clips.labels, minlength=len(class_names)).tolist()
     page.add("Classes", CAPTIONS["classes"], class_table(class_names, total, _sides(clips, splits, len(class_names))))
     if known := _known(clips):
-        page.add("Who and where", CAPTIONS["facts"], count_bars(known))
+        page.add("Metadata", CAPTIONS["facts"], count_bars(known))
     low, middle, high = (int(f(n_frames)) for f in (np.min, np.median, np.max))
-    lengths = f"{CAPTIONS['lengths']} Shortest {low:,}, median {middle:,}, longest {high:,}."
-    page.add("Lengths", lengths, columns(n_frames, "frames"))
-    page.add("Bodies", CAPTIONS["bodies"], count_bars({"at once": _by_value(max_bodies)}))
+    lengths = f"{CAPTIONS['lengths']} Minimum {low:,}, median {middle:,}, maximum {high:,}."
+    page.add("Lengths", lengths, histogram(n_frames, "frames"))
+    page.add("Bodies", CAPTIONS["bodies"], count_bars({"bodies in one frame": _by_value(max_bodies)}))
     if report["warnings"]:
-        page.add("What is odd", CAPTIONS["codes"], table(("code", "count", "what", "such as"), _warnings(report)))
+        page.add(
+            "Warnings", CAPTIONS["codes"], text_table(("code", "count", "description", "examples"), _warnings(report))
+        )
     if report["skipped"]:
         page.add(
-            "Left out", CAPTIONS["skipped"] + _of(report["skipped"]), table(("name", "code", "why"), _skipped(report))
+            "Skipped",
+            CAPTIONS["skipped"] + _of(report["skipped"]),
+            text_table(("name", "code", "reason"), _skipped(report)),
         )
     page.write(path)
 
 
 def _glance(clips: ClipTable, splits: Mapping[str, Split], report: Mapping[str, Any]) -> list[tuple[str, str]]:
     expected = report["expected_clips"]
-    facts = [("clips", f"{len(clips.names):,}" + (f" of {_number(expected)} in the complete set" if expected else ""))]
+    facts = [
+        ("clips", f"{len(clips.names):,}" + (f" of {_number(expected)} in the complete dataset" if expected else ""))
+    ]
     for fact, values in report["missing"].items():
-        shift = 1 if fact == "label" else 0  # the table below numbers classes from 1
+        shift = 1 if fact == "label" else 0  # the table numbers classes from 1
         facts.append((f"missing: {'class' if shift else fact}", ", ".join(str(value + shift) for value in values)))
     for name, split in splits.items():
         wanted = report["expected_splits"].get(name, {})
         facts.append((f"split {name}", ", ".join(_side(split, side, wanted) for side in ("train", "test"))))
     if report["duplicates"]:
         inside = sum(map(len, report["duplicates"]))
-        facts.append(("equal clips", f"{inside:,} clips in {len(report['duplicates']):,} groups (D17)"))
+        facts.append(("duplicate clips", f"{inside:,} clips in {len(report['duplicates']):,} groups (D17)"))
     facts += [
         (f"leak in {split}", f"{len(groups):,} groups on both sides")
         for split, groups in report["leaks"].items()
@@ -79,7 +100,7 @@ def _glance(clips: ClipTable, splits: Mapping[str, Split], report: Mapping[str, 
 
 
 def _number(expected: int | Sequence[int]) -> str:
-    """One number, or the range that publications leave."""
+    """Return a number, or a range where publications disagree."""
     return f"{expected:,}" if isinstance(expected, int) else "–".join(f"{n:,}" for n in expected)
 
 
@@ -118,4 +139,4 @@ def _skipped(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _of(rows: Sequence[object]) -> str:
-    return f" The first {SHOWN} of {len(rows):,}; report.json names all." if len(rows) > SHOWN else ""
+    return f" The first {SHOWN} of {len(rows):,}; report.json lists all." if len(rows) > SHOWN else ""

@@ -1,4 +1,4 @@
-"""A map of the feature space: one dot per clip."""
+"""Draw the feature space: one dot per clip."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.pages.figures.html import figure
+from skelssl.pages.figures.html import script_figure
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """N clips on a plane, and what is known about each."""
+    """N clips on a plane, with their labels and metadata."""
 
     xy: NDArray[np.floating]  # (N, 2)
     label: NDArray[np.integer]  # (N,) class
@@ -23,10 +23,11 @@ class Embedding:
 
 
 def principal_plane(features: NDArray[np.floating]) -> tuple[NDArray[np.float64], float]:
-    """Projects (N, D) features on their two main axes (PCA by SVD).
+    """Project features (N, D), D at least 2, onto their first two principal components (PCA by SVD).
 
-    Returns (N, 2) and the share of the variance the plane holds. Signs are fixed (the largest weight of an axis is
-    positive), so equal features give an equal map everywhere. D must be at least 2.
+    Returns:
+        Coordinates (N, 2), and the fraction of the variance that the plane explains. Signs are fixed: the largest
+        weight of a component is positive.
     """
     centred = np.asarray(features, dtype=np.float64) - np.mean(features, axis=0, dtype=np.float64)
     _, scale, axes = np.linalg.svd(centred, full_matrices=False)
@@ -35,7 +36,7 @@ def principal_plane(features: NDArray[np.floating]) -> tuple[NDArray[np.float64]
 
 
 def embedding_map(embedding: Embedding, class_names: Sequence[str]) -> str:
-    """Scatter of the clips, coloured by class, subject or camera; a group is picked by touch or from the list."""
+    """Draw a scatter plot of the clips, coloured by class, subject or camera; groups can be highlighted."""
     xy = np.asarray(embedding.xy, dtype=np.float64)
     low, high = xy.min(0), xy.max(0)
     span = np.maximum(high - low, np.finfo(float).tiny)
@@ -45,4 +46,4 @@ def embedding_map(embedding: Embedding, class_names: Sequence[str]) -> str:
             known, of = np.unique(values, return_inverse=True)
             groups[key] = {"of": of.tolist(), "names": [f"{key} {v}" if v >= 0 else f"{key} unknown" for v in known]}
     data = {"xy": ((xy - low) / span).round(4).tolist(), "names": list(embedding.names or []), "groups": groups}
-    return figure("embedding", data, "map of the feature space")
+    return script_figure("embedding", data, "feature space")

@@ -1,4 +1,4 @@
-"""One HTML file that shows everything and needs nothing: style, scripts and data are inside, no network is used."""
+"""Assemble self-contained HTML pages: style, scripts and data are embedded, and nothing is fetched."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from skelssl.core.files import atomic_file
 
 
 class Page:
-    """Sections under a title, written as one file that opens from disk, in light or dark, on a desk or a phone."""
+    """Sections under a title, written as one HTML file, in light or dark mode, for desktop or phone."""
 
     def __init__(self, title: str, *, subtitle: str = "") -> None:
         self.title, self.subtitle = title, subtitle
         self.sections: list[tuple[str, str, str]] = []
 
     def add(self, title: str, caption: str, html: str) -> None:
-        """Adds a section; title and caption are plain text, ``html`` comes from a function of this package."""
+        """Add a section. Title and caption are plain text, ``html`` comes from a function of this package."""
         self.sections.append((title, caption, html))
 
-    def absent(self, title: str, why: str, command: str = "") -> None:
-        """Adds a section that has nothing to show: one sentence, and the command that would give it something."""
-        line = f"<p>{escape(why)}</p>" + (f"<pre><code>{escape(command)}</code></pre>" if command else "")
+    def absent(self, title: str, reason: str, command: str = "") -> None:
+        """Add a section without data: the reason, and the command that creates the data."""
+        line = f"<p>{escape(reason)}</p>" + (f"<pre><code>{escape(command)}</code></pre>" if command else "")
         self.add(title, "", f'<div class="absent">{line}</div>')
 
     def render(self) -> str:
-        """The whole page."""
+        """Return the HTML of the page."""
         body = "\n".join(_section(i, *section) for i, section in enumerate(self.sections))
         links = "".join(f'<a href="#s{i}">{escape(title)}</a>' for i, (title, _, _) in enumerate(self.sections))
         kinds = ["base", *sorted(set(re.findall(r'data-figure="(\w+)"', body)))]
@@ -46,13 +46,13 @@ class Page:
         return f'<!doctype html>\n<html lang="en">{page}</html>\n'
 
     def write(self, path: Path) -> None:
-        """Writes the page, atomically; raises UserError where that is impossible."""
+        """Write the page atomically; raise UserError where the file cannot be written."""
         with atomic_file(path, "w") as file:
             file.write(self.render())
 
 
-def figure(kind: str, data: object, label: str) -> str:
-    """A place that ``assets/<kind>.js`` draws into, with its data; ``label`` is read out by screen readers."""
+def script_figure(kind: str, data: object, label: str) -> str:
+    """Return an element that ``assets/<kind>.js`` draws into, with its data. Screen readers read ``label``."""
     # "<" is escaped so that no string in the data can close the script element
     text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return (
@@ -62,7 +62,7 @@ def figure(kind: str, data: object, label: str) -> str:
 
 
 def stylesheet() -> str:
-    """What every page looks like."""
+    """Return the CSS of every page."""
     return _asset("page.css")
 
 

@@ -1,4 +1,4 @@
-"""Animated stick figures: clips side by side, with what a mask hides."""
+"""Draw animated skeletons side by side, with the joints, frames or tokens that a mask hides."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skelssl.pages.figures.html import figure
-from skelssl.pages.figures.pose import stand
-from skelssl.pages.figures.token_map import Tokens, hides, token_cells, token_note, token_rows
+from skelssl.pages.figures.html import script_figure
+from skelssl.pages.figures.pose import pose_upright
+from skelssl.pages.figures.token_map import Tokens, is_binary, token_cells, token_note, token_rows
 from skelssl.skeleton.layout import Layout
 
 
 @dataclass(frozen=True)
 class PlayerClip:
-    """One clip to play; absent persons and frames are zeros."""
+    """One animated clip; absent persons and frames are zeros."""
 
     title: str
     x: NDArray[np.floating]  # (T, V, 3, M) joint positions (no motion or bone stream), any unit
-    dropped_joints: Sequence[int] = ()  # drawn hollow, their bones dashed; with tokens, those that have none
-    kept_frames: Sequence[int] | None = None  # T' frames that survive a mask; None: all of them
-    tokens: Tokens | None = None  # (M, S, V), a map of segments; hidden ones are hollow, weights are drawn as heat
-    bodies: Sequence[str] = ()  # M names: each body gets a bar of the frames that show it
-    note: str | None = None  # the line below; None: what a mask drops
-    seen: NDArray[np.bool_] | None = None  # (T, V, M) joints that were found; None: all of a person who is there
+    dropped_joints: Sequence[int] = ()  # drawn hollow with dashed bones; beside tokens: joints without tokens
+    kept_frames: Sequence[int] | None = None  # T' frames that a mask keeps; None: all
+    tokens: Tokens | None = None  # (M, S, V) masked or not, or weights of at least 0
+    bodies: Sequence[str] = ()  # M names: each body has a bar of the frames where it is present
+    note: str | None = None  # the line below; None: a summary of the mask
+    seen: NDArray[np.bool_] | None = None  # (T, V, M) detected joints; None: all joints of present persons
     mark: str = ""  # "good" or "bad" colours the title
 
 
@@ -36,11 +36,13 @@ def skeleton_player(
     together: bool = False,
     small: bool = False,
 ) -> str:
-    """Plays the clips side by side on one clock: drag turns them all, a strip below each shows its dropped frames.
+    """Draw a player of the clips, synchronised. A strip below each clip marks dropped frames, or a map masked tokens.
 
-    Named rows of clips stand one below the other under their names. A clip with tokens has their map in place of the
-    strip. ``together`` stretches shorter clips, so that all begin and end at the same time; ``small`` ones have no
-    strip, and a row of them scrolls sideways where the page is narrow.
+    Args:
+        clips: Clips side by side, or named rows of clips.
+        layout: The skeleton layout of all clips.
+        together: Stretch shorter clips, so that all have the same duration.
+        small: Draw small clips without strips; a row scrolls sideways on narrow screens.
     """
     side = [{"_left": 1, "_right": 2}.get(j[j.rfind("_") :], 0) if "_" in j else 0 for j in layout.joints]
     rows = clips if isinstance(clips, Mapping) else {"": clips}
@@ -55,18 +57,18 @@ def skeleton_player(
         "groups": [[name, len(row)] for name, row in rows.items()],
         "clips": [_clip(clip, layout) for row in rows.values() for clip in row],
     }
-    return figure("player", data, "animated skeletons")
+    return script_figure("player", data, "animated skeletons")
 
 
 def how_to_read(clips: Sequence[PlayerClip]) -> str:
-    """What the drawn masks mean, in words, for a caption."""
-    kinds = {None if clip.tokens is None else hides(clip.tokens) for clip in clips}
+    """Return the legend of the masks in ``clips``, for a caption."""
+    kinds = {None if clip.tokens is None else is_binary(clip.tokens) for clip in clips}
     sentences = {
-        None: "Red and hollow: joints taken out of the graph; the strip below a figure shows which frames are kept, "
-        "and the figure fades in those that are not.",
-        True: "Red and hollow: tokens that are hidden, a joint during a segment of time. The map below a figure has a "
-        "row for each joint and a column for each segment; strong colours are what the encoder sees.",
-        False: "Purple: how much each token weighs, relative to the person's largest.",
+        None: "Red and hollow: dropped joints. The strip below a clip shows which frames are kept; the skeleton fades "
+        "in the dropped ones.",
+        True: "Red and hollow: masked tokens, each a joint during one temporal segment. The map below a clip has a row "
+        "for each joint and a column for each segment; saturated colours are visible tokens.",
+        False: "Purple: weight of each token, relative to the largest of the person.",
     }
     return " ".join(text for kind, text in sentences.items() if kind in kinds)
 
@@ -75,7 +77,7 @@ def _clip(clip: PlayerClip, layout: Layout) -> dict[str, object]:
     x = np.moveaxis(np.asarray(clip.x, dtype=np.float64), 3, 1)  # (T, M, V, 3)
     present = np.any(x, axis=(2, 3))  # (T, M)
     unseen = None if clip.seen is None else ~np.moveaxis(clip.seen, 2, 1) & present[..., None]  # (T, M, V)
-    posed = stand(x if unseen is None else _filled(x, unseen), present, layout)
+    posed = pose_upright(x if unseen is None else _filled(x, unseen), present, layout)
     frames = len(x)
     kept = range(frames) if clip.kept_frames is None else sorted(int(t) for t in clip.kept_frames)
     return {
@@ -96,7 +98,7 @@ def _clip(clip: PlayerClip, layout: Layout) -> dict[str, object]:
 
 
 def _filled(x: NDArray[np.float64], unseen: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(T, M, V, 3) with joints that nobody saw in the middle of the others, where they bend no measure of the body."""
+    """Move undetected joints of (T, M, V, 3) to the mean of the others, so that they do not affect the scale."""
     count = np.maximum((~unseen).sum(2), 1)[..., None]
     middle = np.where(unseen[..., None], 0.0, x).sum(2) / count  # (T, M, 3)
     return np.where(unseen[..., None], middle[:, :, None], x)

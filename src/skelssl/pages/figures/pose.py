@@ -1,4 +1,4 @@
-"""Brings a body of any recipe before the camera: upright, facing it, and of a size that fits."""
+"""Rotate and scale bodies of any recipe for display: upright, facing the camera, within the unit cube."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from skelssl.skeleton.layout import Layout
 Points = NDArray[np.float64]
 
 
-def stand(x: Points, present: NDArray[np.bool_], layout: Layout) -> Points:
-    """Turns (T, M, V, 3) so that the first person stands upright (y up) and faces -z, and scales it into [-1, 1].
+def pose_upright(x: Points, present: NDArray[np.bool_], layout: Layout) -> Points:
+    """Rotate (T, M, V, 3) so that the first person is upright (y up) and faces -z, and scale it into [-1, 1].
 
-    Recipes leave bodies with y or z up, facing anywhere, in metres or not; only quarter turns bring "up" upright, so a
-    bow stays a bow. Persons that were centred each on himself are moved apart. ``present`` (T, M) marks real bodies.
+    Recipes leave bodies with y or z up, in any orientation and unit. Only quarter turns make a body upright, so a bow
+    stays a bow. Persons who were each centred on themselves are moved apart. ``present`` (T, M) marks present persons.
     """
     if not present.any():
         return x
@@ -26,7 +26,7 @@ def stand(x: Points, present: NDArray[np.bool_], layout: Layout) -> Points:
 
 
 def _upright(body: Points, layout: Layout) -> Points:
-    """(3, 3) rotation that brings the axis nearest to "legs to centre" to +y."""
+    """Return the rotation (3, 3) that maps the axis closest to the direction from legs to centre to +y."""
     legs = [v for part, members in layout.parts.items() if "leg" in part for v in members]
     up = body[layout.center] - body[legs].mean(0) if legs else np.array([0.0, 1.0, 0.0])
     axis = int(np.abs(up).argmax())
@@ -35,7 +35,7 @@ def _upright(body: Points, layout: Layout) -> Points:
 
 
 def _facing(body: Points, layout: Layout) -> Points:
-    """(3, 3) rotation about y that brings the left side to -x: a body is then seen from the front along +z."""
+    """Return the rotation (3, 3) about y that maps the left side to -x, so that +z looks at the front."""
     pairs = [v for v, name in enumerate(layout.joints) if name.endswith("_left")]
     left = (body[pairs] - body[layout.flip[pairs]]).mean(0) if pairs else np.array([-1.0, 0.0, 0.0])
     cos, sin = -left[[0, 2]] / max(np.hypot(left[0], left[2]), np.finfo(float).tiny)
@@ -48,7 +48,7 @@ def _apart(x: Points, present: NDArray[np.bool_], center: int) -> Points:
         return x
     gap = np.linalg.norm(x[both, 0, center] - x[both, 1, center], axis=-1).max()
     height = np.ptp(x[both, 0, :, 1], axis=-1).max()
-    shift = np.linspace(-0.4, 0.4, x.shape[1]) * height * (gap < 0.05 * height)  # along x, the person's own side
+    shift = np.linspace(-0.4, 0.4, x.shape[1]) * height * (gap < 0.05 * height)  # along x, to the person's side
     return np.asarray(x + shift[:, None, None] * np.array([1.0, 0.0, 0.0]))
 
 

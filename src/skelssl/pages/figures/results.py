@@ -1,4 +1,4 @@
-"""Accuracies as bars and as a table."""
+"""Draw accuracies as bars and as a table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from skelssl.results.text import points, row_cells, sources
 
 
 def results_table(rows: Sequence[Row]) -> str:
-    """The table of the report, with its sources below; it scrolls sideways on a phone."""
+    """Return the table of the report with its sources below."""
     cells = row_cells(rows)
     head = "".join(f"<th>{escape(name)}</th>" for name in cells[0])
     body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row.values()) + "</tr>" for row in cells)
@@ -20,7 +20,10 @@ def results_table(rows: Sequence[Row]) -> str:
 
 
 def accuracy_bars(rows: Sequence[Row], floors: Mapping[str, float] | None = None) -> str:
-    """One group per row: trained, random init, the floor of its protocol (a fraction), published as a tick."""
+    """Draw a group of bars per row: pre-trained, random init and the protocol's floor; a tick marks a published number.
+
+    ``floors`` are accuracies of raw coordinates by protocol, as fractions.
+    """
     return '<div class="bars">' + "".join(_group(row, (floors or {}).get(row.cell.protocol)) for row in rows) + "</div>"
 
 
@@ -41,7 +44,7 @@ def _group(row: Row, floor: float | None) -> str:
 
 
 def _difference(found: Interval) -> str:
-    """Trained minus random; green only where the interval lies above 0."""
+    """Return pre-trained minus random init; green only if the confidence interval is above 0."""
     kind = "gain" if found.low > 0 else "gain none"
     return f'<p class="{kind}">{escape(points(found))} points against random init</p>'
 

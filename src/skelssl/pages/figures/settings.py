@@ -1,4 +1,4 @@
-"""The configuration of a run: a table for every block, folded away."""
+"""Draw a configuration: a collapsed table for every block."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from skelssl.pages.figures.counts import fact_table
 
 
-def settings(config: Mapping[str, Any]) -> str:
-    """Dotted keys and values, block by block; what has no block of its own comes first."""
+def settings_tables(config: Mapping[str, Any]) -> str:
+    """Return dotted keys and values block by block, keys of the top level first."""
     plain = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
     blocks = {"top level": plain} | {key: value for key, value in config.items() if isinstance(value, Mapping)}
     return "".join(_block(name, block) for name, block in blocks.items() if block)

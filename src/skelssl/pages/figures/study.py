@@ -1,4 +1,4 @@
-"""A study in pictures: accuracy over each swept number, the band from the lowest to the highest seed."""
+"""Draw a study: accuracy over each swept number, with a band from the lowest to the highest seed."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from html import escape
 import numpy as np
 
 from skelssl.core.errors import UserError
-from skelssl.pages.figures.curves import HEIGHT, WIDTH, Line, chart, panel, style
+from skelssl.pages.figures.curves import HEIGHT, WIDTH, Line, chart_panel, line_chart, line_classes
 from skelssl.pages.figures.html import stylesheet
 from skelssl.results.aggregate import Row
 from skelssl.results.read import Cell
 from skelssl.results.study import ABSENT, is_number
 
 CAPTION = (
-    "Top-1 of the last epoch over what was swept. The line is the mean over seeds, the band reaches from the lowest to "
-    "the highest. Dashed: the same encoder before any training."
+    "Top-1 of the last epoch over the swept keys. The line is the mean over seeds, the band spans minimum to maximum. "
+    "Dashed: the same encoder at random init."
 )
 Panel = tuple[str, list[Line]]
 
 
 def study_figure(rows: Sequence[Row]) -> str:
-    """Every chart of the study, for a page; empty where nothing that was swept is a number."""
-    return '<div class="panels">' + "".join(panel(*one) for one in panels(rows)) + "</div>"
+    """Draw the charts of the study for a page; empty if no swept key is a number."""
+    return '<div class="panels">' + "".join(chart_panel(*one) for one in study_panels(rows)) + "</div>"
 
 
 def study_svg(rows: Sequence[Row]) -> str:
-    """The same charts as one SVG file; raises UserError where nothing that was swept is a number."""
-    found = panels(rows)
+    """Draw the same charts as one SVG file; raise UserError if no swept key is a number."""
+    found = study_panels(rows)
     if not found:
         names = sorted({key for row in rows for key in row.swept})
         raise UserError(f"--svg: found no number in two rows of {', '.join(names)}, expected an axis")
@@ -45,17 +45,17 @@ def study_svg(rows: Sequence[Row]) -> str:
     )
 
 
-def panels(rows: Sequence[Row]) -> list[Panel]:
-    """(title, lines) for each cell and swept number; a line for each choice of the other keys."""
+def study_panels(rows: Sequence[Row]) -> list[Panel]:
+    """Return (title, lines) for each cell and swept number, with a line for each choice of the other keys."""
     groups: dict[Cell, list[Row]] = defaultdict(list)
     for row in rows:
         groups[row.cell].append(row)
-    told = [
+    distinct = [
         k for k in Cell._fields if k in ("method", "dataset", "protocol") or len({getattr(c, k) for c in groups}) > 1
     ]
     found = []
     for cell, members in groups.items():
-        name = ", ".join(str(getattr(cell, part)) for part in told if getattr(cell, part))
+        name = ", ".join(str(getattr(cell, part)) for part in distinct if getattr(cell, part))
         for key in members[0].swept:
             if lines := _lines([row for row in members if is_number(row.swept[key]) and row.top1s], key):
                 found.append((f"{name}: accuracy over {_short(key)}", lines))
@@ -68,7 +68,7 @@ def _lines(rows: Sequence[Row], key: str) -> list[Line]:
         others = [f"{_short(k)} {v}" for k, v in row.swept.items() if k != key and v != ABSENT]
         curves[", ".join(others) or "trained"].append(row)
     lines: list[Line] = []
-    random: dict[tuple[object, ...], Line] = {}  # what is swept seldom changes it: equal ones are drawn once
+    random: dict[tuple[object, ...], Line] = {}  # a sweep rarely changes it: equal lines are drawn once
     for name, members in curves.items():
         if len({row.swept[key] for row in members}) < 2:
             continue
@@ -92,17 +92,17 @@ def _short(key: str) -> str:
 
 
 def _head(lines: Sequence[Line]) -> int:
-    """Pixels of title and legend above a chart of the SVG file; the legend has two columns."""
+    """Return the height of title and legend above a chart of the SVG file; the legend has two columns."""
     return 26 + 18 * ((len(lines) + 1) // 2)
 
 
 def _titled(title: str, lines: Sequence[Line]) -> str:
-    """A chart under its title and legend."""
+    """Return a chart under its title and legend."""
     legend = "".join(
-        f'<g class="{style(line, i)}" transform="translate({8 + i % 2 * WIDTH / 2:.0f} {36 + 18 * (i // 2)})">'
+        f'<g class="{line_classes(line, i)}" transform="translate({8 + i % 2 * WIDTH / 2:.0f} {36 + 18 * (i // 2)})">'
         f'<polyline points="0,-4 14,-4" style="stroke:currentColor;stroke-width:3"/>'
         f'<text x="19">{escape(line.name)}</text></g>'
         for i, line in enumerate(lines)
     )
     heading = f'<text x="8" y="17" style="fill:var(--ink);font-weight:600">{escape(title)}</text>'
-    return f'{heading}{legend}<g transform="translate(0 {_head(lines)})">{chart(title, lines)[0]}</g>'
+    return f'{heading}{legend}<g transform="translate(0 {_head(lines)})">{line_chart(title, lines)[0]}</g>'

@@ -1,4 +1,4 @@
-"""Masks of tokens for a picture: which tokens of each person are hidden, or how much each weighs."""
+"""Describe token masks and token weights for the player."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from numpy.typing import NDArray
 
 from skelssl.skeleton.layout import Layout
 
-Tokens = NDArray[np.bool_] | NDArray[np.floating]  # (M, S, V): hidden or not; or weights of at least 0
+Tokens = NDArray[np.bool_] | NDArray[np.floating]  # (M, S, V): masked or not; or weights of at least 0
 Present = NDArray[np.bool_]  # (T, M)
 
-MOST = 9  # level of a person's largest weight
+MOST = 9  # level of the largest weight of a person
 
 
-def hides(tokens: Tokens) -> bool:
-    """Whether tokens are hidden or not, rather than weighed."""
+def is_binary(tokens: Tokens) -> bool:
+    """Return True for a mask, False for weights."""
     return tokens.dtype == np.bool_
 
 
 def token_cells(tokens: Tokens, present: Present, layout: Layout) -> dict[str, object]:
-    """The grid of each person as the page draws it: cells[m][s][v], null for a person who is never there.
+    """Return the grid of each person as the page draws it: cells[m][s][v], null for absent persons.
 
     Raises:
         ValueError: the grid does not fit the clip; S must divide T.
@@ -29,41 +29,41 @@ def token_cells(tokens: Tokens, present: Present, layout: Layout) -> dict[str, o
         raise ValueError(
             f"tokens: found shape {tokens.shape}, expected ({persons}, S, {len(layout.joints)}), S dividing {frames}"
         )
-    grids = zip(levels(tokens).tolist(), np.any(present, axis=0), strict=True)
+    grids = zip(weight_levels(tokens).tolist(), np.any(present, axis=0), strict=True)
     return {
-        "kind": "hidden" if hides(tokens) else "weight",
-        "most": 1 if hides(tokens) else MOST,
+        "kind": "hidden" if is_binary(tokens) else "weight",
+        "most": 1 if is_binary(tokens) else MOST,
         "segments": segments,
         "cells": [grid if there else None for grid, there in grids],
     }
 
 
-def levels(tokens: Tokens) -> NDArray[np.int64]:
-    """(M, S, V) in whole numbers: 1 where hidden; or weights from 0 to ``MOST``, the person's largest if above 0."""
-    if hides(tokens):
+def weight_levels(tokens: Tokens) -> NDArray[np.int64]:
+    """Return (M, S, V) as integers: 1 where masked; or weights, scaled per person to 0 ... ``MOST``."""
+    if is_binary(tokens):
         return tokens.astype(np.int64)
     most = tokens.max(axis=(1, 2), keepdims=True)
     return np.rint(MOST * tokens / np.where(most > 0, most, 1)).astype(np.int64)
 
 
 def token_note(tokens: Tokens, present: Present, left_out: int = 0) -> str:
-    """What the grids show, in words: how many tokens are hidden of whom, and who is absent.
+    """Return the number of masked tokens of each person, and the absent persons.
 
-    ``left_out`` joints have no tokens and are drawn as hidden.
+    ``left_out`` joints have no tokens and are drawn as masked.
     """
     _, segments, joints = tokens.shape
     there = np.any(present, axis=0)
     absent = [f"person {m + 1}: absent" for m in np.flatnonzero(~there)]
-    if not hides(tokens):
+    if not is_binary(tokens):
         return "; ".join([f"{segments} segments of {len(present) // segments} frames", *absent])
     hidden = tokens.sum((1, 2)) - segments * left_out
     total = segments * (joints - left_out)
-    counts = [f"person {m + 1}: {hidden[m]} of {total} tokens hidden" for m in np.flatnonzero(there)]
+    counts = [f"person {m + 1}: {hidden[m]} of {total} tokens masked" for m in np.flatnonzero(there)]
     return "; ".join(counts + absent)
 
 
 def token_rows(layout: Layout) -> list[tuple[str, list[int]]]:
-    """Rows of a map: every joint once, part by part; joints of no part come last."""
+    """Return the rows of a map: every joint once, grouped by part; joints of no part come last."""
     parts = {**layout.parts, "other": range(len(layout.joints))}
     first = {v: part for part, members in reversed(parts.items()) for v in members}
     rows = {part: [v for v in dict.fromkeys(members) if first[v] == part] for part, members in parts.items()}

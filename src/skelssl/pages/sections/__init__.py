@@ -1,1 +1,4 @@
-"""What the page of a run shows, gathered section by section; ``skelssl.pages.figures`` draws it."""
+"""Sections of the run page, one file each: a function takes the run and returns the section.
+
+The figures themselves are drawn in ``skelssl.pages.figures``, which takes arrays.
+"""

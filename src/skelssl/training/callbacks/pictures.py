@@ -8,7 +8,7 @@ from lightning.pytorch.loggers import WandbLogger
 from skelssl.data.loader import batches
 from skelssl.data.module import SkeletonData
 from skelssl.methods.base import Method
-from skelssl.pages.clip_figures import mapped, masked
+from skelssl.pages.clip_figures import feature_plane, mask_players
 from skelssl.pages.figures.embedding import embedding_map
 from skelssl.pages.figures.html import Page
 from skelssl.pages.figures.player import how_to_read, skeleton_player
@@ -46,7 +46,7 @@ def mask_page(method: Method, data: SkeletonData) -> Page:
     """A training clip under each mask of the method."""
     x, shown = next(masked_clips(method, data, 1))
     page = Page("Masks", subtitle=f"after {method.current_epoch + 1} epochs")
-    clips = masked(shown, x, flat=data.dataset.store.flat)
+    clips = mask_players(shown, x, flat=data.dataset.store.flat)
     page.add("A training clip", how_to_read(clips), skeleton_player(clips, load_layout(data.dataset.store.layout)))
     return page
 
@@ -56,7 +56,7 @@ def map_page(method: Method, data: SkeletonData, max_clips: int) -> Page:
     store, rows = data.dataset.store, data.dataset.train
     rows = rows[:: -(-len(rows) // max_clips)]
     features = extract(method.encoder, method.test_view, batches(store, rows), device=method.device)
-    clips, share = mapped(features.to("cpu"), store)
+    clips, share = feature_plane(features.to("cpu"), store)
     page = Page("Map of the feature space", subtitle=f"after {method.current_epoch + 1} epochs")
     caption = f"Training clips; the plane holds {100 * share:.0f} % of the variance."
     page.add("Features", caption, embedding_map(clips, data.dataset.class_names))

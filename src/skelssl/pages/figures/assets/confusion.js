@@ -17,7 +17,7 @@ figures.confusion = (place, given) => {
   const size = names.length;
   let totals = sums;
   let geometry = { left: 0, cell: 1 }, hover = null;
-  const share = (t, p) => (totals[t] ? counts[t][p] / totals[t] : 0);
+  const fraction = (t, p) => (totals[t] ? counts[t][p] / totals[t] : 0);
   const { canvas, redraw } = sketch(place, "heat", (width) => {
     const left = width > 420 && size <= 40 ? 118 : 0;
     geometry = { left, cell: (width - left) / size };
@@ -28,7 +28,7 @@ figures.confusion = (place, given) => {
     pen.fillRect(left, 0, width - left, height);
     pen.fillStyle = color("accent");
     for (let t = 0; t < size; t++) for (let p = 0; p < size; p++) {
-      pen.globalAlpha = Math.sqrt(share(t, p)); // the root keeps rare mistakes visible
+      pen.globalAlpha = Math.sqrt(fraction(t, p)); // the root keeps rare errors visible
       if (counts[t][p]) pen.fillRect(left + p * cell, t * cell, cell - gap, cell - gap);
     }
     pen.globalAlpha = 1;
@@ -50,8 +50,8 @@ figures.confusion = (place, given) => {
     hover = p >= 0 && t >= 0 && p < size && t < size ? { t, p } : null;
     redraw();
     if (!hover) return tip("");
-    const many = `${counts[t][p]} of ${totals[t]} clips (${(100 * share(t, p)).toFixed(1)} %)`;
-    tip(t === p ? `${names[t]}\nright: ${many}` : `${names[t]}\ntaken for ${names[p]}: ${many}`, event);
+    const many = `${counts[t][p]} of ${totals[t]} clips (${(100 * fraction(t, p)).toFixed(1)} %)`;
+    tip(t === p ? `${names[t]}\ncorrect: ${many}` : `${names[t]}\npredicted as ${names[p]}: ${many}`, event);
   }, () => { hover = null; redraw(); });
   sort("by class");
 };

@@ -11,7 +11,7 @@ figures.embedding = (place, { xy, names, groups }) => {
     button.onclick = () => { by = key; picked = -1; refill(); };
     return button;
   });
-  const list = element("select", tools, { ariaLabel: "group to light up" });
+  const list = element("select", tools, { ariaLabel: "group to highlight" });
   list.onchange = () => { picked = Number(list.value); redraw(); };
   const refill = () => {
     buttons.forEach((button) => button.setAttribute("aria-pressed", button.textContent === by));

@@ -42,8 +42,8 @@ figures.player = (place, { bones, side, head, together, small, joints: names, ro
   const legend = element("div", place, { className: "legend" });
   [["left", "left side"], ["right", "right side"], ["trunk", "trunk"]].forEach(([name, text]) => swatch(legend, name, text));
   if (clips.some((clip) => clip.dropped.length)) ring("dropped");
-  if (clips.some((clip) => clip.tokens?.kind === "hidden")) ring("hidden");
-  if (clips.some((clip) => clip.tokens?.kind === "weight")) swatch(legend, "c3", "weight of a token");
+  if (clips.some((clip) => clip.tokens?.kind === "hidden")) ring("masked");
+  if (clips.some((clip) => clip.tokens?.kind === "weight")) swatch(legend, "c3", "token weight");
 
   function ring(text) {
     element("i", element("span", legend), { className: "ring" });
@@ -59,7 +59,7 @@ figures.player = (place, { bones, side, head, together, small, joints: names, ro
 
   function project(p, w, h) {
     const [cy, sy, cp, sp] = [Math.cos(view.yaw), Math.sin(view.yaw), Math.cos(view.pitch), Math.sin(view.pitch)];
-    const x = cy * p[0] + sy * p[2], z = cy * p[2] - sy * p[0]; // turned about the vertical axis
+    const x = cy * p[0] + sy * p[2], z = cy * p[2] - sy * p[0]; // rotated about the vertical axis
     const y = cp * p[1] + sp * z, depth = cp * z - sp * p[1], near = 4.2 / (4.2 + depth); // seen from -z, x to the left
     return [w / 2 - x * near * w * 0.46, h * 0.5 - y * near * w * 0.46, depth];
   }
@@ -178,7 +178,7 @@ figures.player = (place, { bones, side, head, together, small, joints: names, ro
     pointer(canvas, (x, y, event) => {
       const m = tops.findLastIndex((top) => top + title <= y), s = Math.floor(((x - gutter) * segments) / (canvas.clientWidth - gutter));
       const v = order[Math.floor((y - tops[m] - title) / thin)], level = cells[m]?.[s]?.[v];
-      const says = kind === "hidden" ? ["visible", "hidden"][level] : `about ${Math.round((100 * level) / most)} % of the largest`;
+      const says = kind === "hidden" ? ["visible", "masked"][level] : `about ${Math.round((100 * level) / most)} % of the largest`;
       tip(level === undefined ? "" : `${names[v]}, segment ${s + 1} of ${segments}: ${says}`, event);
     }, () => {});
     const mark = element("i", map), last = cells.findLastIndex(Boolean);
