@@ -7,6 +7,7 @@ import re
 import tomllib
 
 import pytest
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from skelssl.core.compose import composed
@@ -87,6 +88,12 @@ def test_extras_and_targets_exist() -> None:
         for words in commands(page):
             if words[0] == "make":
                 assert words[1] in targets, (page, words)
+
+
+def test_the_citation_is_of_this_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert {key: str(cited[key]) for key in ("version", "license")} == {k: project[k] for k in ("version", "license")}
 
 
 def test_files_in_the_papers_tables_exist() -> None:
