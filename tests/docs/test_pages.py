@@ -107,11 +107,11 @@ def test_files_in_the_papers_tables_exist() -> None:
 def test_files_named_on_the_pages_exist() -> None:
     """A path with a folder in it, in backticks, is a file of the repository."""
     places = [ROOT, ROOT / "src", ROOT / "src" / "skelssl", ROOT / "tests", ROOT / "tests" / "data"]
-    made_up = {"simclr", "csv", "nearest_mean"}  # files that the worked examples add
+    made_up = ("simclr", "csv", "nearest_mean")  # files that the worked examples add
     for page in [*pages(), ROOT / "CONTRIBUTING.md"]:
         for name in re.findall(r"`((?:\w+/)+\w+\.(?:py|yaml|md))`", page.read_text("utf-8")):
             found = any((place / name).is_file() for place in places)
-            assert found or made_up & set(re.split(r"[/.]|smoke_|_ntu60_xsub", name)), (page, name)
+            assert found or any(word in name for word in made_up), (page, name)
 
 
 def test_every_block_is_of_a_known_kind() -> None:
