@@ -7,7 +7,7 @@ from skelssl.results.published import Published, published_cells
 HOW_SURE = {
     "confirmed": "read in the authors' material",
     "second_hand": "second hand",
-    "unverified": "recalled, not verified",
+    "unverified": "from memory, not verified",
 }
 
 
@@ -16,7 +16,7 @@ def table(method: str) -> str:
     cells = [cell for cell in published_cells() if cell.method == method]
     if not cells:
         raise ValueError(f"published: found no cell of {method!r}")
-    head = ["| data set | protocol | stream | setting | top-1 % | how sure | where it was read |",
+    head = ["| dataset | protocol | stream | setting | top-1 % | confidence | source |",
             "|---|---|---|---|--:|---|---|"]  # fmt: skip
     return "\n".join([*head, *map(_row, cells)])
 

@@ -158,7 +158,7 @@ class SkeletonData(L.LightningDataModule):
 
     @property
     def dataset(self) -> Dataset:
-        """The opened split; the first access derives what is missing, under a lock. Raises UserError as `open_dataset`."""
+        """The opened split; the first access derives what is missing, under a lock. Raises what `open_dataset` does."""
         self._open = self._open or open_dataset(self.config, self.recipe, self.data_root)
         return self._open
 
