@@ -101,7 +101,7 @@ class ContrastView(CropView):
         return self.to_stream(x)
 
     def maps(self, count: int, generator: torch.Generator | None) -> Tensor:
-        """Draw linear maps (K, V, 3, 3) float64 of each clip and joint, for column vectors; options leave the draws alone."""
+        """Draw linear maps (K, V, 3, 3) float64 for column vectors, as many numbers whatever the options."""
         chosen, vanish = uniform((2, count), generator, clips=1)
         order = uniform((count, self.joints), generator).argsort(1)
         flat = self.coordinates == "xyc"
