@@ -16,7 +16,7 @@ from benchmarks.naive import transformer, views
 from benchmarks.tape import On
 from skelssl.encoders.tokens import take_tokens
 from skelssl.maskers.hyperbolic import CrossMask
-from skelssl.maskers.tokens import uniform
+from skelssl.maskers.tokens import token_noise
 
 BATCH = 134  # about the most for which both forms stay below 16 GB
 
@@ -49,7 +49,7 @@ class Straightforward(mamp.PlainDecoder, Ours):  # type: ignore[misc]
 
     def mask(self, x: Tensor, generator: torch.Generator) -> Any:
         masking = self.method.masking
-        noise = [uniform(x, (len(masking.attention_tokens),), generator, None) for _ in range(2)]
+        noise = [token_noise(x, (len(masking.attention_tokens),), generator, None) for _ in range(2)]
         self.tokens = naive.embed(self.method.encoder, x)  # once, with gradient, for the scores and for the encoder
         first, second = naive.orders(masking, self.method.encoder, x, self.tokens, (noise[0], noise[1]))
         first, second, k = masking.attention_tokens[first], masking.hierarchy_tokens[second], masking.kept

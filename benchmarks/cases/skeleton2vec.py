@@ -16,7 +16,7 @@ from benchmarks.naive import masks, skeleton2vec, transformer, views
 from benchmarks.naive.batches import padded
 from benchmarks.tape import On
 from skelssl.data.batch import Batch
-from skelssl.losses.collapse import figures, products
+from skelssl.losses.collapse import collapse_metrics, products
 
 BATCH = 50  # about the most for which both forms stay below 16 GB
 MOMENTUM = 0.9999
@@ -48,7 +48,7 @@ class Ours(mamp.Ours):
 
     @torch.no_grad()
     def figures(self, targets: Any, prediction: Tensor, hidden: Tensor) -> None:
-        figures(targets, prediction.detach(), targets.at(hidden), targets.presence(len(hidden)))
+        collapse_metrics(targets, prediction.detach(), targets.at(hidden), targets.presence(len(hidden)))
         products(targets.mean, targets.present)
 
     def objective(self, prediction: Tensor, targets: Any, mask: Any) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from skelssl.maskers.motion_attention import MotionAttentionMask
 from skelssl.maskers.motion_gumbel import MotionGumbelMask
 from skelssl.maskers.motion_tube import MotionTubeMask
-from skelssl.maskers.tokens import TokenMask, uniform
+from skelssl.maskers.tokens import TokenMask, token_noise
 
 
 def gumbel(masker: MotionGumbelMask, x: Tensor, generator: torch.Generator) -> TokenMask:
@@ -17,7 +17,7 @@ def gumbel(masker: MotionGumbelMask, x: Tensor, generator: torch.Generator) -> T
     clips = rearrange(x, "n c (s l) v m -> (n m) s v (l c)", l=masker.patch)
     motion = (clips[:, 1:] - clips[:, :-1]).abs().mean(-1)
     motion = torch.cat([motion[:, :1], motion], 1).flatten(1)
-    noise = uniform(x, (motion.shape[1],), generator, None)
+    noise = token_noise(x, (motion.shape[1],), generator, None)
     p = torch.softmax(motion / (masker.tau * motion.max(1, keepdim=True).values + 1e-10), dim=1)
     keys = torch.log(p) - torch.log(-torch.log(noise + 1e-10) + 1e-10)
     return two_sorts(keys, masker.visible_tokens)
@@ -35,7 +35,7 @@ def two_sorts(keys: Tensor, keep: int) -> TokenMask:
 def tube(masker: MotionTubeMask, x: Tensor, generator: torch.Generator) -> TokenMask:
     """Skeleton2vec's: tube by tube and segment by segment."""
     groups, joints, keep = masker.segments // masker.tube, masker.joints, masker.visible_joints
-    noise = uniform(x, (groups, joints), generator, None)
+    noise = token_noise(x, (groups, joints), generator, None)
     clips = rearrange(x, "n c t v m -> (n m) t v c")
     change = torch.zeros_like(clips)
     change[:, :-1] = (clips[:, 1:] - clips[:, :-1]).abs()

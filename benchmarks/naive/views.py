@@ -77,7 +77,7 @@ def frames_of_one(n: int, phase: float, noise: list[float]) -> list[int]:
 
 def contrasted(view: skeleton_contrast.ContrastView, batch: Batch, generator: torch.Generator) -> Tensor:
     """Skeleton-contrast's: one map of each joint of a clip."""
-    start, length = random_window(batch.frames, view.crop_ratio, view.min_frames, generator)
+    start, length = random_window(batch.frames, view.ratio, view.minimum, generator)
     maps = view.maps(len(batch), generator)
     clips = []
     for x, s, n, own in zip(batch.x, start, length, maps, strict=True):

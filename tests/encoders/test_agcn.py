@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skelssl.core.errors import UserError
-from skelssl.encoders.agcn import AGCN, Block, SpatialConv, TemporalConv, from_reference, recognises
+from skelssl.encoders.agcn import AGCN, AGCNBlock, SpatialConv, TemporalConv, from_reference, recognises
 from skelssl.runtime.batch_norm import sync_batch_norms
 from skelssl.runtime.collectives import rank, world_size
 from tests.helpers.formulas import CLIPS, layer, named, norm, ramp
@@ -94,7 +94,7 @@ def naive(encoder: AGCN, x: Tensor, ignore: Collection[int] = ()) -> Tensor:
     kept = sorted(set(range(v)) - set(ignore))
     x = x[..., kept]
     for block in encoder.blocks:
-        assert isinstance(block, Block)
+        assert isinstance(block, AGCNBlock)
         graph = (encoder.A + block.gcn1.PA)[:, kept][:, :, kept]
         y = temporal(block.tcn1, spatial(block.gcn1, x, graph))
         if isinstance(block.residual, TemporalConv):

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skelssl.core.errors import UserError
-from skelssl.encoders.hcn import HCN, Branch, from_reference, motion, recognises
+from skelssl.encoders.hcn import HCN, HCNBranch, from_reference, motion, recognises
 from tests.helpers.formulas import CLIPS, layer, named, ramp
 
 SHAPES = {1: (64, 3, 1, 1), 2: (64, 64, 3, 1), 3: (32, 25, 3, 3), 4: (64, 32, 3, 3), 5: (128, 128, 3, 3),
@@ -50,7 +50,7 @@ def test_motion_is_the_difference_at_half_pixel_places() -> None:
         torch.testing.assert_close(motion(x)[:, :, t], expected)
 
 
-def naive_branch(branch: Branch, x: Tensor) -> Tensor:
+def naive_branch(branch: HCNBranch, x: Tensor) -> Tensor:
     y = branch.conv2(F.relu(branch.conv1(x)))  # (N, S, T, V)
     y = F.max_pool2d(branch.conv3(y.transpose(1, 3)), 2)
     return F.max_pool2d(branch.conv4(y), 2)

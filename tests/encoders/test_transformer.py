@@ -13,7 +13,7 @@ from skelssl.core.errors import UserError
 from skelssl.encoders.blocks import Attention, Block
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.tokens import once_for_absent, patchify, put_tokens, take_tokens
-from skelssl.encoders.transformer import Transformer, from_reference
+from skelssl.encoders.transformer import Transformer, from_mamp_names
 from skelssl.skeleton.layout import layouts, load_layout
 
 SMALL = {"frames": 12, "patch": 4, "hidden": 16, "depth": 2, "heads": 2}
@@ -320,7 +320,7 @@ def test_names_of_the_reference() -> None:
         "temp_embed": own["positions.time"].view(1, 3, 1, 16),
         "pos_embed": own["positions.space"].view(1, 1, 25, 16),
     }
-    found = from_reference(theirs)
+    found = from_mamp_names(theirs)
     assert found.keys() == own.keys()
     assert all(torch.equal(found[name], own[name]) for name in own)
 

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from skelssl.core.errors import UserError
-from skelssl.losses.collapse import Alarm, effective_rank, figures, moments, over_ranks, products, token_std, unit_std
+from skelssl.losses.collapse import (
+    Alarm,
+    collapse_metrics,
+    effective_rank,
+    moments,
+    over_ranks,
+    products,
+    token_std,
+    unit_std,
+)
 from skelssl.losses.contextual import Contextual
 from skelssl.runtime.collectives import rank, world_size
 from tests.helpers.ranks import run_ranks
@@ -46,7 +55,7 @@ def rows(parts: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def read(kind: str) -> dict[str, float]:
     target, prediction, aim, presence = rows(case(kind))
-    found = {name: float(value) for name, value in figures(target, prediction, aim, presence).items()}
+    found = {name: float(value) for name, value in collapse_metrics(target, prediction, aim, presence).items()}
     return {**found, "effective_rank": float(effective_rank(over_ranks(products(target.mean[target.present]))))}
 
 
@@ -91,7 +100,7 @@ def test_features_of_the_position_alone_trip_their_own_alarms() -> None:
 
 def test_figures_by_hand() -> None:
     target, prediction, aim, presence = case("healthy")
-    found = figures(target, prediction, aim, presence)
+    found = collapse_metrics(target, prediction, aim, presence)
     there = target.present
     value = target.value[there]
     within = value.var(0, correction=0)
@@ -119,9 +128,9 @@ def test_two_ranks_equal_one() -> None:
 
 def test_bfloat16_and_autocast_do_not_blur_the_figures() -> None:
     target, prediction, aim, presence = case("healthy")
-    plain = figures(target, prediction.bfloat16().float(), aim, presence)
+    plain = collapse_metrics(target, prediction.bfloat16().float(), aim, presence)
     with torch.autocast("cpu", torch.bfloat16):
-        found = figures(target, prediction.bfloat16(), aim, presence)
+        found = collapse_metrics(target, prediction.bfloat16(), aim, presence)
     assert all(torch.equal(found[name], plain[name]) for name in plain)
 
 

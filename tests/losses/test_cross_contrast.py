@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skelssl.core.errors import UserError
-from skelssl.losses.cross_contrast import CrossContrast, match_loss, views
+from skelssl.losses.cross_contrast import CrossContrast, cross_views, match_loss
 from skelssl.runtime.collectives import rank, world_size
 from tests.helpers.ranks import run_ranks
 
@@ -60,7 +60,7 @@ def test_closed_forms(b: int) -> None:
 
 def test_halves_and_all() -> None:
     x = tokens()
-    a, b, c = views(x)
+    a, b, c = cross_views(x)
     torch.testing.assert_close((a, b, c), (x[:, :3].mean(1), x[:, 3:].mean(1), x.mean(1)))
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skelssl.core.errors import UserError
-from skelssl.losses.masked_prediction import MaskedPrediction, displacement, masked_mse, normalise_tokens, spread
+from skelssl.losses.masked_prediction import MaskedPrediction, channel_std, displacement, masked_mse, normalise_tokens
 
 
 def clips(frames: int = 8) -> Tensor:
@@ -96,8 +96,8 @@ def test_half_precision_is_widened() -> None:
 def test_spread_tells_collapse() -> None:
     y = torch.randn(3, 50, 4, generator=torch.Generator().manual_seed(0))
     expected = sum(((y[..., d].flatten() - y[..., d].mean()).square().sum() / 149 + 1e-6).sqrt() for d in range(4)) / 4
-    assert spread(y).item() == pytest.approx(expected.item(), rel=1e-5)
-    assert spread(torch.ones(3, 50, 4)).item() == pytest.approx(1e-3)
+    assert channel_std(y).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert channel_std(torch.ones(3, 50, 4)).item() == pytest.approx(1e-3)
 
 
 def test_mistakes_name_the_key() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from skelssl.core.errors import UserError
 from skelssl.maskers.motion_gumbel import MotionGumbelMask, gumbel_keys, segment_motion
 from skelssl.maskers.motion_tube import MotionTubeMask, relative_motion, tube_motion, tubes
-from skelssl.maskers.tokens import RandomMask, TokenMask, kept, uniform
+from skelssl.maskers.tokens import RandomMask, TokenMask, kept, token_noise
 from skelssl.skeleton.layout import layouts, load_layout
 
 
@@ -260,7 +260,7 @@ def test_noise_is_drawn_where_the_generator_is(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch, "rand", rand)
     elsewhere = SimpleNamespace(device=torch.device("meta"))
     for source in (elsewhere, None):
-        uniform(clips("walk", n=1), (5,), source, None)
+        token_noise(clips("walk", n=1), (5,), source, None)
     assert seen == [torch.device("meta"), "cpu"]
 
 

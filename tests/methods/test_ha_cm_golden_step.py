@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from skelssl.data.batch import Batch
-from skelssl.encoders.decoder import from_reference as decoder_from_reference
-from skelssl.encoders.transformer import from_reference
+from skelssl.encoders.decoder import decoder_from_mamp_names
+from skelssl.encoders.transformer import from_mamp_names
 from skelssl.methods.build import build_method
 from skelssl.methods.ha_cm import HACM
 from tests.helpers.config import compose
@@ -37,8 +37,8 @@ def method(golden: dict[str, Any]) -> HACM:
     assert isinstance(method, HACM)
     state = {name: weight(name, shape) for name, shape in dict(golden["params"]).items()}
     own = {k: v for k, v in state.items() if "decoder" not in k and k[:3] not in ("l1.", "l2.", "mas")}
-    method.encoder.load_state_dict(from_reference(own))
-    method.decoder.load_state_dict(decoder_from_reference({**state, "mask_token": state["mask_token_t"]}))
+    method.encoder.load_state_dict(from_mamp_names(own))
+    method.decoder.load_state_dict(decoder_from_mamp_names({**state, "mask_token": state["mask_token_t"]}))
     method.masking.load_state_dict({k: state[k] for k in state if k[:3] in ("l1.", "l2.")})
     return method
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from skelssl.encoders.decoder import Decoder
-from skelssl.encoders.decoder import from_reference as decoder_from_reference
-from skelssl.encoders.transformer import Transformer, from_reference
+from skelssl.encoders.decoder import Decoder, decoder_from_mamp_names
+from skelssl.encoders.transformer import Transformer, from_mamp_names
 from skelssl.losses.masked_prediction import MaskedPrediction
 from skelssl.maskers.motion_gumbel import MotionGumbelMask
 from tests.helpers.golden import clip, golden_step, noise, weight
@@ -24,8 +23,8 @@ def test_the_step_is_the_reference_s(golden: dict[str, Any]) -> None:
     encoder, masking = Transformer().double(), MotionGumbelMask()
     decoder = Decoder(grid=encoder.grid, width_in=256, out=12).double()
     ours = {name: p for name, p in state.items() if "decoder" not in name and name != "mask_token"}
-    encoder.load_state_dict(from_reference(ours))
-    decoder.load_state_dict(decoder_from_reference(state))
+    encoder.load_state_dict(from_mamp_names(ours))
+    decoder.load_state_dict(decoder_from_mamp_names(state))
 
     x = clip(2, 120)
     mask = masking(x, noise=noise(4, 750))

@@ -13,6 +13,7 @@ from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.skeleton.layout import load_layout
 from skelssl.views import masked, pstl, skeleton_contrast, uniform
+from skelssl.views.spatial import rotate
 from skelssl.views.spatial import uniform as draw
 from skelssl.views.streams import steps, to_stream
 
@@ -56,7 +57,7 @@ def test_streams_against_loops() -> None:
 
 def test_a_turn_is_one_about_the_line_of_sight() -> None:
     x = clips()
-    turned = masked.rotate(x, 0.3, torch.Generator().manual_seed(4), coordinates="xyc")
+    turned = rotate(x, 0.3, torch.Generator().manual_seed(4), coordinates="xyc")
     angles = (2 * draw((3, 3), torch.Generator().manual_seed(4)) - 1) * 0.3
     for n in range(3):
         c, s = math.cos(angles[n, 2]), math.sin(angles[n, 2])

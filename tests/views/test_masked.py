@@ -12,8 +12,8 @@ from torch import Tensor
 from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.skeleton.layout import load_layout
-from skelssl.views.masked import CentreView, CropView, rotate
-from skelssl.views.spatial import uniform
+from skelssl.views.masked import CentreView, CropView
+from skelssl.views.spatial import rotate, uniform
 
 
 def batch(lengths: tuple[int, ...] = (1, 20, 63, 64, 65, 300)) -> Batch:
@@ -102,11 +102,14 @@ def test_absent_persons_stay_absent() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: CropView(ratio=(0.0, 1.0)), r"view\.ratio: found \[0\.0, 1\.0\], expected two shares above 0"),
+        (
+            lambda: CropView(ratio=(0.0, 1.0)),
+            r"view\.ratio: found \[0\.0, 1\.0\], expected two ascending ratios above 0",
+        ),
         (lambda: CropView(ratio=(0.9, 0.5)), r"view\.ratio: found \[0\.9, 0\.5\]"),
-        (lambda: CropView(minimum=0), r"view\.minimum: found 0"),
+        (lambda: CropView(minimum=0), r"view\.minimum: found 0, expected a whole number of at least 1"),
         (lambda: CropView(frames=0), r"view\.frames: found 0, expected a whole number of at least 1"),
-        (lambda: CentreView(ratio=1.1), r"view\.ratio: found 1\.1, expected a share above 0 and up to 1"),
+        (lambda: CentreView(ratio=1.1), r"view\.ratio: found 1\.1, expected a ratio above 0 and up to 1"),
         (lambda: CentreView(stream="speed"), "stream: found 'speed'"),
     ],
 )

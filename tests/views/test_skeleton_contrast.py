@@ -176,14 +176,14 @@ def test_float32_stays_float32() -> None:
         ({"spatial": ["flip"]}, r"view\.spatial: found 'flip', expected a list out of shear, jitter"),
         ({"jitter_joints": 26}, r"view\.jitter_joints: found 26, expected 0 to 25"),
         ({"zero_p": 2.0}, r"view\.zero_p: found 2\.0, expected a probability"),
-        ({"crop_ratio": [0.5, 0.1]}, r"view\.crop_ratio: found \[0\.5, 0\.1\], expected two ascending shares"),
-        ({"frames": 0}, r"view\.frames: found 0, expected 1 or more"),
+        ({"crop_ratio": [0.5, 0.1]}, r"view\.crop_ratio: found \[0\.5, 0\.1\], expected two ascending ratios"),
+        ({"frames": 0}, r"view\.frames: found 0, expected a whole number of at least 1"),
     ],
 )
 def test_mistakes(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         ContrastView(**options)
-    with pytest.raises(UserError, match=r"view\.ratio: found 0, expected a share"):
+    with pytest.raises(UserError, match=r"view\.ratio: found 0, expected a ratio"):
         CentreView(ratio=0)
 
 

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
-from skelssl.views.masked import rotate
-from skelssl.views.spatial import uniform
+from skelssl.views.spatial import rotate, uniform
 from skelssl.views.streams import to_stream
 from skelssl.views.uniform import SampledClips, SampledView, uniform_frames
 

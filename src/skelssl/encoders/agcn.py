@@ -87,7 +87,7 @@ class TemporalConv(nn.Module):
         return normalised
 
 
-class Block(nn.Module):
+class AGCNBlock(nn.Module):
     """Spatial and temporal convolution and residual: (B, C, V, T) -> (B, C', V, ⌈T/stride⌉)."""
 
     def __init__(self, in_channels: int, out_channels: int, *, joints: int, stride: int, residual: bool) -> None:
@@ -131,7 +131,7 @@ class AGCN(nn.Module):
         self.data_bn = nn.BatchNorm1d(PERSONS * self.joints * CHANNELS)
         widths = [CHANNELS] + [hidden] * 4 + [2 * hidden] * 3 + [4 * hidden] * 3
         self.blocks = nn.ModuleList(
-            Block(*widths[i : i + 2], joints=self.joints, stride=2 if i in (4, 7) else 1, residual=i > 0)
+            AGCNBlock(*widths[i : i + 2], joints=self.joints, stride=2 if i in (4, 7) else 1, residual=i > 0)
             for i in range(10)
         )
 

@@ -35,7 +35,7 @@ class Attention(nn.Module):
         return out
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Pre-norm block: x += γ₁ Attention(LN x), then x += γ₂ MLP(LN x), with exact GELU.
 
     Args:
@@ -98,7 +98,8 @@ def stack(
     if heads < 1 or dim % heads:
         raise UserError(f"hidden: found {dim}, expected a multiple of heads = {heads}")
     return nn.ModuleList(
-        Block(dim, heads, mlp_ratio=mlp_ratio, layer_scale=layer_scale, drop_path=rate, eps=eps) for rate in drop_paths
+        TransformerBlock(dim, heads, mlp_ratio=mlp_ratio, layer_scale=layer_scale, drop_path=rate, eps=eps)
+        for rate in drop_paths
     )
 
 

@@ -107,7 +107,7 @@ def flat_places(visible: Tensor, hidden: Tensor, segments: int) -> Tensor:
     raise UserError("decoder.unshuffle: found flat, expected correct (flat is defined for tube masks alone)")
 
 
-def from_reference(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def decoder_from_mamp_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Decoder parameters under MAMP's names -> the same under ours; other entries are left out."""
     ours = {"decoder_pos_embed": "positions.space", "decoder_temp_embed": "positions.time"}
     parts = {

@@ -88,7 +88,7 @@ class CausalGRU(nn.GRU):
         return hidden
 
 
-class Pair(nn.Module):
+class LayerPair(nn.Module):
     """Two GRUs that read the same sequence, the second one backward in time if ``reverse``: (T, N, F) -> (T, N, 2H)."""
 
     def __init__(self, in_dim: int, hidden: int, *, reverse: bool) -> None:
@@ -131,7 +131,7 @@ class GRU(nn.Module):
             raise UserError(f"encoder: found hidden={hidden} and layers={layers}, expected both to be at least 1")
         self.joints, self.dim, self.direction = len(load_layout(layout).joints), 2 * hidden, direction
         widths = [self.joints * CHANNELS * PERSONS] + [self.dim] * (layers - 1)
-        self.layers = nn.ModuleList(Pair(width, hidden, reverse=direction == DIRECTIONS[1]) for width in widths)
+        self.layers = nn.ModuleList(LayerPair(width, hidden, reverse=direction == DIRECTIONS[1]) for width in widths)
         for parameter in self.parameters():
             if parameter.ndim == 2:
                 nn.init.xavier_uniform_(parameter)

@@ -21,7 +21,7 @@ from skelssl.skeleton.layout import load_layout
 from skelssl.views.streams import check_coordinates, steps
 
 
-class Branch(nn.Module):
+class HCNBranch(nn.Module):
     """Positions or motions of one person: (B, 3, T, V) -> (B, h, ⌊T/4⌋, ⌊T/4⌋).
 
     The second convolution has as many filters as the clip has frames: it was released so, and makes the image square.
@@ -74,8 +74,8 @@ class HCN(nn.Module):
         self.joints, self.frames = len(load_layout(layout).joints), frames
         self.coordinates = check_coordinates(coordinates)
         self.dim = 4 * hidden * (frames // 16) ** 2
-        self.position = Branch(self.joints, hidden, frames, dropout)
-        self.motion = Branch(self.joints, hidden, frames, dropout)
+        self.position = HCNBranch(self.joints, hidden, frames, dropout)
+        self.motion = HCNBranch(self.joints, hidden, frames, dropout)
         self.conv5 = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1)
         self.conv6 = nn.Conv2d(2 * hidden, 4 * hidden, 3, padding=1)
         self.dropout = nn.Dropout2d(dropout)

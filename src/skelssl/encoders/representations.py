@@ -35,7 +35,7 @@ def setting(pair: Sequence[str], name: str, direction: str = gru.DIRECTIONS[0]) 
     return None if parts == ["seq+graph", "seq"] else ", ".join(parts)
 
 
-def from_reference(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]] | None:
+def from_released_names(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]] | None:
     """A released network told apart by its parameters' names, which become ours; None where it is none of the three."""
     names = (name for name, module in MODULES.items() if module.recognises(state.keys()))
     return next(((name, MODULES[name].from_reference(state)) for name in names), None)

@@ -82,7 +82,7 @@ class GraphConv(nn.Module):
         return rearrange(y, "w d 1 (t b) -> w d t b", t=x.shape[2])
 
 
-class Block(nn.Module):
+class STGCNBlock(nn.Module):
     """Graph convolution, (9, 1) temporal convolution and residual: (V, C, T, B) -> (V, C', ⌈T/stride⌉, B)."""
 
     def __init__(
@@ -151,7 +151,7 @@ class STGCN(nn.Module):
         self.data_bn = nn.BatchNorm1d(self.joints * in_channels)
         widths = [in_channels] + [hidden] * 4 + [2 * hidden] * 3 + [4 * hidden] * 2 + [self.dim]
         self.st_gcn_networks = nn.ModuleList(
-            Block(
+            STGCNBlock(
                 *widths[i : i + 2],
                 partitions=len(graph),
                 stride=2 if i in (4, 7) else 1,

@@ -204,7 +204,7 @@ class Transformer(nn.Module):
         return stays.flatten().nonzero().flatten()
 
 
-def from_reference(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def from_mamp_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Encoder parameters under MAMP's names -> the same under ours; other names pass as they are."""
 
     def renamed(name: str, value: Tensor) -> tuple[str, Tensor]:

@@ -34,7 +34,7 @@ def standardise(z: Tensor) -> Tensor:
     return F.batch_norm(wide, None, None, training=True, eps=1e-5)
 
 
-def prepare(z: Tensor) -> Standardised:
+def standardised_view(z: Tensor) -> Standardised:
     """Standardised features and Gram matrix of projector outputs (N, D), computed once for all pairs of this view."""
     z = standardise(z)
     # In float64 neither TF32 nor autocast can touch the product, in the backward pass either: no global flag to guard.
@@ -54,7 +54,7 @@ def correlate(a: Standardised, b: Standardised, lambda_: float) -> Tensor:
 
 def barlow_twins(z1: Tensor, z2: Tensor, lambda_: float) -> Tensor:
     """Loss () of two batches of projector outputs (N, D), row n of both from clip n; see `correlate`."""
-    return correlate(prepare(z1), prepare(z2), lambda_)
+    return correlate(standardised_view(z1), standardised_view(z2), lambda_)
 
 
 def floor(n: int, dim: int, lambda_: float) -> float:
@@ -84,5 +84,5 @@ class BarlowTwins(nn.Module):
 
     def forward(self, anchor: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
         """Un-normalised projector outputs (n_rank, D) each -> one loss () per other view."""
-        first, *rest = (prepare(gather(z) if self.sync else z) for z in (anchor, *others))
+        first, *rest = (standardised_view(gather(z) if self.sync else z) for z in (anchor, *others))
         return tuple(correlate(first, other, self.lambda_) for other in rest)

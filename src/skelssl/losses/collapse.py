@@ -52,7 +52,7 @@ def token_std(y: Tensor, presence: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def figures(target: Contextual, prediction: Tensor, aim: Tensor, presence: Tensor) -> dict[str, Tensor]:
+def collapse_metrics(target: Contextual, prediction: Tensor, aim: Tensor, presence: Tensor) -> dict[str, Tensor]:
     """What one step says, all of them ().
 
     target_std, prediction_std: `token_std` of the hidden tokens. raw_token_std: deviation over a person's tokens of

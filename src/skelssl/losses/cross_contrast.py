@@ -25,7 +25,7 @@ class Views(NamedTuple):
     all: Tensor  # c: both
 
 
-def views(tokens: Tensor) -> Views:
+def cross_views(tokens: Tensor) -> Views:
     """Encoded tokens (B, 2K, D), those of the attention first -> the means of both halves and of all."""
     odd, even = (half.mean(1) for half in tokens.chunk(2, dim=1))
     return Views(odd, even, (odd + even) / 2)
@@ -70,7 +70,7 @@ class CrossContrast(nn.Module):
     def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
         """Encoded tokens (B, 2K, D), attention's first; ``present`` (B,) bool says who is there -> loss ()."""
         with torch.autocast(tokens.device.type, enabled=False):
-            means = views(tokens.to(torch.promote_types(tokens.dtype, torch.float32)))
+            means = cross_views(tokens.to(torch.promote_types(tokens.dtype, torch.float32)))
             if self.gather and world_size() > 1:  # in one exchange
                 rows = gather(torch.cat([means.odd, means.even, present.to(means.odd)[:, None]], dim=1))
                 odd, even = rows[:, :-1].chunk(2, dim=1)

@@ -39,7 +39,7 @@ def masked_mse(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def spread(y: Tensor) -> Tensor:
+def channel_std(y: Tensor) -> Tensor:
     """Mean over entries of their standard deviation over all tokens, (..., P) -> (); near 0 means collapse.
 
     As data2vec monitors its targets and predictions (Baevski et al., ICML 2022): sqrt(var + 1e-6), unbiased.

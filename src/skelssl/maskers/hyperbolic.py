@@ -16,7 +16,7 @@ from skelssl.core.errors import UserError, check_flag, check_number
 from skelssl.encoders.poincare import Points, at, distance, expmap0, pairwise_distance, points, project
 from skelssl.encoders.transformer import Transformer
 from skelssl.maskers.motion_gumbel import gumbel_keys
-from skelssl.maskers.tokens import check_finite, check_keep, kept, uniform
+from skelssl.maskers.tokens import check_finite, check_keep, kept, token_noise
 
 LAYOUTS, KEEPS, AXES, SCALES = ("corrected", "reference"), ("high", "low"), ("joint", "time"), ("mul", "div")
 
@@ -33,7 +33,7 @@ class CrossMask(NamedTuple):
     targets: Tensor  # (B, L - 2K) tokens that those rows predict
 
 
-class Scores(NamedTuple):
+class TokenScores(NamedTuple):
     """What a token's chance to stay depends on; float32 or wider, without gradient."""
 
     attention: Tensor  # (B, S/2, V) of segments 0, 2, ...
@@ -127,12 +127,12 @@ class CrossMasker(nn.Module):
         check_finite(x)  # those of the trunk reach no loss
         scores, half = self.scores(encoder, x), len(self.attention_tokens)
         if self.layout == "reference":  # both are flattened joint by joint, whatever the order of the tokens
-            scores = Scores(*(s.mT for s in scores))
-        draws = [uniform(x, (half,), generator, given) for given in noise or (None, None)]
+            scores = TokenScores(*(s.mT for s in scores))
+        draws = [token_noise(x, (half,), generator, given) for given in noise or (None, None)]
         return self._mask(*(self._order(score, draw) for score, draw in zip(scores, draws, strict=True)))
 
     @torch.no_grad()
-    def scores(self, encoder: Transformer, x: Tensor) -> Scores:
+    def scores(self, encoder: Transformer, x: Tensor) -> TokenScores:
         """Clips (N, C, T', V, M) -> both scores, in float32 under autocast too: masks must not depend on precision."""
         with torch.autocast(x.device.type, enabled=False):
             tokens = rearrange(encoder.tangent(encoder.patches(x)), "b (s v) d -> b s v d", v=encoder.grid[1])
@@ -140,7 +140,7 @@ class CrossMasker(nn.Module):
             even, odd = tokens[:, ::2], tokens[:, 1::2]
             attention = attention_scores(self.l1(even), self.l2(even), self.scale, self.softmax_axis)
             hierarchy = self._hierarchy(odd, encoder.patch_embed(trunk[:, 1::2]))
-        return Scores(attention, hierarchy)
+        return TokenScores(attention, hierarchy)
 
     def _hierarchy(self, tokens: Tensor, trunk: Tensor) -> Tensor:
         c = self.curvature

@@ -9,7 +9,7 @@ from einops import reduce
 from torch import Tensor
 
 from skelssl.core.errors import UserError
-from skelssl.maskers.tokens import RandomMask, TokenMask, by_person, smallest, uniform
+from skelssl.maskers.tokens import RandomMask, TokenMask, by_person, smallest, token_noise
 from skelssl.views.streams import positions, steps
 
 
@@ -38,7 +38,7 @@ class MotionGumbelMask(RandomMask):
     ) -> TokenMask:
         """Clips (N, C, T, V, M) -> the mask; ``noise`` (N·M, S·V) replaces the uniform draw."""
         x = self.check(x)
-        u = uniform(x, (self.segments * self.joints,), generator, noise)
+        u = token_noise(x, (self.segments * self.joints,), generator, noise)
         return smallest(gumbel_keys(segment_motion(x, self.patch, self.coordinates), u, self.tau), self.visible_tokens)
 
 

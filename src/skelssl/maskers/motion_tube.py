@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from skelssl.core.errors import UserError
-from skelssl.maskers.tokens import TokenMask, TokenMasker, by_person, check_keep, kept, uniform
+from skelssl.maskers.tokens import TokenMask, TokenMasker, by_person, check_keep, kept, token_noise
 from skelssl.views.streams import positions, steps
 
 
@@ -55,7 +55,7 @@ class MotionTubeMask(TokenMasker):
     ) -> TokenMask:
         """Clips (N, C, T, V, M) -> the mask, segment by segment; ``noise`` (N·M, S/tube, V) replaces the draw."""
         x = self.check(x)
-        u = uniform(x, (self.segments // self.tube, self.joints), generator, noise)
+        u = token_noise(x, (self.segments // self.tube, self.joints), generator, noise)
         scores = u + self.beta * relative_motion(tube_motion(x, self.patch * self.tube, self.coordinates))
         return tubes(scores, self.visible_joints, self.tube)
 

@@ -118,7 +118,7 @@ class RandomMask(TokenMasker):
     ) -> TokenMask:
         """Clips (N, C, T, V, M) -> the mask; ``noise`` (N·M, S·V) replaces the draw."""
         x = self.check(x)
-        return smallest(uniform(x, (self.segments * self.joints,), generator, noise), self.visible_tokens)
+        return smallest(token_noise(x, (self.segments * self.joints,), generator, noise), self.visible_tokens)
 
 
 def check_finite(x: Tensor) -> None:
@@ -137,7 +137,7 @@ def check_keep(found: str, keep: int, total: int, what: str) -> None:
         raise UserError(f"masking.{found}, which leaves {keep} of {total} {what} visible, expected 1 to {total - 1}")
 
 
-def uniform(x: Tensor, shape: tuple[int, ...], generator: torch.Generator | None, noise: Tensor | None) -> Tensor:
+def token_noise(x: Tensor, shape: tuple[int, ...], generator: torch.Generator | None, noise: Tensor | None) -> Tensor:
     """U[0, 1) of shape (N·M, *shape) like ``x`` (N, ..., M), drawn on the generator's device; or ``noise``, checked."""
     shape = (len(x) * x.shape[-1], *shape)
     if noise is None:

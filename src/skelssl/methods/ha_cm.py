@@ -19,7 +19,7 @@ from skelssl.data.batch import Batch
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.transformer import Transformer
 from skelssl.losses.cross_contrast import CrossContrast
-from skelssl.losses.masked_prediction import MaskedPrediction, spread
+from skelssl.losses.masked_prediction import MaskedPrediction, channel_std
 from skelssl.maskers.hyperbolic import CrossMasker
 from skelssl.methods.base import Method
 from skelssl.methods.visualize import MaskedClip, above_least, resized
@@ -84,7 +84,7 @@ class HACM(Method):
         contrast = self.loss.contrast(tokens, rearrange(x, "n c t v m -> (n m) (c t v)").any(1))
         loss: Tensor = self.loss(reconstruction, contrast)
         self.log_losses(batch, loss=loss, reconstruction=reconstruction, contrast=contrast,
-                        target_std=spread(target), prediction_std=spread(prediction))  # fmt: skip
+                        target_std=channel_std(target), prediction_std=channel_std(prediction))  # fmt: skip
         return loss
 
     def visualize(self, x: Tensor, generator: torch.Generator) -> list[MaskedClip]:

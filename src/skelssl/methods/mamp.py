@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from skelssl.data.batch import Batch
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.transformer import Transformer
-from skelssl.losses.masked_prediction import MaskedPrediction, spread
+from skelssl.losses.masked_prediction import MaskedPrediction, channel_std
 from skelssl.maskers.motion_gumbel import MotionGumbelMask, segment_motion
 from skelssl.maskers.tokens import TokenMask, smallest
 from skelssl.methods.base import Method
@@ -54,7 +54,7 @@ class MAMP(Method):
         prediction = self.decoder(tokens, mask.visible, mask.hidden)
         target = self.loss.targets(x, self.encoder.patch, mask.hidden)
         loss: Tensor = self.loss(prediction, target)
-        self.log_losses(batch, loss=loss, target_std=spread(target), prediction_std=spread(prediction))
+        self.log_losses(batch, loss=loss, target_std=channel_std(target), prediction_std=channel_std(prediction))
         return loss
 
     def visualize(self, x: Tensor, generator: torch.Generator) -> list[MaskedClip]:

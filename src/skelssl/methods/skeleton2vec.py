@@ -18,7 +18,7 @@ from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.transformer import Transformer
-from skelssl.losses.collapse import Alarm, effective_rank, figures, over_ranks, products
+from skelssl.losses.collapse import Alarm, collapse_metrics, effective_rank, over_ranks, products
 from skelssl.losses.contextual import ContextualPrediction
 from skelssl.maskers.motion_tube import MotionTubeMask, tube_motion, tubes
 from skelssl.maskers.tokens import TokenMask
@@ -87,7 +87,7 @@ class Skeleton2vec(Method):
         loss: Tensor = self.loss(prediction, target, presence)
         seen = products(targets.mean, targets.present)
         self._products = seen + send(self._products, seen.device)
-        self.log_losses(batch, loss=loss, **figures(targets, prediction, target, presence))
+        self.log_losses(batch, loss=loss, **collapse_metrics(targets, prediction, target, presence))
         return loss
 
     def train(self, mode: bool = True) -> Skeleton2vec:

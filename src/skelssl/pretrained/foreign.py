@@ -14,7 +14,7 @@ from torch import Tensor
 from skelssl.core.compose import config_dir
 from skelssl.core.errors import UserError
 from skelssl.encoders import transformer
-from skelssl.encoders.representations import CONCAT, from_reference, setting
+from skelssl.encoders.representations import CONCAT, from_released_names, setting
 from skelssl.pretrained.files import FORMAT, concat, read_state, unknown_representation
 
 
@@ -42,7 +42,7 @@ def _contrasted(state: Mapping[str, Any]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for prefix in ("encoder_q.", "encoder_r."):
         own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        if network := from_reference(own):
+        if network := from_released_names(own):
             name, own = network
             found |= {f"{name}.{k}": v for k, v in own.items()}
     return found
@@ -52,7 +52,7 @@ def _masked(state: Mapping[str, Any], more: tuple[str, ...] = ()) -> dict[str, T
     """MAMP's encoder out of a pre-training, linear or fine-tuning file; decoder, mask token and head are left out."""
     tensors = {k.removeprefix("module."): v for k, v in _tensors(state).items()}
     others = ("decoder_", "mask_token", "head.", *more)
-    return transformer.from_reference({k: v for k, v in tensors.items() if not k.startswith(others)})
+    return transformer.from_mamp_names({k: v for k, v in tensors.items() if not k.startswith(others)})
 
 
 SOURCES: dict[str, Callable[[Mapping[str, Any]], dict[str, Tensor]]] = {

@@ -1,64 +1,53 @@
-"""PSTL's view (Zhou et al., AAAI 2023): stream, mirrored crop, shear, rotation, flip; and the plain clip for probes."""
+"""Views of PSTL: stream, mirrored crop, shear, rotation and flip for training, and the plain clip for probes.
+
+Zhou et al., AAAI 2023 (arXiv 2302.09018), after AimCLR (Guo et al., AAAI 2022, arXiv 2112.03590).
+"""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.runtime.devices import send
 from skelssl.skeleton.layout import load_layout
 from skelssl.views import spatial
-from skelssl.views.streams import check_coordinates, check_stream, to_stream
+from skelssl.views.base import View
 from skelssl.views.temporal import mirrored_crop
 
 
-class PlainView(nn.Module):
-    """The stream of the whole clip, nothing random: PSTL's probe and test view.
-
-    Args:
-        layout: name of the body.
-        coordinates: xyz, or xyc for clips in the plane of an image.
-        stream: joint, motion or bone.
-    """
-
-    clips = 1
-
-    def __init__(self, *, layout: str = "ntu25", coordinates: str = "xyz", stream: str = "joint") -> None:
-        super().__init__()
-        self.layout, self.stream, self.coordinates = layout, check_stream(stream), check_coordinates(coordinates)
+class PlainView(View):
+    """The stream of the whole clip, without randomness: PSTL's probe and test view."""
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
-        """Batch -> (N, C, T, V, M)."""
-        return to_stream(batch.x, self.stream, self.layout, self.coordinates)
+        """Return (N, C, T, V, M); ``generator`` is not used."""
+        return self.to_stream(batch.x)
 
 
-class PSTLView(PlainView):
+class PSTLView(View):
     """The stream of the clip after crop, shear, rotation and flip, each always applied, the flip with ``flip_p``.
 
     Clips must have one length T, as the recipe leaves them. The stream comes first, so a mirrored piece of motion runs
     backwards in time without a change of sign, as in the reference.
 
     Args:
-        layout: name of the body.
-        coordinates: xyz, or xyc for clips in the plane of an image.
-        stream: joint, motion or bone.
-        crop_ratio: T // crop_ratio frames are mirrored at each end before T frames are cut.
+        crop_ratio: T // crop_ratio frames are mirrored at each end before T frames are cropped.
         shear: amplitude of the six off-diagonals.
-        rot_main_deg: largest angle about the axis drawn as main one; of xyc that is z, and there is no other.
-        rot_other_deg: largest angle about the two others.
-        flip_p: probability that left and right joints change places.
+        rot_main_deg: largest angle in degrees about the main axis, drawn at random; with xyc that is z, the only axis.
+        rot_other_deg: largest angle in degrees about the two others.
+        flip_p: probability that left and right joints are swapped.
         granularity: ``batch`` draws one set of numbers for the whole batch (the reference), ``sample`` one per clip.
         mirror_x: also negate x where joints are flipped; the reference does not.
+        body: layout, coordinates and stream, as in `View`.
+
+    Raises:
+        UserError: a value is out of its range.
     """
 
     def __init__(
         self,
         *,
-        layout: str = "ntu25",
-        coordinates: str = "xyz",
-        stream: str = "joint",
         crop_ratio: int = 6,
         shear: float = 1.0,
         rot_main_deg: float = 30.0,
@@ -66,8 +55,9 @@ class PSTLView(PlainView):
         flip_p: float = 0.5,
         granularity: str = "batch",
         mirror_x: bool = False,
+        **body: str,
     ) -> None:
-        super().__init__(layout=layout, coordinates=coordinates, stream=stream)
+        super().__init__(**body)
         if granularity not in ("batch", "sample"):
             raise UserError(f"view.granularity: found {granularity!r}, expected batch or sample")
         if crop_ratio < 1:
@@ -77,13 +67,13 @@ class PSTLView(PlainView):
         self.per_sample, self.mirror_x = granularity == "sample", mirror_x
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
-        """Batch -> (N, C, T, V, M)."""
-        x = super().forward(batch)
+        """Return (N, C, T, V, M); draws are made in the order of the operations."""
+        x = self.to_stream(batch.x)
         time, joints, matrix = self._draw(len(x) if self.per_sample else 1, x.shape[2], generator)
         return _resample(x, *(send(draw, x.device) for draw in (time, joints, matrix.to(x.dtype))))
 
     def _draw(self, count: int, frames: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
-        """K sets of frames (K, T), joints (K, V) and matrices (K, 3, 3); drawn in the order of the operations."""
+        """Draw K sets of frames (K, T), joints (K, V) and matrices (K, 3, 3)."""
         padding = frames // self.crop_ratio
         start = spatial.integers(2 * padding + 1, (count,), generator)
         flat = self.coordinates == "xyc"
@@ -99,7 +89,7 @@ class PSTLView(PlainView):
 
 
 def _resample(x: Tensor, time: Tensor, joints: Tensor, matrix: Tensor) -> Tensor:
-    """x (N, C, T, V, M) at frames (K, T') and joints (K, V'), each point times the matrix (K, C, C); K is 1 or N.
+    """Take x (N, C, T, V, M) at frames (K, T') and joints (K, V') and apply the matrices (K, C, C); K is 1 or N.
 
     One gather of points and one product, whatever was drawn.
     """

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from skelssl.runtime.devices import send
 from skelssl.runtime.draws import per_clip
 
 OFF_DIAGONAL = ((0, 0, 1, 1, 2, 2), (1, 2, 0, 2, 0, 1))
@@ -46,6 +47,16 @@ def transform(x: Tensor, matrix: Tensor) -> Tensor:
     """Points of clips (N, C, T, V, M) times one matrix a clip, (N, C, C) for column vectors; laid out as in a store."""
     rows = x.permute(0, 2, 4, 3, 1)  # (N, T, M, V, C): points are rows of one product
     return torch.bmm(rows.flatten(1, 3), matrix.mT).view(rows.shape).permute(0, 4, 1, 3, 2)
+
+
+def rotate(x: Tensor, limit: float, generator: torch.Generator | None = None, *, coordinates: str = "xyz") -> Tensor:
+    """Rotate clips (N, 3, T, V, M) by R_z R_y R_x, one triple of angles U(-limit, limit) in radians per clip.
+
+    With ``xyc`` clips are rotated by R_z alone, in the plane of the image.
+    """
+    angles = (2 * uniform((len(x), 3), generator) - 1) * limit
+    angles = angles * torch.tensor([0, 0, 1]) if coordinates == "xyc" else angles
+    return transform(x, send(rotation_matrix(angles).to(x.dtype), x.device))
 
 
 def draw_angles(
