@@ -71,7 +71,7 @@ def test_every_command_composes(page: str, module: str, arguments: tuple[str, ..
 
 def help_of(module: str) -> str:
     """What ``--help`` of a plain command would say of its options: they stand in its source."""
-    source = importlib.import_module(f"skelssl.{module}").__file__
+    source = importlib.import_module(f"skelssl.cli.{module}").__file__
     assert source
     text = (ROOT / source).read_text("utf-8")
     return text + "--markdown --json --html"  # made in a loop
