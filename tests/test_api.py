@@ -33,7 +33,7 @@ def test_a_run_is_the_one_of_the_command(here, data_root, capsys):
     command = [sys.executable, "-m", "skelssl.train", *TINY, "debug=smoke", "seed=3", f"data_root={data_root}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=here)
     for said in (capsys.readouterr().out, done.stdout):
-        assert f"{run} is finished; rerun=true starts it anew" in said
+        assert f"{run} is finished; rerun=true trains it again" in said
     assert (run / "run.json").stat().st_mtime_ns == before
 
     result = skelssl.run_protocol("knn", run, data_root=str(data_root), **{"limit.clips": 2})

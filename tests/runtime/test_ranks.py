@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -159,6 +163,37 @@ def test_what_ranks_share(done: Evaluated) -> None:
     assert (rank(), world_size()) == (0, 1)
     assert agree(True)
     assert not agree(False)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_the_command_joins_the_ranks_that_srun_or_torchrun_starts(data_root: Path, tmp_path: Path) -> None:
+    train(train_config(data_root, "callbacks.probe=null"), tmp_path)
+    common = {"MASTER_ADDR": "127.0.0.1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1"}
+    torchrun = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    command = [sys.executable, "-m", "skelssl.evaluate", "protocol=knn", f"checkpoint={tmp_path}", "rerun=true",
+               f"data_root={data_root}", "trainer.accelerator=cpu"]  # fmt: skip
+    results = []
+    for starter in ("srun", "torchrun"):
+        port, ranks = str(free_port()), []
+        for place in ("0", "1"):
+            own = {"SLURM_PROCID": place, "SLURM_LOCALID": place} if starter == "srun" else {
+                **torchrun, "RANK": place, "LOCAL_RANK": place}  # fmt: skip
+            environment = {**os.environ, **common, **own, "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+            ranks.append(subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE,
+                                          stderr=subprocess.PIPE))  # fmt: skip
+        (first, error), (second, _) = (rank.communicate(timeout=240) for rank in ranks)
+        assert [rank.returncode for rank in ranks] == [0, 0], error
+        assert first.count("top-1") == 1
+        assert second == ""  # only the first rank prints
+        (path,) = tmp_path.glob("eval/knn/*/result.json")
+        results.append({**read_json(path), "seconds": None, "encoder": None})
+    assert results[0] == results[1]
 
 
 def test_batches_of_a_share() -> None:

@@ -72,7 +72,7 @@ def test_a_finished_run_says_so_and_stays(whole, capsys):
     config, folder = whole
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*.*") if p.name != "config.yaml"}
     train(config, folder)
-    assert "is finished; rerun=true starts it anew" in capsys.readouterr().out
+    assert "is finished; rerun=true trains it again" in capsys.readouterr().out
     assert before == {p: p.stat().st_mtime_ns for p in folder.rglob("*.*") if p.name != "config.yaml"}
 
 

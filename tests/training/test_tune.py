@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from skelssl.cli import tune as command
+from skelssl.cli.tune import tune_command
 from skelssl.core.compose import composed, resolved
 from skelssl.core.errors import Diverged, Stopped, UserError
 from skelssl.core.files import read_json
@@ -40,7 +40,7 @@ def outcome():
 
 
 def test_trials_are_ordinary_runs_and_a_search_goes_on(here, capsys):
-    command.tune_command([*here, "tune.trials=2"])
+    tune_command([*here, "tune.trials=2"])
     found = outcome()
     assert [t["state"] for t in found["trials"]] == ["complete", "complete"]
     for trial in found["trials"]:
@@ -56,14 +56,14 @@ def test_trials_are_ordinary_runs_and_a_search_goes_on(here, capsys):
     assert "tune." not in found["command"]
 
     capsys.readouterr()
-    command.tune_command([*here, "tune.trials=3"])
+    tune_command([*here, "tune.trials=3"])
     assert outcome()["trials"][:2] == found["trials"]
     assert len(outcome()["trials"]) == 3
     assert capsys.readouterr().out.count("pstl on synthetic") == 1
 
 
 def test_a_killed_search_tries_what_a_whole_one_tries(here, monkeypatch):
-    command.tune_command([*here, "tune.trials=2"])
+    tune_command([*here, "tune.trials=2"])
     whole = outcome()["trials"]
     Path("outputs").rename("whole")
 
@@ -79,11 +79,11 @@ def test_a_killed_search_tries_what_a_whole_one_tries(here, monkeypatch):
 
     monkeypatch.setattr(tune, "train", killed)
     with pytest.raises(Stopped):
-        command.tune_command([*here, "tune.trials=2"])
+        tune_command([*here, "tune.trials=2"])
     assert len(outcome()["trials"]) == 1
     monkeypatch.setattr(tune, "train", train)
     monkeypatch.setattr(KNNProbe, "on_train_epoch_start", lambda *_: None)
-    command.tune_command([*here, "tune.trials=2"])
+    tune_command([*here, "tune.trials=2"])
     again = outcome()["trials"]
     assert [t["number"] for t in again] == [0, 2]  # 1 is the one that was killed, whose run 2 went on with
     assert [(t["values"], t["folder"], t["value"]) for t in again] == [
@@ -98,7 +98,7 @@ def test_a_pruned_trial_keeps_its_checkpoint_and_row(here):
     """A threshold that no accuracy reaches: every trial is pruned after its first epoch."""
     pruner = ["~tune.pruner", "+tune.pruner={_target_:optuna.pruners.ThresholdPruner,lower:2.0}", "tune.trials=1"]
     with pytest.raises(UserError, match="found no completed trial"):
-        command.tune_command([*here, *pruner])
+        tune_command([*here, *pruner])
     (trial,) = outcome()["trials"]
     assert (trial["state"], trial["value"]) == ("pruned", None)
     folder = Path(trial["folder"])
@@ -114,7 +114,7 @@ def test_a_trial_that_diverges_is_no_mistake_of_the_user(here, monkeypatch):
 
     monkeypatch.setattr(tune, "train", diverges)
     with pytest.raises(UserError, match="found no completed trial"):
-        command.tune_command([*here, "tune.trials=2"])
+        tune_command([*here, "tune.trials=2"])
     assert [t["state"] for t in outcome()["trials"]] == ["pruned", "pruned"]
 
 
@@ -127,7 +127,7 @@ def test_a_search_never_opens_the_test_split(here, monkeypatch):
         return real(self, rows, **options)
 
     monkeypatch.setattr(RecipeStore, "gather", gather)
-    command.tune_command([*here, "tune.trials=1"])
+    tune_command([*here, "tune.trials=1"])
     config = load_config(Path(outcome()["best"]["folder"]))
     data = build_data(config).dataset
     assert set(opened)
@@ -168,6 +168,6 @@ def test_the_trials_of_a_search_are_a_group_of_wandb(here, monkeypatch):
     seen = []
     monkeypatch.setattr(tune, "train", lambda config, folder, callbacks: seen.append(config) or train(
         {**config, "logger": {}}, folder, callbacks))  # fmt: skip
-    command.tune_command([*here, "logger=wandb", "tune.trials=1"])
+    tune_command([*here, "logger=wandb", "tune.trials=1"])
     (study,) = Path("outputs/tune/pstl/synthetic").iterdir()
     assert [config["logger"]["wandb"]["group"] for config in seen] == [f"tune-{study.name}"]

@@ -31,12 +31,12 @@ CHARTS: dict[str, dict[str, tuple[str, ...]]] = {
         "nearest neighbour": ("probe/knn/top1",),
     },
     "Signs of collapse": {
-        "deviation of unit features": ("features/std",),
+        "standard deviation of unit features": ("features/std",),
         "effective rank": ("features/effective_rank",),
     },
     "Masks": {
-        "share hidden": ("mask/*/share",),
-        "motion of what is hidden over all": ("mask/*/motion",),
+        "mask ratio": ("mask/*/share",),
+        "motion of masked joints over that of all": ("mask/*/motion",),
     },
     "Evaluation": {
         "top-1": ("eval/*/top1",),

@@ -1,6 +1,6 @@
 """Read pickles as plain data: arrays, containers, text and numbers, and never a call that the file chooses.
 
-A pickle is a program. This one can name only the globals in ``_ALLOWED``, and behind each stands a small function of
+A pickle is a program. This one can name only the globals in ``_ALLOWED``, and behind each is a small function of
 ours or a builtin container: numpy's own reconstruction never sees the file. Operations that no data file needs, such
 as making instances of classes, are not understood at all.
 """
@@ -167,7 +167,7 @@ def load(path: Path, file: IO[bytes] | None = None, *, keep: Keep = lambda array
             raise  # of the target that ``keep`` writes to
         except Exception as error:  # a damaged pickle may fail anywhere
             raise Refused(
-                path, "D29", f"found a pickle that cannot be read ({type(error).__name__}), expected a whole one"
+                path, "D29", f"found a pickle that cannot be read ({type(error).__name__}), expected a complete one"
             ) from error
 
 

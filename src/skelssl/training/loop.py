@@ -69,7 +69,7 @@ def train(config: Mapping[str, Any], folder: Path, callbacks: Sequence[L.Callbac
     check_training(config)
     check_same_run(folder, config)
     if finished(folder) and not config["rerun"]:
-        print(f"{folder} is finished; rerun=true starts it anew")
+        print(f"{folder} is finished; rerun=true trains it again")
         return
     ddp = config["trainer"]["strategy"] == "ddp"
     me = launched_rank() if ddp else None

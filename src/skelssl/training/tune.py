@@ -104,7 +104,7 @@ def check_plan(plan: Plan) -> None:
     if config["trainer"]["strategy"] != "auto":
         raise UserError("trainer: found ddp, expected the default (a trial is one process)")
     if config["rerun"]:
-        raise UserError(f"rerun: found true, expected false (removing {plan.folder} starts the search anew)")
+        raise UserError(f"rerun: found true, expected false (to search again, remove {plan.folder})")
     if not (config["callbacks"] or {}).get("probe"):
         raise UserError("callbacks.probe: found null, expected the probe, which judges the trials")
 
