@@ -29,7 +29,7 @@ def knn(
 
     Features are averaged over their K clips and scaled to length 1. Each neighbour has one vote, or with a
     ``temperature`` t the weight exp((s - s_max) / t) of its cosine s; the shift by the best cosine of the query
-    avoids overflow and leaves the ranking as it is. Equally near samples (closer than `skelssl.pretrained.nearest.TIE`): the lowest gallery row wins;
+    avoids overflow and leaves the ranking as it is. Equally near samples: the lowest gallery row wins;
     equal votes: the lowest class. Memory: ``chunk`` x gallery floats. ``classes`` defaults to the highest label + 1.
 
     Raises UserError for a k outside the gallery and for a temperature that is not above 0.
