@@ -15,10 +15,10 @@ from skelssl.data.clip import RawClip
 from skelssl.data.parsed import ParsedStore
 from skelssl.data.poses import Poses
 from skelssl.data.recipes import RecipeConfig
-from skelssl.pretrained.embed import collate
 from skelssl.pretrained.files import save_encoders
 from skelssl.pretrained.foreign import foreign_about
 from skelssl.pretrained.load import build_encoder
+from skelssl.pretrained.preprocess import collate
 from skelssl.skeleton.layout import layouts, load_layout
 from skelssl.skeleton.mapping import joint_map
 from tests.helpers.config import train_config

@@ -1,8 +1,8 @@
 """HA-CM: spatial hierarchy and temporal attention guided cross masking for self-supervised action recognition.
 
-Yin and Cao, 2024, arXiv 2409.17951. Tokens live in a Poincaré ball. In every other segment those stay that lie low in
-the body's hierarchy, in the segments between them those that draw temporal attention. A transformer sees both groups
-at once; a decoder predicts the motion of what is hidden, and each group must recognise its clip among the others.
+Yin and Cao, 2024, arXiv 2409.17951. Tokens live in a Poincaré ball. Every other segment keeps those low in the
+body's hierarchy, the segments between keep those that draw temporal attention. A transformer sees both groups
+at once; a decoder predicts the motion of what is masked, and each group must recognise its clip among the others.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ class HACM(Method):
         seed: int,
     ) -> None:
         super().__init__(view=view, optim=optim, seed=seed)
-        _ = encoder.body.trunk  # refuses a layout without one, before a run has a folder
+        _ = encoder.body.trunk  # raises for a layout without one, before a run has a folder
         self.encoder, self.loss = encoder, loss
         self.decoder = decoder(grid=encoder.grid, width_in=encoder.dim, out=encoder.patch * loss.prediction.channels)
         self.masking = masking(grid=encoder.grid, dim=encoder.dim)
         self.decoder.check_masking(self.masking)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        own = self.generator("clips")  # every clip and person has draws of its own
+        own = self.generator("clips")  # per-clip and per-person draws
         x = self.view(batch, own)
         mask = self.masking(self.encoder, x, own)
 
@@ -89,7 +89,7 @@ class HACM(Method):
 
     def visualize(self, x: Tensor, generator: torch.Generator) -> list[MaskedClip]:
         clip, view = resized(x, self.encoder.frames), cast(Any, self.view)
-        seen = to_stream(clip, view.stream, view.layout, self.loss.prediction.coordinates)  # the encoder knows no other
+        seen = to_stream(clip, view.stream, view.layout, self.loss.prediction.coordinates)  # the encoder's own stream
         mask, scores = self.masking(self.encoder, seen, generator), self.masking.scores(self.encoder, seen)
         stays = mask.visible.new_zeros((len(mask.visible), self.encoder.length), dtype=torch.bool)
         stays = stays.scatter_(1, mask.visible, True)

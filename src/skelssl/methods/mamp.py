@@ -1,7 +1,7 @@
 """MAMP: masked motion predictors are strong 3D action representation learners.
 
 Mao et al., ICCV 2023, arXiv 2308.07092. A transformer sees a tenth of the tokens of a clip, chosen so that what moves
-is hidden more often; a decoder predicts the frame-to-frame motion of the hidden ones. With ``loss.target=coordinates``
+is masked more often; a decoder predicts the frame-to-frame motion of the masked ones. With ``loss.target=coordinates``
 and random masking it is the MAE baseline of the paper.
 """
 
@@ -46,7 +46,7 @@ class MAMP(Method):
         self.decoder.check_masking(masking)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        own = self.generator("clips")  # every clip and person has draws of its own
+        own = self.generator("clips")  # per-clip and per-person draws
         x = self.view(batch, own)
         mask = self.masking(x, own)
 

@@ -1,8 +1,8 @@
 """Skeleton2vec: self-supervised learning with contextualised target representations.
 
 Xu et al., 2024, arXiv 2401.00921. A student sees a few tokens of a clip, chosen by motion-aware tube masking. A decoder
-predicts, at the hidden ones, what a teacher makes of the whole clip: the normalised average of its blocks. The teacher
-is the student's moving average, and it is what stays.
+predicts, at the masked ones, what a teacher computes from the clean clip: the normalised average of its blocks. The
+teacher is the student's moving average, and it is what is exported.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from skelssl.runtime.devices import send
 
 
 class Skeleton2vec(Method):
-    """The method as published. What is evaluated by default is the teacher; the student is shipped beside it.
+    """The method as published. The teacher is evaluated by default; the student is exported beside it.
 
     Args:
         masks: masks drawn of each clip; they share one teacher pass (data2vec 2.0).
@@ -75,7 +75,7 @@ class Skeleton2vec(Method):
         return {"": self.encoder, "student": self.student}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        own = self.generator("clips")  # every clip, person and mask has draws of its own
+        own = self.generator("clips")  # per-clip, per-person and per-mask draws
         x = self.view(batch, own)
         masked = repeat(x, "n ... -> (n k) ...", k=self.masks)
         mask = self.masking(masked, own)
@@ -96,7 +96,7 @@ class Skeleton2vec(Method):
         return self
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
-        """The teacher follows each step of the optimiser, before any checkpoint; several batches may share a step."""
+        """Update the teacher after each optimiser step, before any checkpoint; several batches may share a step."""
         super().optimizer_step(*args, **options)
         per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
         self.momentum = self.schedule.momentum(self.trainer.global_step, per_epoch)

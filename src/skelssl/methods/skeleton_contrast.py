@@ -1,7 +1,7 @@
 """Skeleton-contrast: self-supervised learning by contrasting one skeleton's input representations.
 
 Thoker, Doughty, Snoek, ACM MM 2021, arXiv 2108.03656. A clip is read as a sequence, a graph or an image, each by a
-network of its own. The query of one representation must find the key of the *other* one among a queue of that other
+separate network. The query of one representation must find the key of the *other* one among a queue of that other
 one's keys. With a single representation this is MoCo v2, the paper's intra-skeleton baseline.
 """
 
@@ -69,7 +69,7 @@ class SkeletonContrast(Method):
         self.pair, self.loss, self.momentum = check_pair(mode, pair), loss, momentum_of(teacher)
         self.query, self.key, self.queue = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for name in self.pair:
-            torch.manual_seed(seed)  # a network starts as the seed alone draws it, so that a probe can draw it again
+            torch.manual_seed(seed)  # initial weights depend on the seed alone, so that a probe can draw them again
             network: Any = encoder[name]()
             last = head(in_dim=network.dim, last=LAST[name])
             self.query[name] = Branch(network, last)
@@ -87,7 +87,7 @@ class SkeletonContrast(Method):
         return network
 
     def directions(self) -> list[str]:
-        """That of the sequence network, if there is one."""
+        """Return the direction of the sequence network, if there is one."""
         return [self.query["seq"].encoder.direction] if "seq" in self.pair else []
 
     def encoders(self) -> dict[str, nn.Module]:
@@ -129,7 +129,7 @@ class SkeletonContrast(Method):
 
 
 def check_pair(mode: str, pair: Sequence[str]) -> tuple[str, ...]:
-    """The representations; raises UserError for a mode that is not known and a pair that does not fit it."""
+    """Return the representations; raises UserError for a mode that is not known and a pair that does not fit it."""
     wanted = {"inter": 2, "intra": 1}.get(mode)
     if wanted is None:
         raise UserError(f"method.mode: found {mode!r}, expected inter or intra")
@@ -141,7 +141,7 @@ def check_pair(mode: str, pair: Sequence[str]) -> tuple[str, ...]:
 
 
 def momentum_of(teacher: Mapping[str, Any]) -> float:
-    """The key networks' momentum; raises UserError for anything but a number from 0 to 1."""
+    """Return the key networks' momentum; raises UserError for anything but a number from 0 to 1."""
     if [*teacher] != ["momentum"]:
         raise UserError(f"method.teacher: found the keys {', '.join(teacher) or 'none'}, expected momentum alone")
     if not isinstance(value := teacher["momentum"], int | float) or not 0 <= value <= 1:

@@ -1,12 +1,10 @@
-"""``skelssl.embed``: a caller's clips through an encoder's own recipe and test view, as evaluation does it."""
+"""``skelssl.embed``: encode a caller's clips with an encoder's recipe and test view, as an evaluation does."""
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +14,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from skelssl.core.errors import UserError
-from skelssl.data.batch import Batch
-from skelssl.data.clip import EmptyClip, RawClip
-from skelssl.data.custom.clean import (
-    Whole,
-    as_clip,
-    at_rate,
-    check_joints,
-    in_metres,
-    in_the_plane,
-    two_persons,
-    whole,
-)
 from skelssl.data.custom.read import read_clips
 from skelssl.data.poses import Poses
-from skelssl.data.recipes import RecipeConfig
 from skelssl.pretrained.attributes import Pretrained
 from skelssl.pretrained.features import extract
 from skelssl.pretrained.load import load_encoder
-from skelssl.skeleton.layout import Layout, load_layout
-from skelssl.skeleton.mapping import joint_map
+from skelssl.pretrained.preprocess import Preprocessor, Ready, collate
 
 
 def embed(
@@ -49,31 +33,28 @@ def embed(
     device: str | torch.device | None = None,
     precision: str = "fp32",
 ) -> NDArray[np.float32]:
-    """Features of clips, (N, D) float32, in the order of the clips.
+    """Return the features (N, D) float32 of clips, in their order, as an evaluation computes them.
 
-    A clip is an array (T, V, C) or (T, M, V, C) of joint positions with C = 2 or 3, or a ``Poses``; ``clips`` is one of
-    them or a list, each of a length of its own. NaN is what was not seen, all zeros is a person who is not there. Each
-    clip is mapped to the joints of the encoder, its gaps are interpolated in time, and it passes the encoder's recipe
-    and its deterministic test view as in an evaluation; several views of a clip are averaged. Joints that the encoder
-    has and the clip lacks are left out of the encoder, for all persons of the clip. Of more than two persons those two
-    stay who move most.
+    Each clip is mapped to the encoder's joints, its gaps are interpolated in time, and it passes the encoder's recipe
+    and test view; several views of a clip are averaged. Of more than two persons the two that move most are kept.
+    Joints that a clip lacks are ignored by the encoder, for all persons of the clip.
 
     Args:
-        clips: one clip, a list of them, a mapping from names, which errors then use, to clips, or the path of a file or
-            folder of clips.
-        encoder: of ``load_encoder``, or a path for it.
-        layout: of the clips, a name (``mediapipe33``) or a ``.yaml`` file; the encoder's own by default.
-        fps: frames a second of the clips, which are resampled to 30, the rate of the data sets; none: they have it.
-        unit: ``m`` (3-D arrays by default), ``cm`` or ``mm``; ``px`` (2-D arrays by default: x right and y down, as
-            images count) or ``auto`` scale each clip so that its torso, spine_base to spine_shoulder, has a median
-            length of 0.46 m. Axes are otherwise those of NTU RGB+D: x to the left as the camera sees it, y up, z away
-            from the camera. To an encoder of x, y and confidence 2-D arrays go as its training clips did, unturned.
+        clips: an array (T, V, C) or (T, M, V, C) of joint positions with C = 2 or 3, or a ``Poses``; a list of them, of
+            any lengths; a mapping from names, which errors then use, to clips; or the path of a file or folder of
+            clips. NaN is a joint that was not seen, an absent person is all zeros.
+        encoder: of `load_encoder`, or a path for it.
+        layout: of the clips, a name (``mediapipe33``) or a ``.yaml`` file; by default the encoder's.
+        fps: frames per second of the clips, which are resampled to 30 as in the datasets; None: they have 30.
+        unit: ``m`` (default for 3-D), ``cm`` or ``mm``, in the axes of NTU RGB+D: x left as the camera sees it, y up, z
+            away from the camera. ``px`` (default for 2-D: x right, y down) and ``auto`` scale each clip to a median
+            torso, spine_base to spine_shoulder, of 0.46 m. An encoder of x, y and confidence takes 2-D clips unrotated.
         batch: clips at a time.
-        device: where to compute; by default where the encoder is. It goes back there afterwards.
+        device: where to compute, by default where the encoder is, which returns there afterwards.
         precision: ``fp32`` or ``bf16``.
 
     Raises:
-        UserError: wrong shapes, empty clips, an unknown layout or unit, clips that lack what the recipe turns about.
+        UserError: wrong shapes, empty clips, an unknown layout or unit, clips without the joints a recipe turns about.
 
     >>> import numpy, skelssl
     >>> from skelssl.pretrained.load import build_encoder
@@ -89,21 +70,28 @@ def embed(
     preprocess = Preprocessor(encoder)
     ready = [preprocess.ready(clip, where, layout, fps, unit) for where, clip in named_clips(clips)]
     preprocess.warn()
-    out: NDArray[np.float32] | None = None
     with moved(encoder, device) as place:
-        for absent, rows in _by_absent(ready).items():
-            batches = (collate([ready[i].x for i in part], part) for part in _parts(rows, batch))
-            view = Pretrained.of(encoder).view["test"]
-            found = extract(encoder, view, batches, device=place, precision=precision, ignore=absent)
-            features = found.averaged().x[:, 0].cpu().numpy()
-            out = np.empty((len(ready), features.shape[1]), np.float32) if out is None else out
-            out[found.index.cpu().numpy()] = features
+        return _encode(encoder, ready, batch, place, precision)
+
+
+def _encode(
+    encoder: nn.Module, ready: Sequence[Ready], batch: int, device: torch.device, precision: str
+) -> NDArray[np.float32]:
+    """Encode clips, group by group of those that lack the same joints; returns features (N, D) in their order."""
+    view, out = Pretrained.of(encoder).view["test"], None
+    for absent, rows in _by_absent(ready).items():
+        parts = (rows[start : start + batch] for start in range(0, len(rows), batch))
+        batches = (collate([ready[i].x for i in part], part) for part in parts)
+        found = extract(encoder, view, batches, device=device, precision=precision, ignore=absent)
+        features = found.averaged().x[:, 0].cpu().numpy()
+        out = np.empty((len(ready), features.shape[1]), np.float32) if out is None else out
+        out[found.index.cpu().numpy()] = features
     assert out is not None
     return out
 
 
 def named_clips(clips: Any, place: str = "clips[{}]") -> list[tuple[str, Any]]:
-    """The clips and what each is called, by its ``place`` if it has no name; raises UserError where there is none."""
+    """Return (name, clip) pairs, unnamed clips called by their ``place``; raises UserError where there is no clip."""
     if isinstance(clips, str | Path):
         clips = read_clips(clips)
     if isinstance(clips, Mapping):
@@ -121,124 +109,17 @@ def named_clips(clips: Any, place: str = "clips[{}]") -> list[tuple[str, Any]]:
     return named
 
 
-@dataclass(frozen=True)
-class Ready:
-    """A clip as the encoder's store would hold it."""
-
-    x: NDArray[np.float32]  # (T, M=2, V, 3) after the recipe
-    absent: tuple[int, ...]  # joints that the encoder must leave out
-
-
-class Preprocessor:
-    """The way of clips into one encoder; it remembers what a caller should know about them."""
-
-    def __init__(self, encoder: nn.Module) -> None:
-        about = Pretrained.of(encoder).about
-        self.layout: str = about["layout"]
-        self.body = load_layout(self.layout)
-        self.stages = RecipeConfig.parse(about["recipe"])
-        self.recipe = self.stages.build(self.layout)
-        self.bones, self.confident = about["stream"] == "bone", about.get("coordinates") == "xyc"
-        self.flat, self.crowded = 0, 0
-
-    def ready(self, clip: Any, where: str, layout: str | None, fps: float | None, unit: str | None) -> Ready:
-        """One clip through everything that comes before the view; raises UserError for one that cannot be used."""
-        named = layout or (clip.layout if isinstance(clip, Poses) else self.layout)
-        own = as_clip(clip, where, named, fps, unit, flat_unit="auto" if self.confident else "px")
-        body = load_layout(named)
-        check_joints(own, body)
-        if self.confident:
-            own = in_the_plane(own, confidence=own.x.shape[-1] == 3 and not isinstance(clip, Poses))
-        filled, more = two_persons(whole(own))
-        self.crowded += more > 0
-        filled = at_rate(filled, own.fps)
-        if not self.confident:  # the recipe scales such clips itself
-            filled = in_metres(filled, own.unit, body, where)
-        x, seen, known = self._mapped(filled, body)
-        absent = self._absent(known, where)
-        x = self._channels(x, seen)
-        try:
-            return Ready(self.stages.apply(RawClip.of_persons(where, -1, x), self.recipe), absent)
-        except EmptyClip as error:
-            raise UserError(
-                f"{where}: {error} ({error.code}), expected a clip that recipe {self.stages.name} can use"
-            ) from error
-
-    def _mapped(self, clip: Whole, body: Layout) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-        """Positions (T, M, V, C), confidence (T, M, V) and what was ever seen (M, V) of the encoder's joints."""
-        if body == self.body:
-            return clip.x, clip.seen, clip.known
-        change = joint_map(body, self.body)
-        held = (clip.there[..., None] & clip.known).astype(np.float32)
-        x, held = change.apply(clip.x, held)
-        known: NDArray[np.bool_] = np.any(held > 0, axis=0)
-        return x, change.apply(clip.x, clip.seen)[1], known
-
-    def _absent(self, known: NDArray[np.bool_], where: str) -> tuple[int, ...]:
-        """Joints that one of the persons lacks; of bones also those that end in such a joint."""
-        lost: NDArray[np.bool_] = np.logical_not(np.all(known, axis=0))
-        about = [v for point in self.recipe.turns_about for v in self.body.point(point)]
-        if needed := [self.body.joints[v] for v in about if lost[v]]:
-            raise UserError(
-                f"{where}: found no {needed[0]}, expected it to be seen: recipe {self.stages.name} turns clips about it"
-            )
-        if self.bones:
-            lost = lost | lost[list(self.body.parents)]
-        return tuple(np.flatnonzero(lost).tolist())
-
-    def _channels(self, x: NDArray[np.float32], seen: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(T, M, V, 3): as it is, with confidence, or flat in the plane of the image."""
-        if self.confident:
-            return np.concatenate([x, seen[..., None]], -1)
-        if x.shape[-1] == 3:
-            return x
-        self.flat += 1
-        return np.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1)))
-
-    def warn(self) -> None:
-        """One sentence each for flat clips and for persons left out."""
-        if self.flat:
-            warnings.warn(
-                f"{self.flat} clips are 2-D and the encoder was trained on 3-D: their bodies lie flat, at z = 0",
-                UserWarning,
-                stacklevel=3,
-            )
-        if self.crowded:
-            warnings.warn(
-                f"{self.crowded} clips show more than two persons: the two who move most are kept",
-                UserWarning,
-                stacklevel=3,
-            )
-
-
 def _by_absent(ready: Sequence[Ready]) -> dict[tuple[int, ...], list[int]]:
-    """Which clips lack the same joints: an encoder leaves out joints of a whole batch."""
+    """Group the indices of clips that lack the same joints: an encoder ignores joints of a whole batch."""
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for i, clip in enumerate(ready):
         groups[clip.absent].append(i)
     return groups
 
 
-def _parts(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    return (rows[start : start + size] for start in range(0, len(rows), size))
-
-
-def collate(clips: Sequence[NDArray[np.float32]], index: Sequence[int]) -> Batch:
-    """Clips (T, M, V, 3) as one Batch, zero-padded to the longest; their label is -1."""
-    x = np.zeros((len(clips), max(map(len, clips)), *clips[0].shape[1:]), np.float32)
-    for n, clip in enumerate(clips):
-        x[n, : len(clip)] = clip
-    return Batch(
-        x=torch.from_numpy(x).permute(0, 4, 1, 3, 2),
-        frames=torch.tensor([len(clip) for clip in clips]),
-        label=torch.full((len(clips),), -1),
-        index=torch.tensor(index),
-    )
-
-
 @contextmanager
 def moved(encoder: nn.Module, device: str | torch.device | None) -> Iterator[torch.device]:
-    """The encoder on ``device`` inside, afterwards where it was; yields the device, or raises UserError for none."""
+    """Move the encoder to ``device`` and back afterwards; yields the device, or raises UserError if there is none."""
     home = next((p.device for p in encoder.parameters()), torch.device("cpu"))
     try:
         place = home if device is None else torch.device(device)

@@ -1,4 +1,4 @@
-"""An encoder as files that others can run: safetensors with its config, a ``torch.export`` program, ONNX, a model card.
+"""Export an encoder to files that others can run: safetensors and config, ``torch.export``, ONNX, a model card.
 
 Every graph is compared with the encoder itself before it is kept.
 """
@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from skelssl.core.errors import UserError
 from skelssl.core.files import atomic_file, atomic_folder, write_json
 from skelssl.pretrained.attributes import Pretrained
-from skelssl.pretrained.embed import Preprocessor, collate
 from skelssl.pretrained.files import CONFIG, WEIGHTS, run_of, weights_digest, weights_files
 from skelssl.pretrained.load import load_encoder
 from skelssl.pretrained.model_card import CARD, model_card
+from skelssl.pretrained.preprocess import Preprocessor, collate
 
 FORMATS = ("safetensors", "torch", "onnx")
 FILES = {"safetensors": WEIGHTS, "torch": "encoder.pt2", "onnx": "encoder.onnx"}
@@ -37,7 +37,7 @@ TOLERANCE = 1e-4  # largest difference of a feature, over the largest feature wh
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a graph is from the encoder that it was made of."""
+    """How far the features of a graph are from those of its encoder."""
 
     format: str
     difference: float  # largest absolute difference of a feature
@@ -57,7 +57,7 @@ def export_encoder(
     representation: str | None = None,
     trust: Collection[str] = (),
 ) -> Path:
-    """Writes an encoder into the folder ``out`` and returns it; the folder appears whole or not at all.
+    """Export an encoder into the folder ``out``, which appears complete or not at all, and return the folder.
 
     ``encoder.safetensors`` with ``config.json`` (always; ``load_encoder`` reads the folder), ``encoder.pt2``, which
     is a ``torch.export`` program (``torch``), ``encoder.onnx`` (``onnx``, needs the extra ``export``), and
@@ -88,7 +88,7 @@ def export_encoder(
 
 
 def chosen_formats(formats: str | Collection[str]) -> list[str]:
-    """The formats asked for, safetensors first and always; raises UserError for what is unknown or not installed."""
+    """Return the formats to write, safetensors first and always; raises UserError for one unknown or not installed."""
     names = [formats] if isinstance(formats, str) else list(formats)
     if unknown := [name for name in names if name not in (*FORMATS, "all")]:
         raise UserError(f"format: found {unknown[0]!r}, expected all, or some of {', '.join(FORMATS)}")
@@ -105,13 +105,13 @@ def chosen_formats(formats: str | Collection[str]) -> list[str]:
 
 
 def check_out(folder: Path) -> None:
-    """Raises UserError for a path that holds anything but an earlier export."""
+    """Raise UserError for a path that holds anything but an earlier export."""
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / CARD).exists())):
         raise UserError(f"out: found other things in {folder}, expected a new folder or an earlier export")
 
 
 def write_encoder(encoder: nn.Module, folder: Path, formats: Sequence[str]) -> list[Parity]:
-    """Writes weights, config and graphs; returns how each graph compares. Raises UserError for one that differs."""
+    """Write weights, config and graphs; return how each graph compares. Raises UserError for one that differs."""
     plain = copy.deepcopy(encoder).cpu().eval()
     state = {key: value.contiguous() for key, value in plain.state_dict().items()}
     with atomic_file(folder / WEIGHTS) as file:
@@ -134,7 +134,7 @@ def write_encoder(encoder: nn.Module, folder: Path, formats: Sequence[str]) -> l
 
 
 def input_shape(encoder: nn.Module) -> tuple[int, ...]:
-    """(C, T', V, M) of what the encoder's test view gives, tried out with a clip of two seconds."""
+    """Return (C, T', V, M) of what the encoder's test view gives for a clip of two seconds."""
     preprocess = Preprocessor(encoder)
     pose = np.abs(
         np.random.default_rng(0).normal(size=(1, 1, len(preprocess.body.joints), 3))
@@ -147,14 +147,14 @@ def input_shape(encoder: nn.Module) -> tuple[int, ...]:
 
 
 def examples(shape: Sequence[int], batch: int) -> Tensor:
-    """Clips (N, C, T', V, M), with a fixed seed; every second one has one person only, as clips do."""
+    """Draw clips (N, C, T', V, M) from a fixed seed; every second one has one person only."""
     x = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(batch))
     x[::2, ..., 1:] = 0
     return x
 
 
 def exported(encoder: nn.Module, shape: Sequence[int]) -> torch.export.ExportedProgram:
-    """The encoder, in evaluation mode and on the CPU, as one graph for clips (batch, C, T', V, M) of any batch."""
+    """Trace the encoder, in eval mode on the CPU, as one graph for clips (batch, C, T', V, M) of any batch."""
     batch = torch.export.Dim("batch", min=1, max=2**16)
     with torch.no_grad(), quiet():
         return torch.export.export(encoder, (examples(shape, 3),), dynamic_shapes=({0: batch},))
@@ -173,7 +173,7 @@ class OnnxEncoder(nn.Module):
 
 
 def write_onnx(program: torch.export.ExportedProgram, path: Path, about: Any) -> None:
-    """The program as ONNX with the input ``clips`` and the output ``features``, their first axis called ``batch``."""
+    """Write the program as ONNX with input ``clips`` and output ``features``, whose first axis is called ``batch``."""
     import onnx
 
     with quiet(), torch.no_grad():
@@ -193,7 +193,7 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path, about: Any) ->
 
 
 def parity(name: str, encoder: nn.Module, graph: nn.Module, shape: Sequence[int]) -> Parity:
-    """Compares at every batch of ``BATCHES``; raises UserError where they differ by more than ``TOLERANCE``."""
+    """Compare at every batch of ``BATCHES``; raises UserError where they differ by more than ``TOLERANCE``."""
     with torch.no_grad():
         pairs = [(encoder(x), graph(x)) for x in (examples(shape, n) for n in BATCHES)]
     difference = max(float((wanted - found).abs().max()) for wanted, found in pairs)
@@ -208,7 +208,7 @@ def parity(name: str, encoder: nn.Module, graph: nn.Module, shape: Sequence[int]
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the exporter's notes on packages that an encoder does not need, and its words on its own parts."""
+    """Silence the exporter's notes on packages that an encoder does not need and on its own parts."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     try:

@@ -1,4 +1,4 @@
-"""Features of a frozen encoder: computed once, then shared by every protocol that works on vectors."""
+"""Extract features of a frozen encoder, once for every protocol that works on vectors."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class Features:
         return Features(*(getattr(self, f.name).to(device) for f in fields(self)))
 
     def take(self, rows: Tensor) -> Features:
-        """The samples at positions ``rows`` (int64 or bool), in that order."""
+        """Return the samples at positions ``rows`` (int64 or bool), in that order."""
         return Features(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     def averaged(self) -> Features:
-        """The mean over the K clips of each sample as its only clip, (N, 1, D)."""
+        """Return the mean over the K clips of each sample as its only clip, (N, 1, D)."""
         return Features(self.x.mean(1, keepdim=True), self.label, self.index)
 
 
 def merge(parts: Sequence[Features]) -> Features:
-    """One table out of several, each ``index`` once, ascending.
+    """Merge several tables into one with each ``index`` once, ascending.
 
     A distributed loader pads its last batch with samples it has already given; counting them twice would bend every
     accuracy. Sorting makes the table independent of the loader's order and of the number of ranks.
@@ -73,15 +73,15 @@ def extract(
     seed: int = 0,
     share: tuple[int, int] = (0, 1),
 ) -> Features:
-    """Encodes every batch; the features stay on ``device``, where ``encoder`` must already be.
+    """Encode every batch; the features stay on ``device``, where ``encoder`` must already be.
 
     ``view(batch, generator)`` gives (N*K, C, T', V, M) with the K clips of a sample adjacent, and ``encoder`` maps
     that to (N*K, D). A batch has a CPU generator of its own from ``seed`` and its number, so a view that draws crops is
-    repeatable. ``ignore`` lists joints the encoder leaves out. The encoder is only looked at: modes are put back
-    module by module, and parameters, buffers and the global random states are as before.
+    repeatable. ``ignore`` lists joints that the encoder leaves out. Modes are restored module by module; parameters,
+    buffers and the global random states stay as before.
 
     ``share=(r, W)``: the batches are those of rank r, numbers r, r + W, ... of the pass, at least one; every rank gets
-    the features of all, the very bits that one process computes, since the batches are the same.
+    the features of all, bit-identical to those of one process, since the batches are the same.
 
     Raises UserError for an unknown precision, for no batches, and for features that are not finite.
     """
@@ -117,9 +117,9 @@ def _encode(
 
 @contextmanager
 def evaluating(*roots: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every submodule has the mode it had (some may be frozen on purpose).
+    """Put modules into evaluation mode, and every submodule back into its own mode afterwards.
 
-    What ``compile=true`` compiled for training runs plain: other modes and shapes would be compiled anew.
+    What ``compile=true`` compiled for training runs plain: other modes and shapes would be compiled again.
     """
     modes = [(module, module.training) for root in roots for module in root.modules()]
     try:
@@ -134,7 +134,7 @@ def evaluating(*roots: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def same_random_state(device: torch.device) -> Iterator[None]:
-    """Puts the global random states of Python, numpy and torch back afterwards: a DataLoader alone draws a seed."""
+    """Restore the global random states of Python, numpy and torch afterwards: even a DataLoader draws a seed."""
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - others still use the global state
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -145,7 +145,7 @@ def same_random_state(device: torch.device) -> Iterator[None]:
 
 
 def standardised(train: Features, test: Features) -> tuple[Features, Features]:
-    """Both less the mean over the training rows and over their standard deviation, dimension by dimension.
+    """Subtract the mean over the training rows from both, and divide by their standard deviation, per dimension.
 
     A dimension that is constant up to the rounding of float32 becomes 0.
     """
@@ -158,20 +158,27 @@ def standardised(train: Features, test: Features) -> tuple[Features, Features]:
 
 @contextmanager
 def full_float32(device: torch.device) -> Iterator[None]:
-    """Products on ``device`` in plain float32 inside, whatever speed-up (TF32, autocast) the training asked for."""
+    """Compute products on ``device`` in plain float32, whatever speed-up (TF32, autocast) is set."""
     with matmul_precision("highest"), torch.autocast(device.type, enabled=False):
         yield
 
 
 def probe_split(label: Tensor, subject: Tensor, *, max_clips: int | None, seed: int) -> tuple[Tensor, Tensor]:
-    """Splits a training set for monitoring and model selection, so that neither ever sees the test set.
+    """Split a training set for monitoring and model selection, so that neither sees the test set.
 
-    Every fourth subject (at least one) asks, the others answer: as in the real protocols a person is on one side
-    only. With a single subject every fourth clip of each class asks. ``max_clips`` bounds both sides together;
-    what is left out is drawn so that the classes stay as even as they can.
+    The clips of every fourth subject (at least one) are queries, the others the gallery, so that a person is on one
+    side only. With a single subject every fourth clip of each class is a query.
 
-    Args: ``label``, ``subject`` (N,) int64. Returns ascending positions (gallery, query), int64.
-    Raises UserError when fewer than two clips can be used.
+    Args:
+        label, subject: (N,) int64.
+        max_clips: bounds both sides together; what is left out is drawn so that classes stay as even as possible.
+        seed: of the draws.
+
+    Returns:
+        Ascending positions (gallery, query), int64.
+
+    Raises:
+        UserError: when fewer than two clips can be used.
     """
     if (found := min(len(label), max_clips or len(label))) < 2:
         raise UserError(f"probe.max_clips: found {found} usable clips, expected at least 2")
@@ -192,7 +199,7 @@ def probe_split(label: Tensor, subject: Tensor, *, max_clips: int | None, seed: 
 
 
 def _rank_in_class(label: Tensor) -> Tensor:
-    """(N,) how many earlier entries have the same label."""
+    """Return (N,) how many earlier entries have the same label."""
     ordered, order = label.sort(stable=True)
     start = torch.searchsorted(ordered, ordered)
     return torch.empty_like(order).scatter_(0, order, torch.arange(len(label)) - start)

@@ -1,4 +1,4 @@
-"""Encoders on disk: ours (safetensors + config.json), and the files that others released."""
+"""Write and read encoders on disk: safetensors with config.json, and torch files of other code bases."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORMAT = 1
 def save_encoders(
     encoders: Mapping[str, nn.Module], folder: Path, config: Mapping[str, Any], fingerprint: str | None
 ) -> None:
-    """Writes each encoder with what is needed to use it: architecture, recipe, views, layout, probe recipes."""
+    """Write each encoder with what is needed to use it: architecture, recipe, views, layout, probe recipes."""
     method = config["method"]
     for name, encoder in encoders.items():
         about = {
@@ -43,7 +43,7 @@ def save_encoders(
 
 
 def _block(config: Mapping[str, Any], encoders: Mapping[str, nn.Module], name: str) -> dict[str, Any]:
-    """What builds the encoder ``name``; where the method has several, the default one is one of those with a name."""
+    """Return the block that builds the encoder ``name``; a default one among several is one of those with a name."""
     if "_target_" not in config:
         same = next(n for n, encoder in encoders.items() if n and encoder is encoders[name])
         config = config[same]
@@ -51,6 +51,7 @@ def _block(config: Mapping[str, Any], encoders: Mapping[str, nn.Module], name: s
 
 
 def read_own(path: Path, representation: str | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read config and weights of an encoder that `save_encoders` or an export wrote; raises UserError for others."""
     folder = path.parent if path.name == WEIGHTS else path
     folder = folder / "encoder" if (folder / "encoder").is_dir() else folder
     if not (folder / CONFIG).exists():
@@ -75,7 +76,7 @@ def read_own(path: Path, representation: str | None) -> tuple[dict[str, Any], di
 
 
 def _check_about(about: Mapping[str, Any], path: Path) -> None:
-    """Raises UserError unless everything that a protocol reads is there, and of the right kind."""
+    """Raise UserError unless every key that a protocol reads is present and of the right type."""
     blocks, texts = ("encoder", "recipe", "view", "probe"), ("method", "stream", "layout")
     kinds = {**dict.fromkeys(blocks, Mapping), **dict.fromkeys(texts, str), "seed": int}
     for key, kind in kinds.items():
@@ -90,7 +91,7 @@ def _check_about(about: Mapping[str, Any], path: Path) -> None:
 
 
 def concat(parts: Mapping[str, tuple[dict[str, Any], dict[str, Tensor]]]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Several encoders of one run as one."""
+    """Join the configs and weights of several encoders of one run into those of one `ConcatL2`."""
     parts = dict(sorted(parts.items()))
     about = next(iter(parts.values()))[0]
     block = {"_target_": f"{ConcatL2.__module__}.{ConcatL2.__name__}",
@@ -100,6 +101,7 @@ def concat(parts: Mapping[str, tuple[dict[str, Any], dict[str, Tensor]]]) -> tup
 
 
 def unknown_representation(representation: str, parts: Collection[str], path: Path) -> UserError:
+    """Make the error that lists the representations there are."""
     names = [*parts, *([CONCAT] if len(parts) > 1 else [])]
     expected = f"one of {', '.join(names)}" if names else "none, there is a single encoder"
     return UserError(f"representation: found {representation!r}, expected {expected} in {path}")
@@ -109,7 +111,7 @@ def unknown_representation(representation: str, parts: Collection[str], path: Pa
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """A torch file read without unpickling code; raises UserError where it is none."""
+    """Read a torch file without unpickling code; raises UserError for any other file."""
     try:
         with torch.serialization.safe_globals([Namespace]):  # many training scripts save their options; it runs no code
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -124,7 +126,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def weights_files(path: Path, representation: str | None = None) -> list[Path]:
-    """The files that hold the weights of what ``load_encoder`` takes: several with ``concat_l2``."""
+    """Return the weight files of what ``load_encoder`` takes: several with ``concat_l2``."""
     if path.is_file():
         return [path]
     folder = path / "encoder" if (path / "encoder").is_dir() else path
@@ -134,17 +136,17 @@ def weights_files(path: Path, representation: str | None = None) -> list[Path]:
 
 
 def weights_digest(files: Sequence[Path]) -> str:
-    """SHA-256 of one file's bytes; of several, that of their digests one after the other."""
+    """Return the SHA-256 of one file's bytes; for several files, that of their concatenated digests."""
     return joint_digest([sha256(file) for file in files])
 
 
 def joint_digest(digests: Sequence[str]) -> str:
-    """One digest as it is; several as that of them all, one after the other."""
+    """Return one digest unchanged; for several, the SHA-256 of their concatenation."""
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def run_of(path: Path) -> Path:
-    """The run folder of a path into one: its ``encoder`` folder, or the weights there."""
+    """Return the run folder of a path into one: its ``encoder`` folder, or the weights in it."""
     folder = path.parent if path.name == WEIGHTS else path
     inside = folder.name == "encoder" and (folder.parent / "config.yaml").exists()
     return folder.parent if inside else path

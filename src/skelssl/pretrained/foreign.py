@@ -1,4 +1,4 @@
-"""Encoders that others released, under our names."""
+"""Read encoders that others released, and rename their tensors to ours."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from skelssl.pretrained.files import FORMAT, concat, read_state, unknown_represe
 
 
 def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The named tensors of a file, bare or under ``state_dict`` or ``model``."""
+    """Return the named tensors of a file, bare or under ``state_dict`` or ``model``."""
     inner = next((state[k] for k in ("state_dict", "model") if isinstance(state.get(k), Mapping)), state)
     return {k: v for k, v in inner.items() if isinstance(v, Tensor)}
 
 
 def _st_gcn(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """ST-GCN names, behind ``module.`` or ``encoder.``; ``fc`` is left out."""
+    """Strip ``module.`` or ``encoder.`` from ST-GCN names; ``fc`` is left out."""
     tensors = _tensors(state)
     for prefix in ("module.", "encoder.", "encoder_q."):
         if any(k.startswith(prefix) for k in tensors):
@@ -34,7 +34,7 @@ def _st_gcn(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _contrasted(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Query networks of a pair as ``seq.…``, ``graph.…`` or ``image.…``: S1 is ``encoder_q``, S2 ``encoder_r``.
+    """Return a pair's query networks as ``seq.…``, ``graph.…`` or ``image.…``: S1 is ``encoder_q``, S2 ``encoder_r``.
 
     Which is which shows in the names of their parameters. Key networks, queues and heads (``fc``) are left out.
     """
@@ -49,7 +49,7 @@ def _contrasted(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _masked(state: Mapping[str, Any], more: tuple[str, ...] = ()) -> dict[str, Tensor]:
-    """MAMP's encoder out of a pre-training, linear or fine-tuning file; decoder, mask token and head are left out."""
+    """Return MAMP's encoder from a pre-training, linear or fine-tuning file, without decoder, mask token and head."""
     tensors = {k.removeprefix("module."): v for k, v in _tensors(state).items()}
     others = ("decoder_", "mask_token", "head.", *more)
     return transformer.from_mamp_names({k: v for k, v in tensors.items() if not k.startswith(others)})
@@ -71,6 +71,7 @@ def read_foreign(
     overrides: Mapping[str, Any],
     method: Mapping[str, Any] | None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read config and weights of a released file; the arguments are those of `load_encoder`."""
     if source not in SOURCES:
         raise UserError(f"source: found {source!r}, expected one of {', '.join(SOURCES)}")
     if not path.is_file():
@@ -90,7 +91,7 @@ def read_foreign(
 def _one_of(
     about: dict[str, Any], state: Mapping[str, Tensor], representation: str | None, path: Path
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """One network, or all of them side by side, of a file that holds several; by default the first."""
+    """Choose one network, or all of them side by side, of a file that holds several; by default the first."""
     names = list(dict.fromkeys(key.partition(".")[0] for key in state))
     if not names:
         raise UserError(f"{path}: found no network of {about['method']} there, expected one under encoder_q")
@@ -113,7 +114,7 @@ def _widened(value: Tensor) -> Tensor:
 def foreign_about(
     method: str, stream: str = "joint", body: str = "ntu25", *, encoder: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What ``conf/`` says of an encoder of ``method`` that comes without a config of its own, for NTU-60.
+    """Return ``about`` from ``conf/method/<method>.yaml`` for an encoder without a config, as on NTU RGB+D 60.
 
     ``encoder`` replaces arguments of a method's only encoder, before others take their values from there.
     """

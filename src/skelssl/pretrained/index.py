@@ -1,4 +1,4 @@
-"""``skelssl.Index``: which clips of a collection move most like a given one."""
+"""``skelssl.Index``: search a collection for the clips that move most like a query."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ CHUNK = 256  # queries at a time
 
 
 class Hit(NamedTuple):
-    """A clip of the collection, and the cosine of the angle between its features and those of the query."""
+    """A clip of the collection, and the cosine similarity of its features to those of the query."""
 
     name: str
     similarity: float
 
 
 class Index:
-    """Features of a collection of clips, searched exactly: every query meets every clip.
+    """Features of a collection of clips, searched exactly: every query is compared with every clip.
 
     >>> import numpy, skelssl
     >>> from skelssl.pretrained.load import build_encoder
@@ -53,7 +53,17 @@ class Index:
     def __init__(
         self, names: Sequence[str], features: NDArray[np.float32], digest: str, encoder: nn.Module | None = None
     ) -> None:
-        """N names, features (N, D), the `digest` of the encoder they are of, and that encoder to embed queries with."""
+        """Keep features and what they belong to.
+
+        Args:
+            names: N of them.
+            features: (N, D).
+            digest: `digest_of` the encoder that computed them.
+            encoder: that encoder, to embed queries with.
+
+        Raises:
+            UserError: for another number of names than features, and for an encoder of another digest.
+        """
         if len(names) != len(features):
             raise UserError(f"names: found {len(names)} of them, expected {len(features)}, one for each clip")
         self.names, self.features, self.digest = list(names), np.asarray(features, np.float32), digest
@@ -71,10 +81,16 @@ class Index:
     def build(
         cls, clips: Any, encoder: nn.Module | str | Path, names: Sequence[str] | None = None, **options: Any
     ) -> Index:
-        """Embeds a collection: a folder or file of clips, a list, or a mapping from names to clips.
+        """Embed a collection of clips.
 
-        ``options`` are those of ``skelssl.embed``: layout, fps, unit, batch, device. Names are those of the files, of
-        the mapping, of `Poses`, or the places in the list. Raises UserError as ``embed`` does.
+        Args:
+            clips: a folder or file of clips, a list, or a mapping from names to clips.
+            encoder: of `load_encoder`, or a path for it.
+            names: of the clips; by default those of the files, the mapping or `Poses`, or positions in the list.
+            options: of ``skelssl.embed``: layout, fps, unit, batch, device.
+
+        Raises:
+            UserError: as ``embed`` does.
         """
         encoder = encoder if isinstance(encoder, nn.Module) else load_encoder(encoder)
         clips = read_clips(clips) if isinstance(clips, str | Path) else clips
@@ -82,10 +98,15 @@ class Index:
         return cls(own, embed(clips, encoder, **options), digest_of(encoder), encoder)
 
     def search(self, query: Any, k: int | None = None, **options: Any) -> list[Hit]:
-        """The ``k`` most similar clips (5, or all of fewer), nearest first, of equally near ones the first.
+        """Return the most similar clips, nearest first; ties keep the order of the collection.
 
-        ``query`` is a clip, the path of a file with one clip, or features (D,). ``options`` are those of
-        ``skelssl.embed``. Raises UserError for a clip without an encoder, and for a ``k`` beyond the collection.
+        Args:
+            query: a clip, the path of a file with one clip, or features (D,).
+            k: number of hits; by default 5, or all clips of a smaller collection.
+            options: of ``skelssl.embed``.
+
+        Raises:
+            UserError: for a clip in an index without an encoder, and for a ``k`` beyond the collection.
         """
         if isinstance(query, str | Path):
             found = read_clips(query)
@@ -95,7 +116,7 @@ class Index:
         return self.search_all([query], k, **options)[0]
 
     def search_all(self, queries: Any, k: int | None = None, **options: Any) -> list[list[Hit]]:
-        """As `search`, for a list of clips, a mapping from names to clips, or features (N, D)."""
+        """Return the hits of each query: a list of clips, a mapping from names to clips, or features (N, D)."""
         k = min(5, len(self)) if k is None else k
         if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= len(self):
             raise UserError(f"k: found {k!r}, expected a whole number of 1 to {len(self)}, the clips of the index")
@@ -113,7 +134,7 @@ class Index:
         return hits
 
     def _features(self, queries: Any, options: Mapping[str, Any]) -> NDArray[np.float32]:
-        """(N, D) of clips, or as they are."""
+        """Return features (N, D) of clips, or the given features."""
         given = list(queries.values()) if isinstance(queries, Mapping) else list(queries)
         if not given:
             raise UserError("query: found none, expected at least one clip")
@@ -128,16 +149,17 @@ class Index:
         return embed(queries if isinstance(queries, Mapping) else given, self.encoder, **options)
 
     def save(self, path: str | Path) -> None:
-        """Writes names and features into one ``.npz`` file, whole or not at all."""
+        """Write names and features into one ``.npz`` file, atomically."""
         about = json.dumps({"format": FORMAT, "encoder": self.digest})
         with result_file(Path(path)) as file:
             np.savez(file, names=np.array(self.names), features=self.features, about=np.array(about))
 
     @classmethod
     def load(cls, path: str | Path, encoder: nn.Module | str | Path | None = None) -> Index:
-        """An index that `save` wrote. Only features can be looked for without the ``encoder``.
+        """Load an index that `save` wrote; without the ``encoder`` only features can be queries.
 
-        Raises UserError for another file, and for an encoder with other weights, recipe or view.
+        Raises:
+            UserError: for another file, and for an encoder with other weights, recipe or view.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -155,7 +177,7 @@ class Index:
 
 
 def is_index(path: Path) -> bool:
-    """Whether a file is one that `Index.save` wrote, by what it holds."""
+    """Return whether `Index.save` wrote a file, judged by its members."""
     if not path.is_file() or not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as file:
@@ -163,7 +185,7 @@ def is_index(path: Path) -> bool:
 
 
 def digest_of(encoder: nn.Module) -> str:
-    """SHA-256 of what decides the features: weights, architecture, recipe and test view."""
+    """Return the SHA-256 of what determines the features: weights, architecture, recipe and test view."""
     about = Pretrained.of(encoder).about
     facts = {"encoder": about["encoder"], "recipe": about["recipe"], "view": about["view"]["test"]}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())

@@ -28,17 +28,24 @@ def load_encoder(
     stream: str = "joint",
     **overrides: Any,
 ) -> nn.Module:
-    """An encoder in eval mode: ``(N, 3, T, V, M) -> (N, D)``.
+    """Load an encoder in eval mode: clips (N, 3, T', V, M) -> features (N, D).
 
-    ``path`` is a run folder, its ``encoder/`` folder, or, with ``source`` (one of ``SOURCES``), a state dict
-    released elsewhere. Such a file has the recipe, views and probes of ``method``, a resolved method block, else those
-    of its source for NTU RGB+D 60. ``representation`` picks one encoder of several (``seq``, ``graph``, ``image``), or
-    all of them with ``concat_l2``: their features, each of length 1, side by side.
-    ``overrides`` replace arguments of the encoder (``hidden=64``); the views of a file from elsewhere follow them
-    (``frames=120``) where ``method`` does not give them. The module carries ``recipe`` (dict), ``view``
-    (``probe`` and ``test`` views by name), ``layout`` (Layout), ``coordinates`` (xyz or xyc), ``probe`` (recipes of the
-    protocols) and ``about``.
-    Raises UserError for a file of another format or shape, and for a module outside skelssl and ``trust``.
+    The module carries what `Pretrained` lists: ``recipe``, ``view``, ``layout``, ``coordinates``, ``probe``, ``about``.
+
+    Args:
+        path: a run folder, its ``encoder/``, an export, or, with ``source``, a state dict that others released.
+        source: the code base of such a file, one of ``SOURCES``.
+        representation: one encoder of several (``seq``, ``graph``, ``image``, ``student``), or ``concat_l2`` for all of
+            them: their features, each of length 1, side by side. By default the method's default encoder.
+        method: a resolved method block with the recipe, views and probes of a file with ``source``; by default those
+            of its source for NTU RGB+D 60.
+        trust: packages besides skelssl whose modules may be built.
+        stream: of a file with ``source``: ``joint``, ``motion`` or ``bone``.
+        overrides: arguments of the encoder to replace (``hidden=64``); the views of a file with ``source`` follow them
+            (``frames=120``) unless ``method`` gives them.
+
+    Raises:
+        UserError: for a file of another format or shape, and for a module outside skelssl and ``trust``.
     """
     path = Path(path)
     if source:
@@ -52,7 +59,7 @@ def load_encoder(
 
 
 def build_encoder(about: Mapping[str, Any], trust: Collection[str] = ()) -> nn.Module:
-    """The encoder that ``config.json`` describes, freshly drawn from torch's generator."""
+    """Build the encoder that ``config.json`` describes, randomly initialised from torch's generator."""
     encoder = _build(about["encoder"], trust)
     Pretrained(
         recipe=about["recipe"], layout=load_layout(about["layout"]), coordinates=about.get("coordinates", "xyz"),
@@ -69,7 +76,7 @@ def _build(block: Mapping[str, Any], trust: Collection[str]) -> nn.Module:
 
 
 def _load(encoder: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Loads strictly; one sentence names the first tensor that does not fit."""
+    """Load all tensors; raises UserError that names the first one that does not fit."""
     own = encoder.state_dict()
     for key in [*own, *state]:
         found, expected = state.get(key), own.get(key)

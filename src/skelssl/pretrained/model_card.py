@@ -1,4 +1,4 @@
-"""``MODEL_CARD.md`` of an exported encoder: what it is, how it was trained, what was measured, how to feed it."""
+"""Write ``MODEL_CARD.md`` of an exported encoder: what it is, its training, its results, its input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from skelssl.pretrained.attributes import Pretrained
 from skelssl.results.record import KEYS
 
 CARD = "MODEL_CARD.md"
-# Whose recordings a data set is; what is made of them stays under their terms.
+# Sources of the datasets; weights trained on recordings stay under the terms of these.
 LICENCES = {
     "ntu": "NTU RGB+D recordings (ROSE Lab, Nanyang Technological University), which are licensed for research: "
     "https://rose1.ntu.edu.sg/dataset/actionRecognition/",
@@ -31,7 +31,7 @@ UNKNOWN = "not known: the encoder came without a run"
 def model_card(
     encoder: nn.Module, run: Path, digest: str, shape: Sequence[int], parities: Sequence[Mapping[str, Any]]
 ) -> str:
-    """The card as Markdown.
+    """Return the card as Markdown.
 
     ``run`` is where the encoder came from, ``digest`` the one of its weights, by which results are known, ``shape``
     (C, T', V, M) of its clips; ``parities`` hold format, difference and largest for each graph.
@@ -67,7 +67,7 @@ def _intro(encoder: nn.Module, about: Mapping[str, Any]) -> str:
 
 
 def _paper(method: str) -> tuple[str, str]:
-    """Title and reference, as the file of the method begins; nothing for a method of somebody else's."""
+    """Return title and reference from the docstring of the method's file; nothing for a method outside skelssl."""
     try:
         text = importlib.import_module(f"skelssl.methods.{method}").__doc__ or ""
     except ImportError:

@@ -1,4 +1,4 @@
-"""What a configuration that came with someone's checkpoint may build: nothing but the parts of an encoder or a run."""
+"""Check that a configuration from elsewhere builds nothing but the parts of an encoder or a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PARTS = ("skelssl.maskers.", "skelssl.momentum", "skelssl.losses.", "skelssl.dat
 
 
 def check_target(block: Any, trust: Collection[str] = ()) -> None:
-    """Raises UserError for a ``_target_`` anywhere in ``block`` that is no nn.Module (or known plain part) of skelssl
+    """Raise UserError for a ``_target_`` anywhere in ``block`` that is no nn.Module (or known plain part) of skelssl
     or of a package in ``trust``, and for interpolations, which could build anything while they are resolved.
     """
     if isinstance(block, str) and "${" in block:

@@ -1,4 +1,4 @@
-"""``last.ckpt``: everything a killed or stopped run needs to go on bit for bit."""
+"""Write ``last.ckpt``: everything that a killed or stopped run needs to resume bit-identically."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from skelssl.runtime.signals import Signals
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes ``<run>/checkpoints/last.ckpt`` after every n-th epoch, the last one, and, if asked, every n-th step.
+    """Write ``<run>/checkpoints/last.ckpt`` after every n-th epoch, the last one, and, if asked, every n-th step.
 
-    SIGTERM, SIGUSR1 and SIGUSR2 save after the step that they come in; then the run ends (`Stopped`), or does whatever
-    the handler of before says. Make it in the main thread, before Lightning sets handlers of its own.
+    SIGTERM, SIGUSR1 and SIGUSR2 save after the step that they come in; then the run ends (`Stopped`), or the earlier
+    handler decides. Make it in the main thread, before Lightning sets its handlers.
     """
 
     def __init__(self, *, every_n_epochs: int = 1, every_n_steps: int | None = None) -> None:
-        super().__init__()  # Lightning calls this kind of callback last, after the epoch's figures are in
+        super().__init__()  # Lightning calls this kind of callback last, after the epoch's metrics are logged
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
         self.row: dict[str, float] = {}
         self.signals, self.group = Signals(), None
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.signals.listen()  # in place of Lightning's handlers; it puts back those of before when it is done
+        self.signals.listen()  # in place of Lightning's handlers; it restores the earlier ones at the end
         if world_size() > 1 and dist.get_backend() != "gloo":
-            self.group = dist.new_group(backend="gloo")  # a number on the CPU, for which no GPU waits
+            self.group = dist.new_group(backend="gloo")  # for a number on the CPU, so that no GPU waits
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        trainer.callback_metrics.clear()  # else an epoch without a probe would seem to repeat the last probe's figure
+        trainer.callback_metrics.clear()  # else an epoch without a probe would repeat the last probe's metric
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        last = batch_idx + 1 == trainer.num_training_batches  # the end of the epoch saves, with the epoch's figures
+        last = batch_idx + 1 == trainer.num_training_batches  # the end of the epoch saves, with the epoch's metrics
         number = 0 if last else self.asked()
         if number or (self.every_n_steps and trainer.global_step % self.every_n_steps == 0 and not last):
             self.save(trainer)
@@ -55,7 +55,7 @@ class LastCheckpoint(Checkpoint):
             self.stop(trainer, number)
 
     def asked(self) -> int:
-        """The signal that any rank has got, else 0; all ranks hear the same, else some would wait for the others."""
+        """Return the signal that any rank received, else 0, the same on all ranks, which would otherwise deadlock."""
         if world_size() == 1:
             return self.signals.number
         number = torch.tensor(self.signals.number)
@@ -63,7 +63,7 @@ class LastCheckpoint(Checkpoint):
         return int(number)
 
     def stop(self, trainer: L.Trainer, number: int) -> None:
-        """Ends the run, unless the handler of before goes on."""
+        """End the run, unless the earlier handler continues it."""
         where = Path(trainer.default_root_dir) / LAST_CHECKPOINT
         self.signals.hand_on(number, f"{where} holds step {trainer.global_step}, and the same command goes on from it")
 
@@ -71,7 +71,7 @@ class LastCheckpoint(Checkpoint):
         checkpoint["row"] = self.row  # a kill may come before the epoch's row is in metrics.csv
 
     def save(self, trainer: L.Trainer) -> None:
-        """Writes beside the old file, syncs and renames, so that a kill leaves one whole checkpoint."""
+        """Write beside the old file, sync and rename, so that a kill leaves one complete checkpoint."""
         path = Path(trainer.default_root_dir) / LAST_CHECKPOINT
         temporary = path.with_suffix(".tmp")
         trainer.save_checkpoint(temporary, weights_only=False)

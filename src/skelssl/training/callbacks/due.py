@@ -1,4 +1,4 @@
-"""When a callback has its turn."""
+"""Decide when a callback runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import lightning as L
 
 
 def due(trainer: L.Trainer, every_n_epochs: int) -> bool:
-    """At the end of an epoch: is it an n-th one, or the last, and this process the first rank?"""
+    """Return whether, on the first rank, the ending epoch is an n-th one or the last."""
     done = trainer.current_epoch + 1
     return trainer.is_global_zero and (done % every_n_epochs == 0 or done == trainer.max_epochs)

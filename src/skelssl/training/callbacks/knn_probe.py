@@ -1,4 +1,4 @@
-"""Online probe: how good are the features right now?"""
+"""Probe the features during training."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from skelssl.training.callbacks.due import due
 
 
 class KNNProbe(L.Callback):
-    """Logs ``probe/knn/top1`` every n-th epoch: nearest neighbours between subjects of the *training* split.
+    """Log ``probe/knn/top1`` every n-th epoch: nearest neighbours between subjects of the *training* split.
 
-    Of the same features ``features/std`` and ``features/effective_rank``, which fall when an encoder collapses.
-
-    The test split is never looked at, and the encoder's weights, buffers, modes and all random states stay as they
-    are, so a run with and without the probe ends in the same weights.
+    From the same features it logs ``features/std`` and ``features/effective_rank``, which fall when an encoder
+    collapses. It never evaluates on the test split. The encoder's weights, buffers, modes and all random states stay
+    as they are, so a run with and without the probe ends in the same weights.
     """
 
     def __init__(self, *, every_n_epochs: int = 5, max_clips: int = 2000, k: int = 1) -> None:
@@ -42,5 +41,5 @@ class KNNProbe(L.Callback):
         top1 = knn(gallery, queries, classes=data.dataset.classes, k=self.k).top1
         module.log("probe/knn/top1", top1, rank_zero_only=True, prog_bar=True)
         rows = torch.cat([gallery.x, queries.x]).mean(1)  # (N, D)
-        figures = {"std": unit_std(rows), "effective_rank": effective_rank(products(rows))}
-        module.log_dict({f"features/{key}": float(value) for key, value in figures.items()}, rank_zero_only=True)
+        values = {"std": unit_std(rows), "effective_rank": effective_rank(products(rows))}
+        module.log_dict({f"features/{key}": float(value) for key, value in values.items()}, rank_zero_only=True)

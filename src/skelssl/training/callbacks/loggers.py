@@ -1,4 +1,4 @@
-"""The loggers beside ``metrics.csv``: those of the ``logger`` block, such as Weights & Biases and TensorBoard."""
+"""Build the loggers of the ``logger`` block, such as Weights & Biases and TensorBoard, beside ``metrics.csv``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from skelssl.core.identity import run_id
 
 
 def build_loggers(config: Mapping[str, Any], folder: Path, steps: int | None = None) -> list[Logger]:
-    """One logger for each entry of ``config["logger"]`` that is not null; W&B's run has the id of ours.
+    """Build one logger for each entry of ``config["logger"]`` that is not null; W&B's run has the id of ours.
 
-    ``steps`` are those that a checkpoint has seen: TensorBoard then hides what it was told of later ones. Raises
-    UserError for TensorBoard where it is not installed.
+    ``steps`` are those before the checkpoint: TensorBoard then hides what it logged of later ones. Raises UserError
+    for TensorBoard where it is not installed.
     """
     loggers = []
-    # Said where the evaluations after a training go on with its run of W&B, as they should.
+    # W&B warns of this where evaluations after a training continue its run, as they should.
     warnings.filterwarnings("ignore", ".*wandb run already in progress.*")
     for name, block in (config.get("logger") or {}).items():
         if block:
@@ -41,7 +41,7 @@ def build_loggers(config: Mapping[str, Any], folder: Path, steps: int | None = N
 
 
 def grouped(config: Mapping[str, Any], study: str | None) -> dict[str, Any]:
-    """``config`` with ``study`` as the group of its W&B run, unless the user gave one."""
+    """Return ``config`` with ``study`` as the group of its W&B run, unless the user gave one."""
     logger = config.get("logger") or {}
     if not logger.get("wandb") or logger["wandb"].get("group") is not None:
         return dict(config)
@@ -49,6 +49,6 @@ def grouped(config: Mapping[str, Any], study: str | None) -> dict[str, Any]:
 
 
 def end_loggers() -> None:
-    """Ends W&B's run in this process, or the next job of a sweep would write into it."""
+    """End W&B's run in this process, or the next job of a sweep would write into it."""
     if (wandb := sys.modules.get("wandb")) and wandb.run:
         wandb.finish()

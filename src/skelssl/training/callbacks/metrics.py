@@ -1,4 +1,4 @@
-"""``metrics.csv``: one row per logging event, appended; a resumed run drops the rows past its checkpoint."""
+"""Write ``metrics.csv``: one appended row per logging event; a resumed run drops the rows past its checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from skelssl.core.files import atomic_file
 
 FIRST = ("epoch", "step")
-ECHOED = ("train/", "probe/", "eval/")  # what a person waits for
+ECHOED = ("train/", "probe/", "eval/")  # the metrics worth a line in a log
 
 
 class MetricsCSV(Logger):
@@ -57,11 +57,11 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def resume(self, steps: int) -> None:
-        """Takes the table back to a checkpoint after ``steps`` finished steps: rows it has not seen are dropped."""
+        """Drop the rows after a checkpoint of ``steps`` finished steps."""
         self._rewrite([row for row in read_rows(self.path) if int(row["step"]) < steps])
 
     def holds(self, step: int) -> bool:
-        """Is there a row of this step?"""
+        """Return whether there is a row of this step."""
         return any(int(row["step"]) == step for row in read_rows(self.path))
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
@@ -72,7 +72,7 @@ class MetricsCSV(Logger):
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows as text; a last line cut by a kill is left out."""
+    """Read the rows as text; a last line cut by a kill is left out."""
     if not path.exists():
         return []
     text = path.read_text("utf-8")

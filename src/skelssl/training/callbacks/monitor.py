@@ -1,4 +1,4 @@
-"""What every run says of itself beside its loss: learning rate, gradient norm and throughput, one figure an epoch."""
+"""Log learning rate, gradient norm and throughput of every run, one value per epoch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from skelssl.methods.base import Method
 
 
 class Monitor(L.Callback):
-    """Logs ``optim/lr``, ``optim/grad_norm`` and ``speed/clips_per_second`` at the end of an epoch.
+    """Log ``optim/lr``, ``optim/grad_norm`` and ``speed/clips_per_second`` at the end of an epoch.
 
-    The rate is that of the last step. The norm is the L2 norm of all gradients before they are clipped, a mean over
+    The learning rate is that of the last step. The norm is the L2 norm of all gradients before clipping, a mean over
     every n-th step of the epoch, its first one among them; the sum stays on the device until the epoch's end, so no
     step waits for it. The speed counts the clips of all ranks over the seconds of the training loop, probes left out;
     an epoch that was resumed counts from there on.
@@ -49,12 +49,12 @@ class Monitor(L.Callback):
         self.clips += module.clips(batch)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        figures = {"optim/lr": trainer.optimizers[0].param_groups[0]["lr"]}
+        values = {"optim/lr": trainer.optimizers[0].param_groups[0]["lr"]}
         if self.seen:
-            figures["optim/grad_norm"] = float(self.norms) / self.seen  # waits for the device, as the speed must
+            values["optim/grad_norm"] = float(self.norms) / self.seen  # waits for the device, as the speed must
         if self.clips:
-            figures["speed/clips_per_second"] = self.clips / max(time.monotonic() - self.since, 1e-9)
-        module.log_dict(figures)
+            values["speed/clips_per_second"] = self.clips / max(time.monotonic() - self.since, 1e-9)
+        module.log_dict(values)
         self.norms, self.seen = torch.zeros(()), 0
 
     def state_dict(self) -> dict[str, Any]:

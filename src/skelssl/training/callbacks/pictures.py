@@ -1,4 +1,4 @@
-"""Pictures of a run for Weights & Biases: what the masks hide, and the map of the feature space."""
+"""Log pictures of a run to Weights & Biases: what the masks hide, and the map of the feature space."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from skelssl.training.callbacks.masks import masked_clips
 
 
 class Pictures(L.Callback):
-    """Logs ``pictures/masks`` and ``pictures/embedding`` every n-th epoch and after the last one, as pages of HTML.
+    """Log ``pictures/masks`` and ``pictures/embedding`` every n-th epoch and after the last one, as pages of HTML.
 
     Both are of training clips: one under the method's masks, up to ``max_clips`` on the two main axes of the encoder's
     features. Only W&B can show them; without its logger nothing is drawn, and the page of ``skelssl report`` has the
@@ -43,16 +43,16 @@ class Pictures(L.Callback):
 
 
 def mask_page(method: Method, data: SkeletonData) -> Page:
-    """A training clip under each mask of the method."""
-    x, shown = next(masked_clips(method, data, 1))
+    """Draw a training clip under each mask of the method."""
+    x, masks = next(masked_clips(method, data, 1))
     page = Page("Masks", subtitle=f"after {method.current_epoch + 1} epochs")
-    clips = mask_players(shown, x, flat=data.dataset.store.flat)
+    clips = mask_players(masks, x, flat=data.dataset.store.flat)
     page.add("A training clip", how_to_read(clips), skeleton_player(clips, load_layout(data.dataset.store.layout)))
     return page
 
 
 def map_page(method: Method, data: SkeletonData, max_clips: int) -> Page:
-    """Training clips, spread over the set, on the two main axes of the encoder's features."""
+    """Draw training clips, spread over the dataset, on the two main axes of the encoder's features."""
     store, rows = data.dataset.store, data.dataset.train
     rows = rows[:: -(-len(rows) // max_clips)]
     features = extract(method.encoder, method.test_view, batches(store, rows), device=method.device)

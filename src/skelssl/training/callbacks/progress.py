@@ -1,4 +1,4 @@
-"""The bar a person watches."""
+"""Show a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 
 class Progress(RichProgressBar):
-    """Rich bar on a terminal, nothing elsewhere: there the table of metrics speaks for itself, a line an epoch."""
+    """Rich bar on a terminal, nothing elsewhere, where `MetricsCSV` prints a line per epoch."""
 
     def __init__(self) -> None:
         super().__init__(leave=False)
@@ -18,5 +18,5 @@ class Progress(RichProgressBar):
             self.disable()
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        """Lightning's, without the version number of a logger that we do not use."""
+        """Return Lightning's metrics without the version number of a logger that we do not use."""
         return {key: value for key, value in super().get_metrics(trainer, pl_module).items() if key != "v_num"}
