@@ -19,7 +19,8 @@ LISTED_TWO = "listed_two"  # as LISTED, but only the first two places were kept
 
 RECIPE_FREE = (RAW, PERSONS, PKU)  # for every recipe, faithful or not
 RECORDED = (*RECIPE_FREE, LISTED, LISTED_TWO)  # as a camera saw them: only there is a zero an absent joint
-SERVES = {LISTED: ("aimclr", "agcn"), LISTED_TWO: ("aimclr",)}  # forms for those recipes alone that ask for no ids
+# Forms for only those recipes that need no ids:
+RECIPES_OF_FORM = {LISTED: ("aimclr", "agcn"), LISTED_TWO: ("aimclr",)}
 
 
 class EmptyClip(ValueError):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
-from skelssl.data.resident import Resident, size, wanted
+from skelssl.data.resident import Resident, resident_bytes, stays_resident
 from skelssl.data.store import RecipeStore
 from skelssl.runtime.draws import share
 
@@ -69,8 +69,8 @@ class TrainLoader:
         self.store, self.batch, self.rank, self.world = store, batch, rank, world
         self.sampler = EpochOrder(rows if overfit is None else rows[: overfit * batch], seed)
         self.shuffled, self.prefetch, self.workers = overfit is None, prefetch, workers
-        self.device, self.needed = device, size(store, self.sampler.rows)
-        self.keep = wanted(resident, self.needed, device)
+        self.device, self.needed = device, resident_bytes(store, self.sampler.rows)
+        self.keep = stays_resident(resident, self.needed, device)
         self.kept: Resident | None = None  # filled when the first batch is asked for
         self.start = self.position = 0
         full, rest = divmod(len(self.sampler.rows), batch)

@@ -30,7 +30,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(slots=True)
-class Index:
+class ClipIndex:
     """One column per fact of N clips, and the files that gave none."""
 
     name: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Index:
         self.repaired.append(clip.repaired)
         self.sha1.append(content_sha1(clip))
 
-    def extend(self, other: Index) -> None:
+    def extend(self, other: ClipIndex) -> None:
         for fact in FACTS:
             self.facts[fact] += other.facts[fact]
         for key in ("name", "label", "n_frames", "max_bodies", "codes", "repaired", "sha1", "skipped"):
@@ -84,7 +84,7 @@ def pack(clips: Sequence[RawClip]) -> dict[str, NDArray[Any]]:
     return packed
 
 
-def write_store(folder: Path, parts: Iterable[Arrays], index: Index, meta: Mapping[str, Any]) -> None:
+def write_store(folder: Path, parts: Iterable[Arrays], index: ClipIndex, meta: Mapping[str, Any]) -> None:
     """Writes parts (each as ``pack`` makes it) one behind the other into ``folder``, holding one part at a time.
 
     The fingerprint is a hash of names, labels and array contents: equal for any cut into parts.
@@ -108,7 +108,7 @@ def write_store(folder: Path, parts: Iterable[Arrays], index: Index, meta: Mappi
     write_json(folder / "meta.json", {"format": FORMAT, "fingerprint": total, **meta})
 
 
-def fingerprint(index: Index, digests: Mapping[str, bytes]) -> str:
+def fingerprint(index: ClipIndex, digests: Mapping[str, bytes]) -> str:
     """Hash of a store: names, labels and the SHA-256 of what each array holds."""
     total = hashlib.sha256("\n".join([*index.name, *map(str, index.label)]).encode())
     for key in (*ROWS, *POINTERS):
@@ -134,7 +134,7 @@ class ParsedStore:
         self.coordinates: str = self.arguments.get("coordinates", "xyz")
         self.fingerprint: str = meta["fingerprint"]
         self.inputs: str = meta["inputs"]
-        self.index = Index(**read_json(self.folder / "index.json"))
+        self.index = ClipIndex(**read_json(self.folder / "index.json"))
         table = self.index.table()
         self.names: list[str] = self.index.name
         self.labels: NDArray[np.int64] = table.labels

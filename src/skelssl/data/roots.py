@@ -15,7 +15,7 @@ from skelssl.core.errors import UserError
 from skelssl.data.report import Report
 from skelssl.data.source import BadInput, Entry
 
-TEXTS = (".skeleton", ".txt")  # what raw recordings, their labels and lists are
+TEXT_SUFFIXES = (".skeleton", ".txt")  # what raw recordings, their labels and lists are
 
 
 def scan(roots: Sequence[Path], suffix: str | tuple[str, ...]) -> Iterator[Entry]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.clip import PKU, RAW, RECORDED, RawClip
-from skelssl.data.recipes.tracks import BAD_SHARE, SHORTEST, WIDEST
+from skelssl.data.recipes.tracks import MAX_BAD_FRACTION, MIN_TRACK_FRAMES, MAX_WIDTH_RATIO
 from skelssl.data.source import BadInput
 
 MAX_NAN_SHARE = 0.2  # of a body's frames in which a joint may be missing and still be interpolated
@@ -78,8 +78,8 @@ def _of_bodies(clip: RawClip, count: NDArray[np.int64]) -> dict[str, bool]:
     ids = np.unique(clip.body_id)
     at_once, frame = count.max(), np.repeat(np.cumsum(count > 0) - 1, count)
     own = [clip.body_id == body for body in ids]
-    wide = np.ptp(clip.bodies[..., 0], axis=1) > WIDEST * np.ptp(clip.bodies[..., 1], axis=1)
-    ghosts = sum(rows.sum() < SHORTEST or wide[rows].mean() >= BAD_SHARE for rows in own)
+    wide = np.ptp(clip.bodies[..., 0], axis=1) > MAX_WIDTH_RATIO * np.ptp(clip.bodies[..., 1], axis=1)
+    ghosts = sum(rows.sum() < MIN_TRACK_FRAMES or wide[rows].mean() >= MAX_BAD_FRACTION for rows in own)
     return {
         "D06": at_once > 1 and (at_once > 2 or ghosts > 0),
         "D07": at_once == 1 or len(ids) - ghosts > at_once,

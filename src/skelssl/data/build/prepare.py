@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from skelssl.core.errors import UserError
 from skelssl.core.files import atomic_folder, check_space, locked, remove_stale, write_json
 from skelssl.data.build import shards
-from skelssl.data.parsed import Index, ParsedStore, write_store
+from skelssl.data.parsed import ClipIndex, ParsedStore, write_store
 from skelssl.data.report import Report
 from skelssl.data.source import Entry, Source, all_splits
 from skelssl.data.split import Split, write_splits
@@ -40,7 +40,7 @@ def split_paths(raw: str | Sequence[str] | None) -> list[Path]:
     return paths
 
 
-def prepare(source: Source, *, data_root: Path, raw: Sequence[Path], workers: int, strict: bool | None) -> Report:
+def prepare_dataset(source: Source, *, data_root: Path, raw: Sequence[Path], workers: int, strict: bool | None) -> Report:
     """Parses one data set, writes its splits and report, and prints a summary.
 
     Does nothing where the store is complete and the raw files are the same. Raises UserError for a raw path that does
@@ -120,14 +120,14 @@ def _parse(
     return list(plan)
 
 
-def _merge(parts: Sequence[Path]) -> Index:
-    index = Index()
+def _merge(parts: Sequence[Path]) -> ClipIndex:
+    index = ClipIndex()
     for path in parts:
         index.extend(shards.read_index(path))
     return index
 
 
-def _accepted(source: Source, index: Index, folder: Path, report: Report, strict: bool | None) -> dict[str, Split]:
+def _accepted(source: Source, index: ClipIndex, folder: Path, report: Report, strict: bool | None) -> dict[str, Split]:
     """The splits of a set that may be published; of one that is refused, its report is written and printed."""
     try:
         splits = _examine(source, index, report, strict)
@@ -139,7 +139,7 @@ def _accepted(source: Source, index: Index, folder: Path, report: Report, strict
 
 
 def _publish(
-    source: Source, index: Index, splits: Mapping[str, Split], parts: Sequence[Path], folder: Path, inputs: str
+    source: Source, index: ClipIndex, splits: Mapping[str, Split], parts: Sequence[Path], folder: Path, inputs: str
 ) -> None:
     """Splits and store, the store last: where it is, all is."""
     write_splits(splits, folder.parent / "splits")
@@ -156,7 +156,7 @@ def _publish(
     (folder.parent / "report.refused.json").unlink(missing_ok=True)
 
 
-def _examine(source: Source, index: Index, report: Report, strict: bool | None) -> dict[str, Split]:
+def _examine(source: Source, index: ClipIndex, report: Report, strict: bool | None) -> dict[str, Split]:
     """Completes the report from the parsed clips; raises UserError for what ``prepare`` refuses."""
     for name, code, reason in index.skipped:
         report.skip(name, code, reason)

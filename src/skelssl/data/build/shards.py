@@ -24,7 +24,7 @@ from skelssl.core.errors import UserError
 from skelssl.core.files import atomic_file
 from skelssl.data.clip import RawClip
 from skelssl.data.build.checks import examined
-from skelssl.data.parsed import FORMAT, Index, pack
+from skelssl.data.parsed import FORMAT, ClipIndex, pack
 from skelssl.data.source import BadInput, Entry, Skipped, Source
 
 SHARD_BYTES = 128_000_000  # of raw text, about 500 files of NTU RGB+D; a recording of PKU-MMD is thirty times one
@@ -84,7 +84,7 @@ def _die_with_parent() -> None:
 def parse_shard(source: Source, entries: Sequence[Entry], path: Path) -> int:
     """Writes the clips of some files and the reasons for those that gave none; returns the number of files."""
     if not path.exists():
-        index, clips = Index(), list[RawClip]()
+        index, clips = ClipIndex(), list[RawClip]()
         for entry in entries:
             for found in _read(source, entry):
                 if isinstance(found, Skipped):
@@ -110,10 +110,10 @@ def _read(source: Source, entry: Entry) -> Iterator[RawClip | Skipped]:
         yield Skipped(entry.name, bad.code, bad.reason)
 
 
-def read_index(path: Path) -> Index:
+def read_index(path: Path) -> ClipIndex:
     """The index of one shard."""
     with np.load(path, allow_pickle=False) as shard:
-        return Index(**json.loads(shard["about"].tobytes()))
+        return ClipIndex(**json.loads(shard["about"].tobytes()))
 
 
 def read_arrays(paths: Sequence[Path]) -> Iterator[dict[str, NDArray[Any]]]:

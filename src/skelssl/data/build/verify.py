@@ -52,7 +52,7 @@ class Findings:
         self.faults += [fault] if fault else []
 
 
-def verify(source: Source, *, data_root: Path, strict: bool | None) -> Findings:
+def verify_dataset(source: Source, *, data_root: Path, strict: bool | None) -> Findings:
     """Checks the prepared set of ``source`` and every recipe store of it, and prints what was found.
 
     Counts, equal clips across a split, array contents against the fingerprints, NaN, the splits against the names.

@@ -37,7 +37,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Whole:
+class GapFreeClip:
     """A clip without gaps."""
 
     x: NDArray[np.float32]  # (T, M, V, C), zeros where a person or a joint is not there
@@ -106,7 +106,7 @@ def check_joints(clip: Clip, body: Layout) -> None:
         )
 
 
-def whole(clip: Clip) -> Whole:
+def without_gaps(clip: Clip) -> GapFreeClip:
     """The clip without its ends where nobody is seen, and without gaps.
 
     A person is there from the first to the last frame in which a joint of him is seen, but not in frames in which he is
@@ -126,7 +126,7 @@ def whole(clip: Clip) -> Whole:
     x, seen, left_out = x[span], seen[span], left_out[span]
     there: NDArray[np.bool_] = np.logical_and(_between(np.any(seen > 0, axis=2)), ~left_out)
     known: NDArray[np.bool_] = np.any(seen > 0, axis=0)
-    return Whole(_filled(x, seen > 0, there), seen.astype(np.float32), there, known)
+    return GapFreeClip(_filled(x, seen > 0, there), seen.astype(np.float32), there, known)
 
 
 def _between(yes: Any) -> NDArray[np.bool_]:
@@ -144,7 +144,7 @@ def _filled(x: NDArray[np.float32], seen: NDArray[np.bool_], there: NDArray[np.b
     return out
 
 
-def two_persons(clip: Whole) -> tuple[Whole, int]:
+def two_persons(clip: GapFreeClip) -> tuple[GapFreeClip, int]:
     """The two who move farthest over the frames in which they are there, and how many were left out.
 
     Who moves most comes first; up to two persons stay as they are.
@@ -156,11 +156,11 @@ def two_persons(clip: Whole) -> tuple[Whole, int]:
     way = (step * (clip.there[1:] & clip.there[:-1])).sum(0)
     # Those who never move stand behind, the longest seen of them first.
     order = np.lexsort([np.arange(count), -clip.there.sum(0), -way])[:PERSONS]
-    kept = Whole(clip.x[:, order], clip.seen[:, order], clip.there[:, order], clip.known[order])
+    kept = GapFreeClip(clip.x[:, order], clip.seen[:, order], clip.there[:, order], clip.known[order])
     return kept, count - PERSONS
 
 
-def at_rate(clip: Whole, fps: float | None) -> Whole:
+def at_rate(clip: GapFreeClip, fps: float | None) -> GapFreeClip:
     """The clip at 30 frames a second: linear between its frames, the first one stays the first.
 
     A person is there where he is in both frames between which he would stand. Without ``fps``, and at 30, nothing
@@ -181,10 +181,10 @@ def at_rate(clip: Whole, fps: float | None) -> Whole:
         out = values[lower] * (1 - w) + values[upper] * w
         return np.where(there.reshape(*there.shape, *[1] * (values.ndim - 2)), out, np.float32(0))
 
-    return Whole(between(clip.x), between(clip.seen), there, clip.known)
+    return GapFreeClip(between(clip.x), between(clip.seen), there, clip.known)
 
 
-def in_metres(clip: Whole, unit: str, body: Layout, where: str) -> Whole:
+def in_metres(clip: GapFreeClip, unit: str, body: Layout, where: str) -> GapFreeClip:
     """The clip in metres; of ``px``, ``auto`` and ``unknown`` the median torso becomes ``TORSO`` long.
 
     Raises UserError for a clip whose torso was never seen.
@@ -193,7 +193,7 @@ def in_metres(clip: Whole, unit: str, body: Layout, where: str) -> Whole:
     return clip if factor == 1 else replace(clip, x=clip.x * np.float32(factor or TORSO / _torso(clip, body, where)))
 
 
-def _torso(clip: Whole, body: Layout, where: str) -> float:
+def _torso(clip: GapFreeClip, body: Layout, where: str) -> float:
     """Median length from the base of the spine to the shoulders, over the frames of all persons."""
     ends = [list(body.point(name)) for name in ("spine_base", "spine_shoulder")]
     if lost := [body.joints[v] for end in ends for v in end if not clip.known[:, v].all()]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.core.errors import Refused, UserError
-from skelssl.data.custom.clean import as_clip, at_rate, in_metres, in_the_plane, two_persons, whole
+from skelssl.data.custom.clean import as_clip, at_rate, in_metres, in_the_plane, two_persons, without_gaps
 from skelssl.data.poses import Poses
 from skelssl.data.poses.openpose import is_folder_of_frames
 from skelssl.data.poses.read import SUFFIXES, read_place
@@ -28,7 +28,7 @@ from skelssl.skeleton.mapping import joint_map
 
 _NW_UCLA = re.compile(rb'\s*\{[^\[{]*"skeletons"\s*:')  # the array of an object that has no other before it
 _HEAD = 4096  # bytes
-_THIRD = "D36"  # more persons than two
+_MORE_THAN_TWO = "D36"  # more persons than two
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def ready(clip: Poses, body: Layout, flat: bool) -> Pose:
         lacking = [body.joints[v] for v in change.absent]
         given = as_clip(clip, "the clip", clip.layout, None, None)
         given = in_the_plane(given, confidence=False) if flat else given
-        kept, more = two_persons(whole(given))
+        kept, more = two_persons(without_gaps(given))
         kept = at_rate(kept, given.fps)
         kept = kept if flat else in_metres(kept, given.unit, own, "the clip")  # recipes scale flat ones themselves
     except UserError as error:
@@ -113,4 +113,4 @@ def ready(clip: Poses, body: Layout, flat: bool) -> Pose:
         )
     if flat:
         x = np.concatenate([x, change.apply(kept.x, kept.seen)[1][..., None]], -1)
-    return Pose(x, (_THIRD,) if more else ())
+    return Pose(x, (_MORE_THAN_TWO,) if more else ())

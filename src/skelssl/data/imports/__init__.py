@@ -24,16 +24,16 @@ from skelssl.core.errors import Refused, UserError
 from skelssl.core.files import locked
 from skelssl.data.imports.annotations import find_annotations
 from skelssl.data.imports.arrays import find_arrays, holds_arrays
-from skelssl.data.imports.listed import ABOUT, SUFFIX, ListedNTU
-from skelssl.data.imports.names import attach, check_dataset, check_sides, own_split
+from skelssl.data.imports.listed import DESCRIPTION, SUFFIX, ListedNTU
+from skelssl.data.imports.names import attach_names, check_dataset, check_sides, own_split
 from skelssl.data.imports.npz import find_npz
-from skelssl.data.imports.rows import Found
+from skelssl.data.imports.rows import ImportContent
 from skelssl.data.imports.source import Imported
 from skelssl.data.ntu.source import NTU
 from skelssl.data.report import Report
 from skelssl.data.source import Source
 
-_KNOWN = "an .npz of CTR-GCN, a folder of ST-GCN, AimCLR or 2s-AGCN arrays, a pyskl .pkl, or .skeleton.npy files"
+_IMPORTABLE = "an .npz of CTR-GCN, a folder of ST-GCN, AimCLR or 2s-AGCN arrays, a pyskl .pkl, or .skeleton.npy files"
 
 
 @contextmanager
@@ -81,13 +81,13 @@ def _open(paths: Sequence[Path], base: Source, scratch: Path, split: str | None,
         raise UserError(f"dataset: found {base.dataset}, which is generated, expected the data set of the import")
     for path in paths:
         if not path.exists():
-            raise UserError(f"import={path}: found nothing there, expected {_KNOWN}")
+            raise UserError(f"import={path}: found nothing there, expected {_IMPORTABLE}")
     if any(path.name.endswith(SUFFIX) or (path.is_dir() and next(path.rglob(f"*{SUFFIX}"), None)) for path in paths):
         if not isinstance(base, NTU):
             raise UserError(f"import={paths[0]}: found {SUFFIX} files, which only NTU RGB+D has, not {base.dataset}")
         if file := next((path for path in paths if path.is_file()), None):
             raise UserError(f"import={file}: found a single file, expected the folder of the {SUFFIX} files")
-        print(ABOUT)
+        print(DESCRIPTION)
         return ListedNTU(base.dataset, skip_incomplete=base.skip_incomplete, missing=base.missing)
     if len(paths) != 1:
         raise UserError(f"import: found {len(paths)} paths, expected one (several only of {SUFFIX} files)")
@@ -96,7 +96,7 @@ def _open(paths: Sequence[Path], base: Source, scratch: Path, split: str | None,
     found = _find(path, base, scratch)
     split = own_split(found, base, split)
     _check_classes(found, base)
-    naming = attach(found, base, split, names)
+    naming = attach_names(found, base, split, names)
     source = Imported(base, found, split=split, naming=naming)
     if source.named and isinstance(base, NTU):
         check_sides(found, base, split)
@@ -118,7 +118,7 @@ def _single(path: Path) -> Path:
             f"such as import={path / folders[0]}"
         )
     found = ", ".join(file.name for file in files) or "none of those"
-    raise UserError(f"import={path}: found {found}, expected one of {_KNOWN}")
+    raise UserError(f"import={path}: found {found}, expected one of {_IMPORTABLE}")
 
 
 def _archives(folder: Path) -> list[Path]:
@@ -131,14 +131,14 @@ def _folders(path: Path) -> list[Path]:
     return [inner for inner in below if holds_arrays(inner) or (len(_archives(inner)) == 1 and _single(inner) != inner)]
 
 
-def _find(path: Path, base: Source, scratch: Path) -> Found:
+def _find(path: Path, base: Source, scratch: Path) -> ImportContent:
     if path.is_dir() or _starts(path, b"\x93NUMPY"):
         return find_arrays(path, base)
     if zipfile.is_zipfile(path) or _starts(path, b"PK"):
         return find_npz(path, base, scratch)
     if path.suffix in (".pkl", ".pickle"):
         return find_annotations(path, base, scratch)
-    raise UserError(f"import={path}: found a file of no known kind, expected {_KNOWN}")
+    raise UserError(f"import={path}: found a file of no known kind, expected {_IMPORTABLE}")
 
 
 def _starts(path: Path, magic: bytes) -> bool:
@@ -146,7 +146,7 @@ def _starts(path: Path, magic: bytes) -> bool:
         return file.read(len(magic)) == magic
 
 
-def _check_classes(found: Found, base: Source) -> None:
+def _check_classes(found: ImportContent, base: Source) -> None:
     classes = len(base.class_names)
     for part in found.parts:
         if len(part.labels) and not 0 <= part.labels.min() <= part.labels.max() < classes:

@@ -19,7 +19,7 @@ from skelssl.data.roots import one_per_name, read_bytes, scan
 from skelssl.data.source import BadInput, Entry
 
 SUFFIX = ".skeleton.npy"
-ABOUT = f"import: bodies by their place in the tracker's list ({SUFFIX}), for recipes aimclr and agcn; lost: ids"
+DESCRIPTION = f"import: bodies by their place in the tracker's list ({SUFFIX}), for recipes aimclr and agcn; lost: ids"
 _PLACES = 4
 
 
@@ -30,7 +30,7 @@ class ListedNTU(NTU):
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
         """As of the text files: names that are none, of other sets or listed as incomplete go to the report."""
-        report.origin = ABOUT
+        report.origin = DESCRIPTION
         return one_per_name(self.admitted(scan(roots, SUFFIX), report), report)
 
     def read(self, entry: Entry) -> list[RawClip]:

@@ -17,12 +17,12 @@ from skelssl.core.errors import Refused
 from skelssl.data.clip import RawClip
 from skelssl.data.source import Entry, Skipped
 
-TEXT = 1200  # bytes of text that one body in one frame would take, for the check of free space
+BYTES_PER_BODY = 1200  # bytes of text that one body in one frame would take, for the check of free space
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class ArrayBlock:
     """An array as it lies in a file, uncompressed."""
 
     path: str
@@ -36,13 +36,13 @@ class Block:
         flat = np.fromfile(self.path, self.dtype, math.prod(self.shape), offset=self.offset)
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
 
-    def rows(self) -> list[Block]:
+    def rows(self) -> list[ArrayBlock]:
         """One block per index of the first axis; raises Refused for an array whose rows are scattered."""
         if self.fortran and len(self.shape) > 1:
             raise Refused(self.path, "D32", "found an array in Fortran order, expected C order as the references save")
         row = self.shape[1:]
         step = math.prod(row) * np.dtype(self.dtype).itemsize
-        return [Block(self.path, self.offset + i * step, self.dtype, row) for i in range(self.shape[0])]
+        return [ArrayBlock(self.path, self.offset + i * step, self.dtype, row) for i in range(self.shape[0])]
 
 
 def npy_header(
@@ -61,7 +61,7 @@ def npy_header(
         raise Refused(path, "D32", "found no npy header, expected a whole .npy; delete it and make it again") from error
 
 
-def npy_block(path: Path, start: int = 0, size: int | None = None) -> Block:
+def npy_block(path: Path, start: int = 0, size: int | None = None) -> ArrayBlock:
     """The array of a ``.npy`` file, or of the ``size`` bytes from ``start`` that are one.
 
     Raises Refused (D32) for one whose size is not what its header says, and for one that holds objects.
@@ -77,25 +77,25 @@ def npy_block(path: Path, start: int = 0, size: int | None = None) -> Block:
             f"found {found:,} bytes of content, expected the {needed:,} of {shape} {dtype}; "
             "it was half-written: delete it and make or download it again",
         )
-    return Block(str(path), offset, dtype.str, shape, fortran)
+    return ArrayBlock(str(path), offset, dtype.str, shape, fortran)
 
 
 @dataclass(frozen=True, slots=True)
-class Row(Entry):
+class ImportRow(Entry):
     """One clip of an array file."""
 
-    block: Block = field(kw_only=True)
+    block: ArrayBlock = field(kw_only=True)
     label: int = field(kw_only=True)
     facts: Mapping[str, int] = field(kw_only=True)
     frames: int | None = field(kw_only=True, default=None)  # where the file counts them beside the array
 
 
 @dataclass(slots=True)
-class Part:
+class ImportPart:
     """One side of a split as its file holds it, or all clips of a file that keeps the splits as lists."""
 
     side: str  # train or test; empty for all
-    blocks: Sequence[Block]
+    blocks: Sequence[ArrayBlock]
     labels: NDArray[np.int64]  # (N,)
     names: Sequence[str] | None = None
     frames: NDArray[np.int64] | None = None
@@ -112,16 +112,16 @@ class Part:
 
 
 @dataclass(slots=True)
-class Found:
+class ImportContent:
     """What an importer made of a path."""
 
     path: Path
     what: str  # for the reader: whose format it is
     form: str  # clip.LISTED, clip.LISTED_TWO or the name of a recipe
-    decode: Callable[[Row], RawClip]
-    parts: Sequence[Part]
+    decode: Callable[[ImportRow], RawClip]
+    parts: Sequence[ImportPart]
     files: Sequence[Path]  # whose change makes another import
-    text_size: Callable[[Block], int]  # bytes that a clip would take as text, for the check of free space
+    text_size: Callable[[ArrayBlock], int]  # bytes that a clip would take as text, for the check of free space
     hints: Sequence[str] = ()  # names of file and folder that may tell the split
     order: str | None = None  # of clips without names: by the ids of the split, "name", or not known
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of the recipe that made the arrays

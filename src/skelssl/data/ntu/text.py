@@ -21,7 +21,7 @@ JOINTS = 25
 _HEAD, _FIELDS = 11, 12  # fields of a body before its joints (the last is the joint count), fields of a joint
 _BODY = _HEAD + _FIELDS * JOINTS
 _WINDOW = 16  # characters looked at per number
-_EXACT = 15  # a longer word takes the slow road: 15 digits fit a float64, mantissa / 10**k rounds once like float()
+_EXACT_DIGITS = 15  # fit a float64, and mantissa / 10**k rounds once like float(); longer words take float() itself
 _POWERS = 10.0 ** np.arange(_WINDOW + 1)
 _ROW = np.dtype(f"V{_WINDOW}")
 # byte masks by word width, each ready to be gathered as one row
@@ -176,7 +176,7 @@ class Words:
         sign_bit = (minus | (first == ord("+"))).astype(np.int64) << (np.minimum(width, _WINDOW) - 1)
         digits, point = _as_bits(is_digit), _as_bits(char == ord("."))
         whole = (digits | point | sign_bit) + 1 == 1 << np.minimum(width, _WINDOW)
-        plain = whole & (digits > 0) & (point & (point - 1) == 0) & (width <= _EXACT)
+        plain = whole & (digits > 0) & (point & (point - 1) == 0) & (width <= _EXACT_DIGITS)
         scale = _POWERS[np.bitwise_count(np.where(point > 0, point, 1 << _WINDOW) - 1)]
         mantissa = gapped - 9 * scale * np.floor(gapped / (10 * scale))
         return np.where(minus, -mantissa, mantissa) / np.where(point > 0, scale, 1.0), plain

@@ -14,7 +14,7 @@ from typing import Any
 from skelssl.core.errors import UserError
 from skelssl.data.pku.text import STEM, looks_like_labels, read_split
 from skelssl.data.report import Report
-from skelssl.data.roots import TEXTS, read_bytes, scan
+from skelssl.data.roots import TEXT_SUFFIXES, read_bytes, scan
 from skelssl.data.source import BadInput, Entry
 
 _LIST = re.compile("cross[-_ ]?(subject|view)", re.IGNORECASE)
@@ -31,7 +31,7 @@ def pku_facts() -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PKUPart:
     """Part I (``pku1``) or II (``pku2``), its facts and how its recordings are called."""
 
     dataset: str
@@ -59,7 +59,7 @@ class Part:
 
 
 @dataclass(slots=True)
-class Found:
+class PKUFiles:
     """The files of one part; recordings and labels are named by the recording."""
 
     recordings: list[Entry] = field(default_factory=list)
@@ -68,10 +68,10 @@ class Found:
     other_part: list[str] = field(default_factory=list)  # names of recordings
 
 
-def find(part: Part, roots: Sequence[Path], report: Report) -> Found:
+def find_pku_files(part: PKUPart, roots: Sequence[Path], report: Report) -> PKUFiles:
     """Tells the files apart by name and content. Raises UserError for a bad root, and where no recording is found."""
-    found = Found()
-    for entry in scan(roots, TEXTS):
+    found = PKUFiles()
+    for entry in scan(roots, TEXT_SUFFIXES):
         stem = entry.name.partition(".")[0].upper()
         if _LIST.search(entry.name):
             found.lists.append(entry)
@@ -99,7 +99,7 @@ def _holds_labels(entry: Entry) -> bool:
     return "label" in folder.lower() if told is None else told
 
 
-def _missing(part: Part, found: Found, roots: Sequence[Path]) -> str | None:
+def _missing(part: PKUPart, found: PKUFiles, roots: Sequence[Path]) -> str | None:
     example = part.facts["example"]
     if found.recordings and not found.labels:
         count = len(found.recordings)
@@ -116,7 +116,7 @@ def _missing(part: Part, found: Found, roots: Sequence[Path]) -> str | None:
     return f"found no recording of {part.dataset}, expected files such as {example}.txt{hint}"
 
 
-def read_lists(part: Part, found: Sequence[Entry], stems: Collection[str], report: Report) -> dict[str, list[str]]:
+def read_lists(part: PKUPart, found: Sequence[Entry], stems: Collection[str], report: Report) -> dict[str, list[str]]:
     """Recordings that test, for each split of which the authors' list is there; a note says which list counts.
 
     Raises UserError where a recording stands in neither half of a list (D27) and where a list is of the other part
@@ -135,7 +135,7 @@ def read_lists(part: Part, found: Sequence[Entry], stems: Collection[str], repor
     return tests
 
 
-def _one_list(part: Part, entries: Sequence[Entry], stems: Collection[str], report: Report) -> set[str]:
+def _one_list(part: PKUPart, entries: Sequence[Entry], stems: Collection[str], report: Report) -> set[str]:
     lists = [(str(entry), *read_split(read_bytes(entry), str(entry))) for entry in entries]
     ours = [(file, train, test) for file, train, test in lists if not (train | test).isdisjoint(stems)]
     if not ours:

@@ -17,8 +17,8 @@ import numpy as np
 from skelssl.core.errors import UserError
 from skelssl.data.clip import PKU as PKU_FORM
 from skelssl.data.clip import RawClip
-from skelssl.data.pku.files import Part, find, pku_facts, read_lists
-from skelssl.data.pku.text import Action, Recording, lines
+from skelssl.data.pku.files import PKUPart, find_pku_files, pku_facts, read_lists
+from skelssl.data.pku.text import LabelLine, PKURecording, lines
 from skelssl.data.report import Report, Span
 from skelssl.data.roots import one_per_name, read_bytes
 from skelssl.data.source import AS_RECORDED, BadInput, Entry, Skipped
@@ -46,7 +46,7 @@ class PKU:
         known = pku_facts()["benchmarks"]
         if dataset not in known:
             raise UserError(f"dataset: found {dataset!r}, expected one of {', '.join(known)}")
-        self.dataset, self.part = dataset, Part(dataset)
+        self.dataset, self.part = dataset, PKUPart(dataset)
         self._labels: dict[str, bytes] = {}  # recording -> label file
         self._tests: dict[str, list[str]] = {}  # split -> recordings that test, where the authors' list was found
 
@@ -69,7 +69,7 @@ class PKU:
 
         Raises UserError for a bad root, for none found, for the other part's files and for bad split lists.
         """
-        found = find(self.part, roots, report)
+        found = find_pku_files(self.part, roots, report)
         recordings = one_per_name(found.recordings, report)
         labels = {entry.name: entry for entry in one_per_name(found.labels, report)}
         names = {entry.name for entry in recordings}
@@ -91,16 +91,16 @@ class PKU:
 
     def read(self, entry: Entry) -> list[RawClip | Skipped]:
         """A clip, or the reason for none, per line of the label file; raises BadInput for a bad recording."""
-        recording = Recording.of(read_bytes(entry))
+        recording = PKURecording.of(read_bytes(entry))
         found = [self._clip(entry.name, recording, *line) for line in lines(self._labels[entry.name])]
         if not found:
             raise BadInput("D01", "empty label file")
         return found
 
-    def _clip(self, recorded: str, recording: Recording, number: int, line: str) -> RawClip | Skipped:
+    def _clip(self, recorded: str, recording: PKURecording, number: int, line: str) -> RawClip | Skipped:
         name = f"{recorded}_{number:03d}"
         try:
-            action = Action.of(line, recording.n_frames)
+            action = LabelLine.of(line, recording.n_frames)
             x = recording.persons(action.first, action.stop)
         except BadInput as bad:
             return Skipped(name, bad.code, bad.reason)

@@ -24,14 +24,14 @@ _LABEL = ("class", "start", "end", "confidence")
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class PKURecording:
     """The words of a recording; only the frames that are asked for become numbers."""
 
     words: Words
     n_frames: int
 
     @classmethod
-    def of(cls, data: bytes) -> Recording:
+    def of(cls, data: bytes) -> PKURecording:
         """Raises BadInput with D01 (empty), D24 (a line without exactly 150 numbers) or D23 (comma decimals)."""
         words = Words.of(data)
         if not len(words):
@@ -54,7 +54,7 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class LabelLine:
     """One line of a label file: class ``label`` in the rows ``first:stop`` of its recording, all 0-based."""
 
     label: int
@@ -63,7 +63,7 @@ class Action:
     mended: bool  # the interval was swapped or cut to the recording
 
     @classmethod
-    def of(cls, text: str, n_frames: int) -> Action:
+    def of(cls, text: str, n_frames: int) -> LabelLine:
         """Reads ``class,start,end,confidence``: 1-based, the end included, the confidence ignored.
 
         Integral floats count as whole numbers, start and end may be exchanged, and the interval is cut to the

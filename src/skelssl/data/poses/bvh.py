@@ -24,7 +24,7 @@ _LEG = {"m": (0.4, 1.2), "cm": (40.0, 120.0)}  # thigh and shin of a person, chi
 
 
 @dataclass(slots=True)
-class Joint:
+class BVHJoint:
     """A node of the hierarchy."""
 
     name: str
@@ -33,12 +33,12 @@ class Joint:
     channels: tuple[str, ...] = ()
 
 
-def knows(head: bytes) -> bool:
+def sniff_bvh(head: bytes) -> bool:
     """Whether a file that begins so is a BVH."""
     return head.removeprefix(b"\xef\xbb\xbf").lstrip().upper().startswith(b"HIERARCHY")
 
 
-def read(path: Path, name: str) -> list[Poses]:
+def read_bvh(path: Path, name: str) -> list[Poses]:
     """The one clip, with the joints of ``smpl22`` that the hierarchy has; raises Refused."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -48,7 +48,7 @@ def read(path: Path, name: str) -> list[Poses]:
         raise Refused(path, "D02", f"found bytes that are no text ({error}), expected a BVH") from error
     joints, tokens = _hierarchy(text, path)
     motion, seconds = _motion(tokens, sum(len(joint.channels) for joint in joints), path)
-    places = forward(joints, motion)
+    places = forward_kinematics(joints, motion)
     found = house_names([joint.name for joint in joints], [joint.parent for joint in joints], path)
     body = load_layout(LAYOUT)
     x = np.zeros((len(motion), 1, len(body.joints), 3), np.float32)
@@ -58,7 +58,7 @@ def read(path: Path, name: str) -> list[Poses]:
     return [Poses(name, x, seen, LAYOUT, 1 / seconds, _unit(x[0, 0]))]
 
 
-def forward(joints: list[Joint], motion: NDArray[np.float64]) -> NDArray[np.float64]:
+def forward_kinematics(joints: list[BVHJoint], motion: NDArray[np.float64]) -> NDArray[np.float64]:
     """Places (T, J, 3) of the joints, in the file's unit; ``motion`` (T, channels) in that unit and degrees."""
     places = np.zeros((len(motion), len(joints), 3))
     turns = np.zeros((len(motion), len(joints), 3, 3))
@@ -91,10 +91,10 @@ def _rotation(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
     return turn
 
 
-def _hierarchy(text: str, path: Path) -> tuple[list[Joint], Iterator[str]]:
+def _hierarchy(text: str, path: Path) -> tuple[list[BVHJoint], Iterator[str]]:
     """The joints, parents first, and the words from MOTION on."""
     words = iter(text.split())
-    joints, above = list[Joint](), list[int]()  # the joints that are open, -1 for an end site
+    joints, above = list[BVHJoint](), list[int]()  # the joints that are open, -1 for an end site
     try:
         next(words)
         for word in words:
@@ -104,7 +104,7 @@ def _hierarchy(text: str, path: Path) -> tuple[list[Joint], Iterator[str]]:
             if key in ("ROOT", "JOINT"):
                 if (key == "ROOT") != (not above) or (key == "ROOT" and joints):
                     raise Refused(path, "D24", f"found a second tree at {word}, expected one ROOT and JOINTs below it")
-                joints.append(Joint(_name(words), above[-1] if above else -1))
+                joints.append(BVHJoint(_name(words), above[-1] if above else -1))
                 above.append(len(joints) - 1)
             elif key == "END":
                 _name(words)

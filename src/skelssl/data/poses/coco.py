@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.core.errors import Refused
-from skelssl.data.poses.keypoints import COCO_FIRST, confidence, frame_number, image_clip, numbers, triples, whole
+from skelssl.data.poses.keypoints import (
+    COCO_FIRST,
+    are_whole_numbers,
+    confidence,
+    frame_number,
+    image_clip,
+    numbers,
+    triples,
+)
 from skelssl.data.poses.poses import Poses
 from skelssl.data.poses.tracks import Detection, timeline
 from skelssl.skeleton.layout import load_layout
@@ -26,7 +34,7 @@ _JOINTS = 17
 _LEAST = 12  # of COCO's joints that a list of other names must have: the limbs
 
 
-def is_results(content: Any) -> bool:
+def is_coco_results(content: Any) -> bool:
     """Whether a JSON document is a list of persons found in images."""
     return (
         isinstance(content, list)
@@ -35,23 +43,23 @@ def is_results(content: Any) -> bool:
     )
 
 
-def knows(content: Any) -> bool:
+def sniff_coco(content: Any) -> bool:
     """Whether a JSON document is COCO's or MMPose's."""
     if not isinstance(content, Mapping):
-        return is_results(content)
+        return is_coco_results(content)
     return any(isinstance(content.get(key), list) for key in ("annotations", "instance_info"))
 
 
-def read(content: Any, path: Path, name: str) -> list[Poses]:
+def read_coco(content: Any, path: Path, name: str) -> list[Poses]:
     """One clip, or one for each film (``vid_id`` or ``video_id`` of the images), called NAME/film."""
     if isinstance(content, list):
-        return [results_clip(content, path, name, id_key="track_id")]
+        return [coco_results_clip(content, path, name, id_key="track_id")]
     if "instance_info" in content:
         return [_mmpose_clip(content, path, name)]
     return _annotated(content, path, name)
 
 
-def results_clip(results: Sequence[Mapping[str, Any]], path: Path, name: str, *, id_key: str) -> Poses:
+def coco_results_clip(results: Sequence[Mapping[str, Any]], path: Path, name: str, *, id_key: str) -> Poses:
     """One clip of a list of results, frames by the number in ``image_id``."""
     numbered = defaultdict[int, list[Detection]](list)
     for one in results:
@@ -163,4 +171,4 @@ def _id(person: Mapping[str, Any], key: str) -> Hashable | None:
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
     value = int(value) if isinstance(value, float) and value.is_integer() else value
-    return value if whole([value]) else None
+    return value if are_whole_numbers([value]) else None

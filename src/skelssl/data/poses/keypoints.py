@@ -16,7 +16,7 @@ from skelssl.data.poses.poses import FROM_IMAGE, Poses
 from skelssl.data.poses.tracks import Frames, tracked
 
 _NUMBER = re.compile(r"([0-9]+)\D*$")
-_IN_PIXELS = 2.0  # no coordinate normalised to [0, 1] or [-1, 1] is beyond; anything in pixels is
+_MAX_NORMALISED = 2.0  # no coordinate normalised to [0, 1] or [-1, 1] is beyond; anything in pixels is
 
 COCO_FIRST = (17, 26, 133, 136)  # COCO, Halpe and the whole bodies: all begin with COCO's 17
 
@@ -79,7 +79,7 @@ def image_clip(
     Without ``unit`` it is pixels where a coordinate is too large for anything else.
     """
     x, seen = tracked(frames, path)
-    unit = unit or ("px" if np.abs(x).max() > _IN_PIXELS else "unknown")
+    unit = unit or ("px" if np.abs(x).max() > _MAX_NORMALISED else "unknown")
     return Poses(name, x * FROM_IMAGE + 0, seen, layout, fps, unit)
 
 
@@ -89,7 +89,7 @@ def space_clip(name: str, frames: Frames, path: Path, *, layout: str, unit: str,
     return Poses(name, x * np.append(FROM_IMAGE, np.float32(1)) + 0, seen, layout, fps, unit)
 
 
-def whole(values: Sequence[Any]) -> bool:
+def are_whole_numbers(values: Sequence[Any]) -> bool:
     """Whether all are whole numbers of at least 0."""
     return all(type(value) is int and value >= 0 for value in values)
 

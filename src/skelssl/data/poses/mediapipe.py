@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.core.errors import Refused
-from skelssl.data.poses.keypoints import confidence, image_clip, numbers, space_clip, whole
+from skelssl.data.poses.keypoints import are_whole_numbers, confidence, image_clip, numbers, space_clip
 from skelssl.data.poses.poses import Poses
 from skelssl.data.poses.tracks import Detection, timeline
 from skelssl.skeleton.layout import load_layout
@@ -35,12 +35,12 @@ _AT_HIPS = 0.05  # metres: no nearer to a corner of the image are anybody's hips
 Landmarks = NDArray[np.float32]  # (33, 4) x, y, z, visibility
 
 
-def knows(content: Any) -> bool:
+def sniff_mediapipe(content: Any) -> bool:
     """Whether a JSON document holds frames of landmarks."""
     return bool(_frames(content)[0])
 
 
-def read(content: Any, path: Path, name: str) -> list[Poses]:
+def read_mediapipe(content: Any, path: Path, name: str) -> list[Poses]:
     """One clip: of world landmarks where the file has them, else of the image's."""
     frames, about = _frames(content)
     image = [_persons(_under(frame, _IMAGE), path) for frame in frames]
@@ -147,7 +147,7 @@ def _order(frames: Sequence[Any], path: Path) -> Any:
     """What puts frames at their numbers where all have one; as they come otherwise."""
     for key in _NUMBERS:
         found = [frame.get(key) if isinstance(frame, Mapping) else None for frame in frames]
-        if whole(found):
+        if are_whole_numbers(found):
             if len(set(found)) < len(found):
                 raise Refused(path, "D18", f"found two frames of one number under {key}, expected each once")
             return lambda detections, found=found: timeline(dict(zip(found, detections, strict=True)), path)

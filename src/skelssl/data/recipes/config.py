@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.core.errors import UserError
-from skelssl.data.clip import RECIPE_FREE, SERVES, EmptyClip, RawClip
+from skelssl.data.clip import RECIPE_FREE, RECIPES_OF_FORM, EmptyClip, RawClip
 from skelssl.data.recipes.agcn import AGCNRecipe
 from skelssl.data.recipes.aimclr import AimCLR
 from skelssl.data.recipes.base import Recipe, RecipeOptions
@@ -57,7 +57,7 @@ class RecipeConfig(RecipeOptions):
 
     def check_form(self, form: str, arguments: Mapping[str, Any], where: object) -> None:
         """Raises UserError where clips of ``form`` were imported as another recipe, or other arguments, made them."""
-        serves = SERVES.get(form, (form,) if form in RECIPES else (self.name,))
+        serves = RECIPES_OF_FORM.get(form, (form,) if form in RECIPES else (self.name,))
         if self.name not in serves or (form not in RECIPE_FREE and not self.faithful):
             raise UserError(
                 f"{where}: found arrays imported in the form of recipe {' or '.join(serves)}, expected that recipe "

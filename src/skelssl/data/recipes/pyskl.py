@@ -18,7 +18,7 @@ from skelssl.data.recipes.base import RecipeOptions
 from skelssl.data.recipes.tracks import PERSONS, as_stored, in_interval, located, two_people
 from skelssl.skeleton.layout import Layout
 
-EMPTY = 1e-3  # metres; a sum of absolute coordinates below it counts as absence
+ABSENT_BELOW = 1e-3  # metres; a sum of absolute coordinates below it counts as absence
 
 
 class PySKL:
@@ -83,11 +83,11 @@ class PySKL:
         if x is not None:
             return x
         x, bodies = two_people(clip, faithful=self.faithful)
-        filled = np.flatnonzero(~(np.abs(x).sum((1, 2, 3)) < EMPTY))  # a frame with NaN is not empty
+        filled = np.flatnonzero(~(np.abs(x).sum((1, 2, 3)) < ABSENT_BELOW))  # a frame with NaN is not empty
         if len(filled) == 0:
             raise EmptyClip("every body lies at the origin")
         x = x[filled[0] : filled[-1] + 1]
         if bodies == 1:  # one body is one person; several may leave the second one empty
             return x[:, :1]
-        late = np.abs(located(x[0], self.spine_mid)).sum(-1) > EMPTY
+        late = np.abs(located(x[0], self.spine_mid)).sum(-1) > ABSENT_BELOW
         return x[:, ::-1] if late[1] and not late[0] else x

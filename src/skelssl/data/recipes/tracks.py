@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from skelssl.data.clip import LISTED, LISTED_TWO, PKU, RAW, EmptyClip, RawClip
 
-SHORTEST = 12  # frames; a shorter body beside others is noise
-WIDEST = 0.8  # x extent over y extent; wider frames are bad ones
-BAD_SHARE = 0.69754  # of bad frames that makes a body noise
+MIN_TRACK_FRAMES = 12  # frames; a shorter body beside others is noise
+MAX_WIDTH_RATIO = 0.8  # x extent over y extent; wider frames are bad ones
+MAX_BAD_FRACTION = 0.69754  # of bad frames that makes a body noise
 PERSONS = 2
 
 
@@ -31,10 +31,10 @@ class Track:
     def cleaned(self) -> Track | None:
         """The motion limited to that of the good frames; None for a body that is mostly too wide to be a person."""
         extent = np.ptp(self.points, axis=1)
-        good = extent[:, 0] <= WIDEST * extent[:, 1]
+        good = extent[:, 0] <= MAX_WIDTH_RATIO * extent[:, 1]
         if good.all():
             return self
-        if (~good).mean() >= BAD_SHARE:
+        if (~good).mean() >= MAX_BAD_FRACTION:
             return None
         return replace(self, motion=min(self.motion, _variance(self.points[good])))
 
@@ -82,10 +82,10 @@ def denoise(tracks: Sequence[Track], *, keep_longest: bool) -> list[Track]:
 
     Where all are short, ``keep_longest`` keeps the longest one; without it that is an EmptyClip (the references fail).
     """
-    kept = [track for track in tracks if len(track.frames) >= SHORTEST]
+    kept = [track for track in tracks if len(track.frames) >= MIN_TRACK_FRAMES]
     if not kept:
         if not keep_longest:
-            raise EmptyClip(f"every body is listed in fewer than {SHORTEST} frames")
+            raise EmptyClip(f"every body is listed in fewer than {MIN_TRACK_FRAMES} frames")
         kept = [max(tracks, key=lambda track: len(track.frames))]
     clean: list[Track] = []
     for i, track in enumerate(kept):

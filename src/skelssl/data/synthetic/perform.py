@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skelssl.data.synthetic.actions import ACTIONS, CHAIR, Part, follow, vector
+from skelssl.data.synthetic.actions import ACTIONS, CHAIR, Role, follow_role, vector
 from skelssl.data.synthetic.body import DOFS, Body, grounded, joints, limited, mirrored, rotation
 from skelssl.data.synthetic.dice import Dice, Floats
 
@@ -48,7 +48,7 @@ class Habits:
         )
 
 
-def perform(seed: int, label: int, subject: int, replication: int) -> list[Floats]:
+def perform_action(seed: int, label: int, subject: int, replication: int) -> list[Floats]:
     """Joints (T, V, 3) of each person in the room: metres, y up from the floor, facing -z; 40 to 110 frames."""
     action = ACTIONS[label]
     dice = Dice(seed, _ACT, label, subject, replication)
@@ -79,10 +79,10 @@ def _clock(dice: Dice, frames: int) -> Floats:
     return np.asarray(u + slow * np.sin(np.pi * u) + halves * np.sin(2 * np.pi * u))
 
 
-def _play(dice: Dice, habits: Habits, part: Part, time: Floats, mirror: bool, chair: Floats) -> Floats:
+def _play(dice: Dice, habits: Habits, part: Role, time: Floats, mirror: bool, chair: Floats) -> Floats:
     """A person's poses (T, D + 1): the part in this person's manner, with the unrest of a living body."""
     manner = dice.normal(_MANNER, _WIDTH) + dice.normal(_UNREST, len(part.keys), _WIDTH)
-    pose = follow(part, time, manner * _FREE)
+    pose = follow_role(part, time, manner * _FREE)
     rest = vector({})
     pose = rest + habits.reach**_FREE * (pose - rest) + habits.posture + chair + _sway(dice, len(time))
     angles = mirrored(pose[:, :-1]) if mirror else pose[:, :-1]

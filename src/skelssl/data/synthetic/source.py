@@ -15,8 +15,8 @@ from skelssl.data.source import AS_RECORDED, Entry
 from skelssl.data.split import ClipTable, Split
 from skelssl.data.synthetic.actions import ACTIONS
 from skelssl.data.synthetic.dice import Dice
-from skelssl.data.synthetic.perform import perform
-from skelssl.data.synthetic.tracker import ANGLES, track, viewed
+from skelssl.data.synthetic.perform import perform_action
+from skelssl.data.synthetic.tracker import ANGLES, camera_view, track
 
 _VERSION: Final = 1  # of the motion; one more whenever any clip's bytes change
 _SETUP, _TRACKER = 3, 4  # streams of random numbers, beside those of a performance
@@ -72,7 +72,9 @@ class Synthetic:
     def clip(self, label: int, subject: int, camera: int, replication: int = 1) -> RawClip:
         """Class ``label`` (0-based) by ``subject`` as ``camera`` 1, 2 or 3 sees it; a pure function."""
         setup = _setup(subject)
-        people = viewed(perform(self.seed, label, subject, replication), Dice(self.seed, _SETUP, setup), camera)
+        people = camera_view(
+            perform_action(self.seed, label, subject, replication), Dice(self.seed, _SETUP, setup), camera
+        )
         seen = track(people, Dice(self.seed, _TRACKER, label, subject, replication, camera))
         return RawClip(
             name=_name(label, subject, camera, replication),

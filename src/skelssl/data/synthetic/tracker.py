@@ -23,7 +23,7 @@ _FIRST_ID = 72057594037927936  # 2 ** 56: Kinect counts its bodies from here
 
 
 @dataclass(frozen=True)
-class Recording:
+class TrackedBodies:
     """Body-frames in the order the tracker lists them; the fields are those of ``RawClip``."""
 
     bodies: NDArray[np.float32]  # (R, V, 3)
@@ -32,7 +32,7 @@ class Recording:
     frame_ptr: NDArray[np.int64]  # (F + 1,)
 
 
-def viewed(people: list[Floats], setup: Dice, camera: int) -> list[Floats]:
+def camera_view(people: list[Floats], setup: Dice, camera: int) -> list[Floats]:
     """Room coordinates (T, V, 3) to camera coordinates: ``setup`` gives distance, height and tilt for all cameras."""
     away, height, tilt = setup.uniform(2.6, 3.8), setup.uniform(0.9, 1.3), setup.uniform(-6, 2)
     turn = rotation("x", tilt) @ rotation("y", np.asarray(ANGLES[camera]))
@@ -40,7 +40,7 @@ def viewed(people: list[Floats], setup: Dice, camera: int) -> list[Floats]:
     return [scene + np.einsum("ij,tvj->tvi", turn, xyz - eye) for xyz in people]
 
 
-def track(people: list[Floats], dice: Dice) -> Recording:
+def track(people: list[Floats], dice: Dice) -> TrackedBodies:
     """Adds what a tracker gets wrong to each person (T, V, 3) in camera space and lists the body-frames."""
     frames = len(people[0])
     seen = [_noisy(xyz, dice) for xyz in people]
@@ -60,7 +60,7 @@ def track(people: list[Floats], dice: Dice) -> Recording:
     ptr = np.concatenate([[0], present.sum(1).cumsum()]).astype(np.int64)
     # Sine and cosine differ in the last bit between machines; a micrometre hides that, and keeps all bytes alike.
     rounded = np.round(xyz[present], 6).astype(np.float32)
-    return Recording(rounded, ids[present], state[present], ptr)
+    return TrackedBodies(rounded, ids[present], state[present], ptr)
 
 
 def _noisy(xyz: Floats, dice: Dice) -> tuple[Floats, NDArray[np.uint8]]:
