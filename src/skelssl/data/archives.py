@@ -18,7 +18,7 @@ _MAGIC = b"7z\xbc\xaf\x27\x1c"
 
 @contextmanager
 def unpacked(roots: Sequence[Path], folder: Path) -> Iterator[list[Path]]:
-    """Yields the roots, each 7z archive among or below them unpacked to a root of its own below ``folder``.
+    """Yield the roots, each 7z archive among or below them unpacked to a root of its own below ``folder``.
 
     An archive that is unpacked already is not unpacked again, so that a call goes on where an earlier one was stopped
     or failed. Once the block has ended well the unpacked files are removed. Raises UserError where py7zr is not

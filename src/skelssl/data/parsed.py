@@ -1,4 +1,4 @@
-"""The parsed store: all bodies of a data set in flat memory maps, before any recipe.
+"""The parsed store: all bodies of a dataset in flat memory maps, before any recipe.
 
 ``bodies.npy`` (R, V, 3) float32 metres, ``body_id.npy`` (R,) int64, ``track.npy`` (R, V) uint8, ``frame_ptr.npy``
 (F + 1,) rows of each frame, ``sample_ptr.npy`` (N + 1,) frames of each clip; ``index.json`` has one column per fact.
@@ -66,7 +66,7 @@ class ClipIndex:
 
 
 def content_sha1(clip: RawClip) -> str:
-    """Hash of a clip's arrays, whatever its name and label."""
+    """Return a hash of a clip's arrays, whatever its name and label."""
     digest = hashlib.sha1()
     for array in (clip.bodies, clip.body_id, clip.track, clip.frame_ptr):
         digest.update(f"{array.shape}".encode())
@@ -75,7 +75,7 @@ def content_sha1(clip: RawClip) -> str:
 
 
 def pack(clips: Sequence[RawClip]) -> dict[str, NDArray[Any]]:
-    """The arrays of a store with these clips in this order."""
+    """Return the arrays of a store with these clips in this order."""
     rows = np.cumsum([0, *(len(clip.bodies) for clip in clips)])
     frames = [clip.frame_ptr[1:] + start for clip, start in zip(clips, rows, strict=False)]
     packed = {key: np.concatenate([getattr(clip, key) for clip in clips]).astype(kind) for key, kind in ROWS.items()}
@@ -85,7 +85,7 @@ def pack(clips: Sequence[RawClip]) -> dict[str, NDArray[Any]]:
 
 
 def write_store(folder: Path, parts: Iterable[Arrays], index: ClipIndex, meta: Mapping[str, Any]) -> None:
-    """Writes parts (each as ``pack`` makes it) one behind the other into ``folder``, holding one part at a time.
+    """Write parts (each as ``pack`` makes it) one behind the other into ``folder``, holding one part at a time.
 
     The fingerprint is a hash of names, labels and array contents: equal for any cut into parts.
     """
@@ -109,7 +109,7 @@ def write_store(folder: Path, parts: Iterable[Arrays], index: ClipIndex, meta: M
 
 
 def fingerprint(index: ClipIndex, digests: Mapping[str, bytes]) -> str:
-    """Hash of a store: names, labels and the SHA-256 of what each array holds."""
+    """Return a hash of a store: names, labels and the SHA-256 of what each array holds."""
     total = hashlib.sha256("\n".join([*index.name, *map(str, index.label)]).encode())
     for key in (*ROWS, *POINTERS):
         total.update(digests[key])
@@ -163,7 +163,7 @@ class ParsedStore:
         return len(self.names)
 
     def clips(self) -> Iterator[RawClip]:
-        """All clips in order, in little memory whatever their number; keep none of them.
+        """Yield all clips in order, in little memory whatever their number; keep none of them.
 
         The pages of a map that were read count as this process's own, so the maps are opened anew now and then.
         """
@@ -177,7 +177,7 @@ class ParsedStore:
                 rows = 0
 
     def clip(self, i: int) -> RawClip:
-        """Clip i; its arrays are read-only views of the memory maps."""
+        """Return clip i; its arrays are read-only views of the memory maps."""
         first, last = self._arrays["sample_ptr"][i : i + 2]
         frame_ptr = self._arrays["frame_ptr"][first : last + 1]
         rows = slice(frame_ptr[0], frame_ptr[-1])

@@ -17,13 +17,13 @@ RESIDENT_CHOICES = ("auto", True, False)
 
 
 def resident_bytes(store: RecipeStore, rows: NDArray[np.int64]) -> int:
-    """Bytes of the clips ``rows`` and of one empty frame."""
+    """Return the number of bytes of the clips ``rows`` and of one empty frame."""
     frames = int((store.offsets[rows + 1] - store.offsets[rows]).sum()) + 1
     return frames * store.x[:0].itemsize * int(np.prod(store.x.shape[1:]))
 
 
 def stays_resident(resident: bool | str, needed: int, device: torch.device) -> bool:
-    """Are ``needed`` bytes of clips to be kept on ``device``?
+    """Return whether ``needed`` bytes of clips are to be kept on ``device``.
 
     ``auto``: on a CUDA device where they fill at most a quarter of what is free. On a CPU the memory map is resident
     already, in the page cache that all processes share, so ``auto`` copies nothing there; true does. Raises UserError
@@ -62,7 +62,7 @@ class Resident:
         self.start, self.frames, self.label, self.index = torch.from_numpy(facts).to(device)
 
     def gather(self, rows: NDArray[np.int64]) -> Batch:
-        """The clips of ``rows`` as one Batch on the device, zero-padded to the longest of them."""
+        """Return the clips of ``rows`` as one Batch on the device, zero-padded to the longest of them."""
         place = self.place[rows]
         longest = int(self.lengths[place].max(initial=0))
         chosen = send(torch.from_numpy(place), self.device)

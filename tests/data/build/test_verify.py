@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from skelssl.core.errors import UserError
-from skelssl.data.build import verify_dataset as module
+from skelssl.data.build import verify as module
 from skelssl.data.ntu.source import NTU
 from skelssl.data.parsed import ClipIndex, ParsedStore, pack, write_store
 from skelssl.data.build.prepare import build_parsed, parsed_folder
@@ -24,7 +24,7 @@ from skelssl.data.split import Split
 from skelssl.data.split import write_splits
 from skelssl.data.store import open_store
 from skelssl.data.build.verify import Findings, verify_dataset
-from skelssl.cli.prepare import main
+from skelssl.prepare import main
 from tests.helpers.bodies import body
 from tests.helpers.clips import make_clip
 from tests.helpers.ntu_text import format_skeleton
@@ -258,18 +258,18 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from skelssl.data.ntu.source import NTU
-from skelssl.data.parsed import Index, ParsedStore, pack, write_store
+from skelssl.data.parsed import ClipIndex, ParsedStore, pack, write_store
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.split import Split
 from skelssl.data.split import write_splits
 from skelssl.data.store import open_store
-from skelssl.data.build.verify import verify
+from skelssl.data.build.verify import verify_dataset
 from tests.helpers.bodies import body, clip_of, on
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-clip, index, clips = clip_of({1: on(range(2000), body(2000))}, 2000), Index(), 300
+clip, index, clips = clip_of({1: on(range(2000), body(2000))}, 2000), ClipIndex(), 300
 index.add(clip)
 for key in ("name", "label", "n_frames", "max_bodies", "codes", "repaired", "sha1"):
     setattr(index, key, getattr(index, key) * clips)
@@ -282,7 +282,7 @@ meta = {"dataset": "ntu60", "layout": "ntu25", "form": "raw", "class_names": [],
 write_store(folder, (part for _ in range(clips)), index, meta)
 write_splits({"xsub": Split(tuple(index.name), ())}, folder.parent / "splits")
 open_store(folder, RecipeConfig("pyskl"))
-verify(NTU(), data_root=Path(sys.argv[1]), strict=False)
+verify_dataset(NTU(), data_root=Path(sys.argv[1]), strict=False)
 size = sum(file.stat().st_size for file in folder.parent.rglob("*.npy")) / 2**20
 print(f"{size:.0f} {peak() - before:.0f}")
 """

@@ -223,7 +223,7 @@ def write_synthetic(root: Path, body: str) -> Path:
 @pytest.mark.parametrize("body", ["ntu25", "kinect20", "mine.yaml"])
 def test_a_set_of_ones_own_trains_and_is_evaluated(tmp_path: Path, body: str) -> None:
     if body.endswith(".yaml"):
-        text = (files("skelssl") / "layouts" / "kinect20.yaml").read_text()
+        text = (files("skelssl.skeleton") / "layouts" / "kinect20.yaml").read_text()
         (tmp_path / body).write_text(text.replace("name: kinect20", "name: mine"))
         body = str(tmp_path / body)
     raw = write_synthetic(tmp_path / "raw", body)

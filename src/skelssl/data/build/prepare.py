@@ -1,4 +1,4 @@
-"""Raw files -> parsed store, splits and report of one data set, under ``<data_root>/<dataset>/v1``."""
+"""Raw files -> parsed store, splits and report of one dataset, under ``<data_root>/<dataset>/v1``."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SPACE = 1.0  # bytes on disk per byte of text, shards and store together; measu
 
 
 def parsed_folder(data_root: Path, source: Source) -> Path:
-    """Where the parsed store of a source lies."""
+    """Return the folder of the parsed store of a source."""
     return data_root / source.dataset / "v1" / "parsed"
 
 
 def split_paths(raw: str | Sequence[str] | None) -> list[Path]:
-    """``A,B`` as paths. A path may hold commas itself: the longest run of pieces that exists is one path."""
+    """Return ``A,B`` as paths. A path may hold commas itself: the longest run of pieces that exists is one path."""
     if raw is None or not isinstance(raw, str):
         return [Path(path).expanduser() for path in raw or ()]
     pieces, paths = raw.split(","), []
@@ -41,7 +41,7 @@ def split_paths(raw: str | Sequence[str] | None) -> list[Path]:
 
 
 def prepare_dataset(source: Source, *, data_root: Path, raw: Sequence[Path], workers: int, strict: bool | None) -> Report:
-    """Parses one data set, writes its splits and report, and prints a summary.
+    """Parse one dataset, writes its splits and report, and prints a summary.
 
     Does nothing where the store is complete and the raw files are the same. Raises UserError for a raw path that does
     not exist, for a target without room or permission, for equal clips that train and test alike unless ``strict`` is
@@ -67,7 +67,7 @@ def build_parsed(
     shard_size: int = SHARD_SIZE,
     progress: bool = True,
 ) -> Report:
-    """Makes or keeps the parsed store ``folder``; writes ``report.json`` and ``splits/`` beside it.
+    """Make or keeps the parsed store ``folder``; writes ``report.json`` and ``splits/`` beside it.
 
     Finished shards survive a kill, and the next call goes on from them. The bytes of the store do not depend on
     ``workers``, ``shard_size`` or on kills. Raises UserError as ``prepare`` says; nothing is published then.
@@ -97,7 +97,7 @@ def build_parsed(
 
 
 def _current(folder: Path, inputs: str) -> ParsedStore | None:
-    """The published store if it was made from these very inputs."""
+    """Return the published store if it was made from these very inputs."""
     if not folder.exists():
         return None
     store = ParsedStore(folder)
@@ -107,7 +107,7 @@ def _current(folder: Path, inputs: str) -> ParsedStore | None:
 def _parse(
     source: Source, entries: Sequence[Entry], folder: Path, workers: int, shard_size: int, progress: bool
 ) -> list[Path]:
-    """The finished shard files, in the order of their clips."""
+    """Return the finished shard files, in the order of their clips."""
     work = folder.with_name(f".{folder.name}.shards")
     work.mkdir(exist_ok=True)
     check_space(work, int(_SPACE * sum(entry.size for entry in entries)), "for parsing")
@@ -128,7 +128,7 @@ def _merge(parts: Sequence[Path]) -> ClipIndex:
 
 
 def _accepted(source: Source, index: ClipIndex, folder: Path, report: Report, strict: bool | None) -> dict[str, Split]:
-    """The splits of a set that may be published; of one that is refused, its report is written and printed."""
+    """Return the splits of a sound dataset; of a rejected one, write and print the report."""
     try:
         splits = _examine(source, index, report, strict)
     except UserError as error:
@@ -141,7 +141,7 @@ def _accepted(source: Source, index: ClipIndex, folder: Path, report: Report, st
 def _publish(
     source: Source, index: ClipIndex, splits: Mapping[str, Split], parts: Sequence[Path], folder: Path, inputs: str
 ) -> None:
-    """Splits and store, the store last: where it is, all is."""
+    """Split and store, the store last: where it is, all is."""
     write_splits(splits, folder.parent / "splits")
     for file in (folder.parent / "splits").glob("[!.]*.json"):
         if file.stem not in splits:  # of a set before this one; an import without names has its own split alone
@@ -157,7 +157,7 @@ def _publish(
 
 
 def _examine(source: Source, index: ClipIndex, report: Report, strict: bool | None) -> dict[str, Split]:
-    """Completes the report from the parsed clips; raises UserError for what ``prepare`` refuses."""
+    """Complete the report from the parsed clips; raise UserError for what `prepare_dataset` rejects."""
     for name, code, reason in index.skipped:
         report.skip(name, code, reason)
     for name, codes in zip(index.name, index.codes, strict=True):

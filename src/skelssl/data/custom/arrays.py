@@ -35,7 +35,7 @@ def npz_facts(path: Path) -> Mapping[str, Any]:
 
 
 def is_seen(path: Path) -> bool:
-    """Whether an ``.npz`` has confidences beside its joints; raises BadInput."""
+    """Return whether an ``.npz`` has confidences beside its joints; raise BadInput."""
     if path.suffix != ".npz":
         return False
     with open_npz(path) as file:
@@ -108,7 +108,7 @@ def read_clip_array(path: Path, body: Layout, *, flat: bool = False) -> NDArray[
 
 
 def in_plane(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(T, M, V, 2) or (T, M, V, 3) -> x, y and confidence (T, M, V, 3), zeros where a joint is not seen.
+    """Convert (T, M, V, 2) or (T, M, V, 3) -> x, y and confidence (T, M, V, 3), zeros where a joint is not seen.
 
     Without a third number a joint is seen, surely, where it is not (0, 0). NaN is not seen. Raises BadInput for a
     confidence that is none.

@@ -98,7 +98,7 @@ def in_the_plane(clip: Clip, *, confidence: bool) -> Clip:
 
 
 def check_joints(clip: Clip, body: Layout) -> None:
-    """Raises UserError where the clip has another number of joints than ``body``, its layout."""
+    """Raise UserError where the clip has another number of joints than ``body``, its layout."""
     if clip.x.shape[2] != len(body.joints):
         raise UserError(
             f"{clip.where}: found {clip.x.shape[2]} joints in shape {clip.x.shape}, expected {len(body.joints)} of "
@@ -107,7 +107,7 @@ def check_joints(clip: Clip, body: Layout) -> None:
 
 
 def without_gaps(clip: Clip) -> GapFreeClip:
-    """The clip without its ends where nobody is seen, and without gaps.
+    """Return the clip without gaps, and without the ends in which no person is seen.
 
     A person is there from the first to the last frame in which a joint of him is seen, but not in frames in which he is
     all zero. Over these frames each of his joints is interpolated linearly in time where it is not seen, and held at
@@ -130,7 +130,7 @@ def without_gaps(clip: Clip) -> GapFreeClip:
 
 
 def _between(yes: Any) -> NDArray[np.bool_]:
-    """(T, M) -> everything from the first true frame of each column to its last."""
+    """Convert (T, M) -> everything from the first true frame of each column to its last."""
     started, going = np.maximum.accumulate(yes), np.maximum.accumulate(yes[::-1])[::-1]
     both: NDArray[np.bool_] = started & going
     return both
@@ -145,7 +145,7 @@ def _filled(x: NDArray[np.float32], seen: NDArray[np.bool_], there: NDArray[np.b
 
 
 def two_persons(clip: GapFreeClip) -> tuple[GapFreeClip, int]:
-    """The two who move farthest over the frames in which they are there, and how many were left out.
+    """Return the two who move farthest over the frames in which they are there, and how many were left out.
 
     Who moves most comes first; up to two persons stay as they are.
     """
@@ -161,7 +161,7 @@ def two_persons(clip: GapFreeClip) -> tuple[GapFreeClip, int]:
 
 
 def at_rate(clip: GapFreeClip, fps: float | None) -> GapFreeClip:
-    """The clip at 30 frames a second: linear between its frames, the first one stays the first.
+    """Return the clip at 30 frames a second: linear between its frames, the first one stays the first.
 
     A person is there where he is in both frames between which he would stand. Without ``fps``, and at 30, nothing
     changes.
@@ -185,7 +185,7 @@ def at_rate(clip: GapFreeClip, fps: float | None) -> GapFreeClip:
 
 
 def in_metres(clip: GapFreeClip, unit: str, body: Layout, where: str) -> GapFreeClip:
-    """The clip in metres; of ``px``, ``auto`` and ``unknown`` the median torso becomes ``TORSO`` long.
+    """Return the clip in metres; of ``px``, ``auto`` and ``unknown`` the median torso becomes ``TORSO`` long.
 
     Raises UserError for a clip whose torso was never seen.
     """
@@ -194,7 +194,7 @@ def in_metres(clip: GapFreeClip, unit: str, body: Layout, where: str) -> GapFree
 
 
 def _torso(clip: GapFreeClip, body: Layout, where: str) -> float:
-    """Median length from the base of the spine to the shoulders, over the frames of all persons."""
+    """Return the median length from the base of the spine to the shoulders, over the frames of all persons."""
     ends = [list(body.point(name)) for name in ("spine_base", "spine_shoulder")]
     if lost := [body.joints[v] for end in ends for v in end if not clip.known[:, v].all()]:
         raise UserError(

@@ -155,7 +155,7 @@ def _line(text: str, where: str) -> dict[str, Any]:
 
 
 def inside(path: Path) -> list[Inside]:
-    """What each clip of a file says of itself beside its array; raises BadInput.
+    """Return what each clip of a file says of itself beside its array; raise BadInput.
 
     These are the keys of an ``.npz``, a name of NW-UCLA's form of a ``.json``, label and lists of annotated poses.
     """
@@ -184,7 +184,7 @@ def inside(path: Path) -> list[Inside]:
 
 
 def read_clip(path: Path, part: str, body: Layout, flat: bool) -> Pose:
-    """One clip of a file as (T, M, V, 3), M = 1 or 2; ``flat``: x, y and confidence. Raises BadInput."""
+    """Return one clip of a file as (T, M, V, 3), M = 1 or 2; ``flat``: x, y and confidence. Raises BadInput."""
     if is_poses(path):
         return ready(clips_of(path)[part], body, flat)
     if is_seen(path):

@@ -53,7 +53,7 @@ def is_poses(path: Path) -> bool:
 
 
 def clips_of(path: Path) -> Mapping[str, Poses]:
-    """The clips of a file or folder by what is added to its name: nothing, or a slash and their own name.
+    """Return the clips of a file or folder by what is added to its name: nothing, or a slash and their own name.
 
     Raises BadInput.
     """
@@ -69,7 +69,7 @@ def _clips_of(path: str, stamp: int) -> Mapping[str, Poses]:
 
 
 def stamp(path: Path) -> int:
-    """Changes with the file, or with any file of the folder; raises BadInput (D33) where there is none."""
+    """Return a number that changes with the file, or with any file of the folder; raise BadInput (D33) for none."""
     try:
         files = sorted(path.glob("*.json")) if path.is_dir() else [path]
         said = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.stat()]]
@@ -79,7 +79,7 @@ def stamp(path: Path) -> int:
 
 
 def ready(clip: Poses, body: Layout, flat: bool) -> Pose:
-    """The clip at 30 frames a second, with the joints of ``body``, in space in metres; raises BadInput.
+    """Return the clip at 30 frames a second, with the joints of ``body``, in space in metres; raise BadInput.
 
     Nothing is made up: a clip in the plane of an image has to be asked for (``flat``), one in space needs every joint
     of ``body``, and one of another layout is mapped only where that has them all.

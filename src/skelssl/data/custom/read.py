@@ -15,7 +15,7 @@ ARRAY_SUFFIXES = (".npy", ".npz")
 
 
 def read_clips(path: str | Path, format: str | None = None) -> dict[str, Any]:
-    """Name -> clip, sorted by name, of a file or of all files below a folder.
+    """Return name -> clip, sorted by name, of a file or of all files below a folder.
 
     A clip is an array or a `Poses`. ``.npy`` and ``.npz`` hold an array (of several the one called ``x``), all else is
     for ``skelssl.data.poses.read_poses``, which ``format`` goes to. A name is the path of the file within the folder,
@@ -36,7 +36,7 @@ def read_clips(path: str | Path, format: str | None = None) -> dict[str, Any]:
 
 
 def read_plain_array(path: Path) -> Any:
-    """The array of a ``.npy`` or ``.npz`` file; raises UserError for a damaged one. No pickles are opened."""
+    """Return the array of a ``.npy`` or ``.npz`` file; raise UserError for a damaged one. No pickles are opened."""
     try:
         return READERS[path.suffix.lower()](path)
     except BadInput as bad:

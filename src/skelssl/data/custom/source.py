@@ -1,4 +1,4 @@
-"""A data set of the user's own: a folder of clips, or a JSON-lines index of them, and a rule of who tests."""
+"""A custom dataset: a folder of clips, or a JSON-lines index of them, and a rule for the test split."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Custom:
     Files of pose tools (``skelssl.data.poses``) are clips too, those in the plane of an image with ``coordinates`` xyc.
     Arrays are (T, V, 3) or (T, M, V, 3) in metres, y up, all zero where somebody is absent, in ``.npy``, in ``.npz``
     under ``x`` or alone, or as NW-UCLA's ``.json``. With ``coordinates: xyc`` they lie in the plane of an image, y up,
-    in any unit, and the third number, if there is one, is how surely a joint was seen (`custom_arrays.in_plane`).
+    in any unit, and the third number, if there is one, is how surely a joint was seen (`custom.arrays.in_plane`).
     Classes are the sorted names among the labels, or 0 to the largest number.
 
     ``test`` says who tests: ``{subject: [...]}``, ``{camera: [...]}``, ``{setup: [...]}``, ``{names: FILE}`` with a
@@ -133,7 +133,7 @@ class Custom:
         return None
 
     def read(self, entry: Entry) -> list[RawClip]:
-        """The one clip of a file; raises BadInput."""
+        """Return the one clip of a file; raise BadInput."""
         assert isinstance(entry, ClipEntry)
         clip = read_clip(Path(entry.location), entry.member or "", self.body, self.flat)
         return [RawClip.of_persons(entry.name, entry.label, clip.x, facts=entry.facts, codes=clip.codes)]
@@ -151,7 +151,7 @@ class Custom:
         return Split(tuple(names[~test]), tuple(names[test]))
 
     def _tests(self, clips: ClipTable) -> NDArray[np.bool_]:
-        """(N,) whether each clip is one to test on."""
+        """Return (N,) whether each clip is one to test on."""
         if self._named is not None:
             return np.array([name in self._named for name in clips.names])
         if fact := next((key for key in RULE_FACTS if key in self.test), None):
@@ -163,7 +163,7 @@ class Custom:
 
 
 def _checked(test: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The rule of who tests; raises UserError for none of the known ones, or for two at once."""
+    """Return the rule for the test split; raise UserError for none of the known ones, or for two at once."""
     rule = dict(test or {})
     kinds = (*RULE_FACTS, "names", "list", "share")
     values = [value for key, value in rule.items() if key in RULE_FACTS]
@@ -182,7 +182,7 @@ def _checked(test: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _class_names(found: Sequence[CustomClip], report: Report) -> list[str]:
-    """Sorted names, or all numbers from 0 to the largest; numbers that no clip has are noted."""
+    """Return the sorted names, or all numbers from 0 to the largest; numbers that no clip has are noted."""
     numbers = sorted({clip.label for clip in found if isinstance(clip.label, int)})
     names = sorted({clip.label for clip in found if isinstance(clip.label, str)})
     if numbers and names:
@@ -239,6 +239,6 @@ def _by_share(clips: ClipTable, share: float, seed: int) -> NDArray[np.bool_]:
 
 
 def _drawn(units: NDArray[np.int64], share: float, dice: np.random.Generator) -> NDArray[np.int64]:
-    """A share of the units, at least one and not all, where there are two or more."""
+    """Draw a fraction of the units: of two or more at least one, and not all."""
     count = min(max(1, round(share * len(units))), len(units) - 1)
     return dice.permutation(units)[:count]

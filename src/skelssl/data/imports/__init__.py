@@ -40,11 +40,11 @@ _IMPORTABLE = "an .npz of CTR-GCN, a folder of ST-GCN, AimCLR or 2s-AGCN arrays,
 def imported(
     paths: Sequence[Path], base: Source, folder: Path, *, split: str | None = None, names: Path | None = None
 ) -> Iterator[Source]:
-    """The clips of ``paths`` as a source, for as long as the block lasts; prints what it found.
+    """Yield the clips of ``paths`` as a source, and print a description of them.
 
-    ``base`` is the data set as of its raw files, ``folder`` where its store and report go, ``split`` the file's own
+    ``base`` is the dataset as of its raw files, ``folder`` where its store and report go, ``split`` the file's own
     where its name does not tell, ``names`` a list of sample names. What must be unpacked lies in ``folder`` meanwhile.
-    Raises UserError for what is no such file, or does not belong to the data set. Where the catalogue of bad input has
+    Raises UserError for what is no such file, or does not belong to the dataset. Where the catalogue of bad input has
     a code for the fault, a report is written as well.
     """
     scratch = folder / ".import"
@@ -64,7 +64,7 @@ def imported(
 
 @contextmanager
 def _readable(paths: Sequence[Path], scratch: Path) -> Iterator[None]:
-    """Says which file the system denies: one of the import (Refused, D33), or one that is unpacked to ``scratch``."""
+    """Say which file the system denies: one of the import (Refused, D33), or one that is unpacked to ``scratch``."""
     try:
         yield
     except OSError as error:
@@ -78,7 +78,7 @@ def _readable(paths: Sequence[Path], scratch: Path) -> Iterator[None]:
 
 def _open(paths: Sequence[Path], base: Source, scratch: Path, split: str | None, names: Path | None) -> Source:
     if base.generated:
-        raise UserError(f"dataset: found {base.dataset}, which is generated, expected the data set of the import")
+        raise UserError(f"dataset: found {base.dataset}, which is generated, expected the dataset of the import")
     for path in paths:
         if not path.exists():
             raise UserError(f"import={path}: found nothing there, expected {_IMPORTABLE}")
@@ -105,7 +105,7 @@ def _open(paths: Sequence[Path], base: Source, scratch: Path, split: str | None,
 
 
 def _single(path: Path) -> Path:
-    """The file of a folder that holds just one npz or pickle; the path itself otherwise."""
+    """Return the file of a folder that holds just one npz or pickle; the path itself otherwise."""
     if not path.is_dir() or any(file.suffix == ".npy" for file in path.iterdir()):
         return path
     files = _archives(path)
@@ -126,7 +126,7 @@ def _archives(folder: Path) -> list[Path]:
 
 
 def _folders(path: Path) -> list[Path]:
-    """The folders below one, up to two levels deep, that could be imported."""
+    """Return the folders below one, up to two levels deep, that could be imported."""
     below = sorted([*path.glob("*/"), *path.glob("*/*/")])
     return [inner for inner in below if holds_arrays(inner) or (len(_archives(inner)) == 1 and _single(inner) != inner)]
 

@@ -24,7 +24,7 @@ _ENDING = ".skeleton"  # which some scripts leave on the names
 
 
 def find_annotations(path: Path, source: Source, scratch: Path) -> ImportContent:
-    """Looks at each annotation; odd ones are left out and named, and Refused is raised where none is sound."""
+    """Look at each annotation; odd ones are left out and named, and Refused is raised where none is sound."""
     notes, split = _content(path, scratch)
     part, skipped = _sorted_out(notes, len(load_layout(source.layout).joints))
     if skipped and not part.blocks:
@@ -49,7 +49,7 @@ def find_annotations(path: Path, source: Source, scratch: Path) -> ImportContent
 
 
 def _sorted_out(notes: Sequence[Any], joints: int) -> tuple[ImportPart, list[Skipped]]:
-    """The clips of sound annotations, and why the others give none."""
+    """Return the clips of sound annotations, and why the others give none."""
     found, skipped = list[tuple[str, ArrayBlock, int]](), list[Skipped]()
     for row, note in enumerate(notes):
         try:
@@ -93,7 +93,7 @@ def _name(note: Any) -> str | None:
 
 
 def _checked(note: Any, joints: int) -> tuple[str, ArrayBlock, int]:
-    """Name, place of the keypoints, and label; raises BadInput for any but named 3-D bodies of at most two persons."""
+    """Return name, place of the keypoints, and label; raise BadInput for all but named 3-D clips of 1 or 2 persons."""
     if not (name := _name(note)) or "keypoint" not in note:
         raise BadInput("D24", "found no frame_dir of text, or no keypoint, expected both")
     block, label = note["keypoint"], note.get("label")

@@ -44,7 +44,7 @@ _DESCRIPTIONS = {  # what to call it, and the order of its clips where their nam
 
 
 def find_arrays(path: Path, source: Source) -> ImportContent:
-    """Looks at a folder with both parts, or at the folder of a file of one part."""
+    """Look at a folder with both parts, or at the folder of a file of one part."""
     folder = path.parent if path.is_file() else path
     kind, files = _files(path, folder)
     layout = load_layout(source.layout)
@@ -71,7 +71,7 @@ def find_arrays(path: Path, source: Source) -> ImportContent:
 
 
 def _files(path: Path, folder: Path) -> tuple[str, dict[str, Path]]:
-    """The kind (data, position, data_joint) and its file per side."""
+    """Return the kind (data, position, data_joint) and its file per side."""
     found: dict[str, dict[str, Path]] = {}
     for file in sorted(folder.iterdir()):
         if match := _FILE.fullmatch(file.name):
@@ -95,7 +95,7 @@ def _files(path: Path, folder: Path) -> tuple[str, dict[str, Path]]:
 
 
 def holds_arrays(folder: Path) -> bool:
-    """Whether both parts of one kind lie in a folder."""
+    """Return whether a folder holds both parts of one kind."""
     try:
         _files(folder, folder)
     except UserError:
@@ -104,7 +104,7 @@ def holds_arrays(folder: Path) -> bool:
 
 
 def _form(block: ArrayBlock, path: Path, layout: Layout) -> str:
-    """Which of the three it is, by shape and content; raises UserError for none of them."""
+    """Return which of the three it is, by shape and content; raise UserError for none of them."""
     shape, joints = block.shape, len(layout.joints)
     frames = shape[2] if len(shape) == 1 + _ROW_DIMS else 0
     if frames not in (FRAMES, MAX_FRAMES) or (shape[1], *shape[3:]) != (3, joints, 2) or block.dtype[1] != "f":
@@ -126,7 +126,7 @@ def _form(block: ArrayBlock, path: Path, layout: Layout) -> str:
 
 
 def _beside(file: Path, kind: str, form: str) -> list[Path]:
-    """The files that belong to one array: labels, and the frame counts of ``agcn``."""
+    """Return the files that belong to one array: labels, and the frame counts of ``agcn``."""
     stem = file.name.removesuffix(f"_{kind}.npy")
     labels = [file.with_name(f"{stem}_label{ending}") for ending in (".pkl", ".npy")]
     found = next((label for label in labels if label.exists()), None)

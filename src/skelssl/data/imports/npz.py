@@ -26,7 +26,7 @@ _TYPICAL = 150  # bodies in all frames of a clip of NTU, on average and rounded 
 
 
 def find_npz(path: Path, source: Source, scratch: Path) -> ImportContent:
-    """Looks into the file; compressed members are unpacked into ``scratch`` once."""
+    """Look into the file; compressed members are unpacked into ``scratch`` once."""
     try:
         with zipfile.ZipFile(path) as archive:
             keys = [name.removesuffix(".npy") for name in archive.namelist()]
@@ -54,7 +54,7 @@ def find_npz(path: Path, source: Source, scratch: Path) -> ImportContent:
 
 
 def _member(archive: zipfile.ZipFile, path: Path, key: str, scratch: Path) -> ArrayBlock:
-    """One array inside the zip: in place where it is stored as it is, else from its unpacked copy."""
+    """Return one array inside the zip: in place where it is stored as it is, else from its unpacked copy."""
     info = archive.getinfo(f"{key}.npy")
     if info.compress_type == zipfile.ZIP_STORED:
         with open(path, "rb") as file:
@@ -86,7 +86,7 @@ def _part(path: Path, side: str, blocks: dict[str, ArrayBlock], classes: int, jo
 
 
 def _arguments(part: ImportPart, spine_mid: int) -> dict[str, Any]:
-    """What the recipe did, as the first rows show: whether clips are centred, and single persons doubled.
+    """Return what the recipe did, as the first rows show: whether clips are centred, and single persons doubled.
 
     Published NTU-120 files double them, PKU-MMD's are not centred, and home-made ones may differ. Counts decide: any
     file may hold a clip that the sensor stored twice (D34), and doubled ones a clip whose second person is empty.
@@ -104,7 +104,7 @@ def _arguments(part: ImportPart, spine_mid: int) -> dict[str, Any]:
 
 
 def _persons(block: ArrayBlock) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """(T, M, V, 3) without the zeros behind the clip's last frame."""
+    """Return (T, M, V, 3) without the zeros behind the clip's last frame."""
     x = block.read()
     filled = np.flatnonzero(np.any(x != 0, axis=1))
     length = filled[-1] + 1 if len(filled) else 0

@@ -32,12 +32,12 @@ class ArrayBlock:
     fortran: bool = False
 
     def read(self) -> NDArray[Any]:
-        """The array, read afresh: a memory map would count as memory used, and the rows are read once only."""
+        """Return the array, read afresh: a memory map would count as memory used, and the rows are read once only."""
         flat = np.fromfile(self.path, self.dtype, math.prod(self.shape), offset=self.offset)
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
 
     def rows(self) -> list[ArrayBlock]:
-        """One block per index of the first axis; raises Refused for an array whose rows are scattered."""
+        """Return one block per index of the first axis; raise Refused for an array whose rows are scattered."""
         if self.fortran and len(self.shape) > 1:
             raise Refused(self.path, "D32", "found an array in Fortran order, expected C order as the references save")
         row = self.shape[1:]
@@ -48,7 +48,7 @@ class ArrayBlock:
 def npy_header(
     path: Path, start: int = 0, data: bytes | None = None
 ) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Shape, Fortran order, dtype and the offset of the content of a ``.npy`` that begins at byte ``start``.
+    """Return shape, Fortran order, dtype and the offset of the content of a ``.npy`` that begins at byte ``start``.
 
     ``data``: the bytes of a file that is in memory already.
     """
@@ -62,7 +62,7 @@ def npy_header(
 
 
 def npy_block(path: Path, start: int = 0, size: int | None = None) -> ArrayBlock:
-    """The array of a ``.npy`` file, or of the ``size`` bytes from ``start`` that are one.
+    """Return the array of a ``.npy`` file, or of the ``size`` bytes from ``start`` that are one.
 
     Raises Refused (D32) for one whose size is not what its header says, and for one that holds objects.
     """
@@ -101,7 +101,7 @@ class ImportPart:
     frames: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        """Raises Refused (D30) where there are more or fewer labels, names or counts than clips."""
+        """Raise Refused (D30) where there are more or fewer labels, names or counts than clips."""
         beside = {"labels": self.labels, "names": self.names, "frame counts": self.frames}
         for what, values in beside.items():
             if values is not None and len(values) != len(self.blocks):
@@ -131,5 +131,5 @@ class ImportContent:
 
 
 def persons_first(x: NDArray[Any]) -> NDArray[np.float32]:
-    """(C, T, V, M), the layout of ST-GCN's files, -> (T, M, V, C)."""
+    """Return (C, T, V, M), the layout of ST-GCN's files, -> (T, M, V, C)."""
     return np.ascontiguousarray(x.transpose(1, 3, 2, 0), np.float32)

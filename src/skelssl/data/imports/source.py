@@ -30,7 +30,7 @@ class Imported:
     generated = False
 
     def __init__(self, base: Source, found: ImportContent, *, split: str | None, naming: str) -> None:
-        """``base`` is the data set that the arrays were made of, ``split`` the file's own where it is known.
+        """``base`` is the dataset that the arrays were made of, ``split`` the file's own where it is known.
 
         ``naming`` says where the names come from.
         """
@@ -53,7 +53,7 @@ class Imported:
         return {**self.__dict__, "_rows": [], "_skipped": (), "_train": {}}
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
-        """All rows, sorted by name; raises UserError for a name that occurs twice (D18)."""
+        """Return all rows, sorted by name; raise UserError for a name that occurs twice (D18)."""
         report.origin = self.about
         report.notes.extend(self._notes)
         for skip in self._skipped:
@@ -68,7 +68,7 @@ class Imported:
         return rows
 
     def read(self, entry: Entry) -> list[RawClip]:
-        """The one clip of a row; raises BadInput."""
+        """Return the one clip of a row; raise BadInput."""
         assert isinstance(entry, ImportRow)  # ``entries`` makes no others
         try:
             return [self.decode(entry)]
@@ -76,7 +76,7 @@ class Imported:
             raise BadInput("D33", f"cannot be read ({error.strerror or error})") from error
 
     def split(self, name: str, clips: ClipTable) -> Split:
-        """By the data set's rule where names tell, else as the file has it; raises UserError for an unknown split."""
+        """Split by the dataset's rule where names tell, else as the file has it; raise UserError for an unknown one."""
         if name not in self.splits:
             raise UserError(f"split of {self.dataset}: found {name!r}, expected one of {', '.join(self.splits)}")
         if self.named:
@@ -86,12 +86,12 @@ class Imported:
         return Split(*sides)
 
     def expected(self) -> Mapping[str, Any]:
-        """As of the data set."""
+        """Return the counts of the original dataset."""
         return self.base.expected()
 
 
 def clip_names(part: ImportPart) -> Sequence[str]:
-    """The names of a part, made up from the row where there are none."""
+    """Return the names of a part, made up from the row where there are none."""
     return part.names or [f"{part.side}-{row:06d}" for row in range(1, len(part.blocks) + 1)]
 
 

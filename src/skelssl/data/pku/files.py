@@ -25,7 +25,7 @@ _HEAD = 8192  # bytes that tell a recording, whose lines have some 1,400, from l
 
 @lru_cache
 def pku_facts() -> dict[str, Any]:
-    """``facts/pku.json``: class names, and for each part its numbering, counts and splits."""
+    """Return ``facts/pku.json``: class names, and for each part its numbering, counts and splits."""
     facts: dict[str, Any] = json.loads((files("skelssl.data.pku") / "facts.json").read_text("utf-8"))
     return facts
 
@@ -43,7 +43,7 @@ class PKUPart:
         return facts
 
     def numbers(self, stem: str) -> dict[str, int] | None:
-        """setup, subject (part II) and camera, L M R as 1 2 3; None for a name of the other part, or of none."""
+        """Return setup, subject (part II) and camera, L M R as 1 2 3; None for a name of the other part, or of none."""
         match = re.fullmatch(self.facts["name"], stem)
         if not match:
             return None
@@ -51,7 +51,7 @@ class PKUPart:
         return {"camera": 1 + _CAMERAS.index(found.pop("camera")), **{key: int(text) for key, text in found.items()}}
 
     def check(self, stem: str) -> None:
-        """Raises BadInput D21 for a number that no recording of this part has."""
+        """Raise BadInput D21 for a number that no recording of this part has."""
         for key, value in (self.numbers(stem) or {}).items():
             low, high = self.facts["ranges"][key]
             if not low <= value <= high:
@@ -69,7 +69,7 @@ class PKUFiles:
 
 
 def find_pku_files(part: PKUPart, roots: Sequence[Path], report: Report) -> PKUFiles:
-    """Tells the files apart by name and content. Raises UserError for a bad root, and where no recording is found."""
+    """Tell the files apart by name and content. Raises UserError for a bad root, and where no recording is found."""
     found = PKUFiles()
     for entry in scan(roots, TEXT_SUFFIXES):
         stem = entry.name.partition(".")[0].upper()
@@ -117,7 +117,7 @@ def _missing(part: PKUPart, found: PKUFiles, roots: Sequence[Path]) -> str | Non
 
 
 def read_lists(part: PKUPart, found: Sequence[Entry], stems: Collection[str], report: Report) -> dict[str, list[str]]:
-    """Recordings that test, for each split of which the authors' list is there; a note says which list counts.
+    """Return the test recordings of each split of which the authors' list is there; a note says which list counts.
 
     Raises UserError where a recording stands in neither half of a list (D27) and where a list is of the other part
     (D28), unless the right one is there as well.

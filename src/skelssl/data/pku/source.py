@@ -65,7 +65,7 @@ class PKU:
         return tuple(self.facts["splits"])
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
-        """The recordings that have a label file, stamped with both files.
+        """Return the recordings that have a label file, stamped with both files.
 
         Raises UserError for a bad root, for none found, for the other part's files and for bad split lists.
         """
@@ -90,7 +90,7 @@ class PKU:
         return replace(entry, stamp=int.from_bytes(digest[:8]))
 
     def read(self, entry: Entry) -> list[RawClip | Skipped]:
-        """A clip, or the reason for none, per line of the label file; raises BadInput for a bad recording."""
+        """Return a clip, or the reason for none, per line of the label file; raise BadInput for a bad recording."""
         recording = PKURecording.of(read_bytes(entry))
         found = [self._clip(entry.name, recording, *line) for line in lines(self._labels[entry.name])]
         if not found:
@@ -122,10 +122,10 @@ class PKU:
         return Split(tuple(names[~test]), tuple(names[test]))
 
     def expected(self) -> dict[str, Any]:
-        """``clips`` is a Span for part II, whose papers do not agree."""
+        """Return the counts of a complete dataset; ``clips`` is a Span for part II, on which the papers disagree."""
         low, high = self.facts["clips"]
         values = {key: range(first, last + 1) for key, (first, last) in self.facts["ranges"].items()}
         if self.dataset == "pku1":
             values["label"] = range(len(self.class_names))
-            del values["setup"]  # 13 of the numbered recordings do not exist, and nobody published which
+            del values["setup"]  # 13 of the numbered recordings do not exist, and their numbers are not published
         return {"clips": low if low == high else Span(low, high), **values}

@@ -32,7 +32,7 @@ class PKURecording:
 
     @classmethod
     def of(cls, data: bytes) -> PKURecording:
-        """Raises BadInput with D01 (empty), D24 (a line without exactly 150 numbers) or D23 (comma decimals)."""
+        """Raise BadInput with D01 (empty), D24 (a line without exactly 150 numbers) or D23 (comma decimals)."""
         words = Words.of(data)
         if not len(words):
             raise BadInput("D01", "empty file")
@@ -64,7 +64,7 @@ class LabelLine:
 
     @classmethod
     def of(cls, text: str, n_frames: int) -> LabelLine:
-        """Reads ``class,start,end,confidence``: 1-based, the end included, the confidence ignored.
+        """Read ``class,start,end,confidence``: 1-based, the end included, the confidence ignored.
 
         Integral floats count as whole numbers, start and end may be exchanged, and the interval is cut to the
         recording. Raises BadInput D25 for anything else.
@@ -92,7 +92,7 @@ def _whole(text: str, what: str) -> int:
 
 
 def lines(data: bytes) -> Iterator[tuple[int, str]]:
-    """The lines of a label file that are not blank, each with its 1-based number."""
+    """Yield the lines of a label file that are not blank, each with its 1-based number."""
     for number, line in enumerate(data.decode("utf-8-sig", "replace").splitlines(), start=1):
         if line.strip():
             yield number, line
@@ -108,7 +108,7 @@ def looks_like_labels(head: bytes) -> bool | None:
 
 
 def read_split(data: bytes, where: str) -> tuple[set[str], set[str]]:
-    """Stems that train and stems that test, of a file with a header and a list of stems for either.
+    """Return the training and the test stems of a file with a header and a list of stems for either.
 
     Headers may be misspelt: one that names neither side is the next one in the order training, validation. Raises
     UserError for an item that is no stem, and D27 for a stem on both sides.

@@ -25,7 +25,7 @@ def sniff_alphapose(content: Any) -> bool:
 
 
 def read_alphapose(content: Any, path: Path, name: str) -> list[Poses]:
-    """One clip; raises Refused where two images have one number."""
+    """Return one clip; raise Refused where two images have one number."""
     if isinstance(content, Mapping):
         frames = {frame_number(image, path): frame for image, frame in content.items()}
         if len(frames) < len(content):

@@ -34,12 +34,12 @@ class BVHJoint:
 
 
 def sniff_bvh(head: bytes) -> bool:
-    """Whether a file that begins so is a BVH."""
+    """Return whether a file that begins so is a BVH."""
     return head.removeprefix(b"\xef\xbb\xbf").lstrip().upper().startswith(b"HIERARCHY")
 
 
 def read_bvh(path: Path, name: str) -> list[Poses]:
-    """The one clip, with the joints of ``smpl22`` that the hierarchy has; raises Refused."""
+    """Return the one clip, with the joints of ``smpl22`` that the hierarchy has; raise Refused."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -59,7 +59,7 @@ def read_bvh(path: Path, name: str) -> list[Poses]:
 
 
 def forward_kinematics(joints: list[BVHJoint], motion: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Places (T, J, 3) of the joints, in the file's unit; ``motion`` (T, channels) in that unit and degrees."""
+    """Return places (T, J, 3) of the joints, in the file's unit; ``motion`` (T, channels) in that unit and degrees."""
     places = np.zeros((len(motion), len(joints), 3))
     turns = np.zeros((len(motion), len(joints), 3, 3))
     column = 0
@@ -82,7 +82,7 @@ def forward_kinematics(joints: list[BVHJoint], motion: NDArray[np.float64]) -> N
 
 
 def _rotation(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(T,) radians -> (T, 3, 3) about x, y or z, right-handed."""
+    """Return (T,) radians -> (T, 3, 3) about x, y or z, right-handed."""
     one, two = (axis + 1) % 3, (axis + 2) % 3
     turn = np.zeros((len(angle), 3, 3))
     turn[:, axis, axis] = 1
@@ -92,7 +92,7 @@ def _rotation(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _hierarchy(text: str, path: Path) -> tuple[list[BVHJoint], Iterator[str]]:
-    """The joints, parents first, and the words from MOTION on."""
+    """Return the joints, parents first, and the words from MOTION on."""
     words = iter(text.split())
     joints, above = list[BVHJoint](), list[int]()  # the joints that are open, -1 for an end site
     try:
@@ -127,7 +127,7 @@ def _hierarchy(text: str, path: Path) -> tuple[list[BVHJoint], Iterator[str]]:
 
 
 def _name(words: Iterator[str]) -> str:
-    """The words up to the brace: some names have blanks."""
+    """Return the words up to the brace: some names have blanks."""
     name = list(iter(words.__next__, "{"))
     if not name:
         raise ValueError("a joint without a name")
@@ -141,7 +141,7 @@ def _channel(word: str) -> str:
 
 
 def _motion(words: Iterator[str], width: int, path: Path) -> tuple[NDArray[np.float64], float]:
-    """Rows (T, width) and the seconds a frame lasts."""
+    """Return rows (T, width) and the seconds a frame lasts."""
     try:
         head = [next(words).upper() for _ in range(2)]
         count = int(head[1])
@@ -166,7 +166,7 @@ def _motion(words: Iterator[str], width: int, path: Path) -> tuple[NDArray[np.fl
 
 
 def _unit(pose: NDArray[np.float32]) -> str:
-    """The unit in which this body's leg is a person's; the file itself never says."""
+    """Return the unit in which this body's leg is a person's; the file itself never says."""
     body = load_layout(LAYOUT)
     hip, knee, ankle = (pose[body.index(f"{joint}_left")] for joint in ("hip", "knee", "ankle"))
     leg = float(np.linalg.norm(hip - knee) + np.linalg.norm(knee - ankle))

@@ -34,7 +34,7 @@ _JSON: dict[str, tuple[Callable[[Any], bool], Read]] = {
 
 
 def read_poses(path: Path | str, format: str | None = None) -> list[Poses]:
-    """The clips of a file, of a folder of OpenPose's frames, or of all such below a folder, sorted by path.
+    """Return the clips of a file, of a folder of OpenPose's frames, or of all such below a folder, sorted by path.
 
     The content decides which tool wrote it; ``format`` (one of ``FORMATS``) only makes another one an error. A clip is
     called by the name of its file or folder, below a folder by its path there, without suffix; several in one file by
@@ -71,12 +71,12 @@ def find_pose_files(root: Path, suffixes: Sequence[str] = SUFFIXES, *, folders: 
 
 
 def name_of(inner: Path, place: Path) -> str:
-    """What a clip is called by its path: a file without its suffix, a folder as it is."""
+    """Return what a clip is called by its path: a file without its suffix, a folder as it is."""
     return (inner if place.is_dir() else inner.with_suffix("")).as_posix()
 
 
 def read_place(place: Path, name: str, format: str | None = None) -> list[Poses]:
-    """The clips of one file or one folder of frames; raises Refused, a UserError with a code."""
+    """Return the clips of one file or one folder of frames; raise Refused, a UserError with a code."""
     kind, read = _kind(place)
     if format not in (None, kind):
         raise Refused(place, "D24", f"found a file of {kind}, expected {format}")
@@ -92,7 +92,7 @@ def read_place(place: Path, name: str, format: str | None = None) -> list[Poses]
 
 
 def _kind(place: Path) -> tuple[str, Callable[[str], list[Poses]]]:
-    """Which tool wrote it, and what reads it."""
+    """Return which tool wrote it, and what reads it."""
     if place.is_dir():
         return "openpose", lambda name: read_openpose_folder(place, name)
     try:

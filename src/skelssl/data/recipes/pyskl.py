@@ -44,7 +44,7 @@ class PySKL:
         self.body, self.spine_mid = body, body.point("spine_mid")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
-        """The cleaned bodies as two persons, from the first frame that shows either to the last.
+        """Return the cleaned bodies as two persons, from the first frame that shows either to the last.
 
         PKU-MMD clips stay as they are stored. Raises EmptyClip for a clip without a usable body.
         """
@@ -52,7 +52,7 @@ class PySKL:
         return np.pad(x, ((0, 0), (0, PERSONS - x.shape[1]), (0, 0), (0, 0)))
 
     def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(T, M, V, 3) -> (T', M, V, 3): pyskl's ``PreNormalize3D``.
+        """Convert (T, M, V, 3) -> (T', M, V, 3): pyskl's ``PreNormalize3D``.
 
         The main person is the second one if he is in more frames than the first, and then the two change places.
         Frames without the main person go, his mid-spine in the first frame left becomes the origin, zeros stay zero.
@@ -74,7 +74,7 @@ class PySKL:
 
     @staticmethod
     def as_published(x: NDArray[np.float32]) -> NDArray[Any]:
-        """(T, M, V, 3) -> (M, T, V, 3) float16, the layout of an annotation."""
+        """Convert (T, M, V, 3) -> (M, T, V, 3) float16, the layout of an annotation."""
         return x.swapaxes(0, 1).astype(np.float16)
 
     def _persons(self, clip: RawClip) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Who is who: the bodies of a tracker's list, told apart by their ids, cleaned and shared out over two persons.
+"""Persons by id: the bodies of a tracker's list, told apart by their ids, cleaned and shared out over two persons.
 
 The selection that CTR-GCN's preparation (Chen et al., ICCV 2021; after SGN, Zhang et al., CVPR 2020) and pyskl's (Duan
 et al., ACM MM 2022) have in common, with their quirks on demand.
@@ -40,7 +40,7 @@ class Track:
 
 
 def two_people(clip: RawClip, *, faithful: bool, overlap: int = 0) -> tuple[NDArray[np.float32], int]:
-    """At most two persons (T, 2, V, 3), the one who moves most first, and how many bodies they were made of.
+    """Return at most two persons (T, 2, V, 3), the one who moves most first, and how many bodies they were made of.
 
     Frames that list nobody leave the timeline. ``faithful``: a body that vanishes and returns is pushed together, a
     person's frames are the hull of his bodies' frames, and bodies of one person may share ``overlap`` frames, where the
@@ -55,7 +55,7 @@ def two_people(clip: RawClip, *, faithful: bool, overlap: int = 0) -> tuple[NDAr
 
 
 def listed(clip: RawClip, *, contiguous: bool) -> tuple[list[Track], int]:
-    """The bodies in the order in which the file first names them, and the number of frames that list somebody.
+    """Return the bodies in the order in which the file first names them, and the number of frames that list somebody.
 
     ``contiguous`` closes the gaps of a body that vanishes and returns: its later frames slide to the left.
     Raises EmptyClip for a clip without bodies, and for a body that a frame lists twice.
@@ -78,7 +78,7 @@ def listed(clip: RawClip, *, contiguous: bool) -> tuple[list[Track], int]:
 
 
 def denoise(tracks: Sequence[Track], *, keep_longest: bool) -> list[Track]:
-    """Drops short bodies, and too wide ones as long as another is left; sorts by motion, largest first.
+    """Drop short bodies, and too wide ones as long as another is left; sorts by motion, largest first.
 
     Where all are short, ``keep_longest`` keeps the longest one; without it that is an EmptyClip (the references fail).
     """
@@ -101,7 +101,7 @@ def as_stored(clip: RawClip) -> NDArray[np.float32] | None:
 
 
 def located(x: NDArray[np.float32], joints: Sequence[int], *, flat: bool = False) -> NDArray[np.float32]:
-    """(..., V, C) -> (..., C): where the mean of ``joints`` is; zero where one of several is absent.
+    """Convert (..., V, C) -> (..., C): where the mean of ``joints`` is; zero where one of several is absent.
 
     ``flat``: the third number is a confidence and no place, so it is zero.
     """
@@ -114,7 +114,7 @@ def located(x: NDArray[np.float32], joints: Sequence[int], *, flat: bool = False
 
 
 def in_interval(clip: RawClip, pku_interval: str | None) -> RawClip:
-    """The clip without its leading frame where it is of PKU-MMD and its interval is read as ``after_start``."""
+    """Return the clip without its leading frame where it is of PKU-MMD and its interval is read as ``after_start``."""
     if pku_interval != "after_start" or clip.form != PKU:
         return clip
     first = clip.frame_ptr[1]
@@ -152,7 +152,7 @@ def _by_frame(tracks: Sequence[Track], shape: tuple[int, ...]) -> NDArray[np.flo
 
 
 def interpolate(x: NDArray[np.float32], missing: NDArray[np.bool_], seen: NDArray[np.bool_]) -> None:
-    """Fills joints (T, M, V, C) in place where they are ``missing`` (T, M, V), from the frames in which they are seen.
+    """Fill joints (T, M, V, C) in place where they are ``missing`` (T, M, V), from the frames in which they are seen.
 
     Linear in time; before the first and after the last such frame a joint stays where it was, and one that is never
     seen is left alone.

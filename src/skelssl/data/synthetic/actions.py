@@ -71,7 +71,7 @@ def _both(**angles: float) -> Pose:
 
 
 def _hold(start: float, end: float, pose: Pose) -> tuple[Key, ...]:
-    """From rest into a pose, held, and back."""
+    """Move from rest into a pose, held, and back."""
     return Key(0, {}), Key(start, pose), Key(end, pose), Key(1, {})
 
 
@@ -176,7 +176,7 @@ _AT = {name: d for d, name in enumerate((*DOFS, "rise"))}
 
 
 def vector(pose: Pose) -> Floats:
-    """A pose as (D + 1,): the angles in the order of ``DOFS`` and the rise above the floor in metres."""
+    """Return a pose as (D + 1,): the angles in the order of ``DOFS`` and the rise above the floor in metres."""
     out = np.zeros(len(_AT))
     for name, value in {**REST, **pose}.items():
         out[_AT[name]] = value

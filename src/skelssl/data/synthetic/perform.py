@@ -49,7 +49,7 @@ class Habits:
 
 
 def perform_action(seed: int, label: int, subject: int, replication: int) -> list[Floats]:
-    """Joints (T, V, 3) of each person in the room: metres, y up from the floor, facing -z; 40 to 110 frames."""
+    """Return the joints (T, V, 3) of each person in the room: m, y up from the floor, facing -z; 40 to 110 frames."""
     action = ACTIONS[label]
     dice = Dice(seed, _ACT, label, subject, replication)
     lead = Habits.draw(Dice(seed, _SUBJECT, subject))
@@ -80,7 +80,7 @@ def _clock(dice: Dice, frames: int) -> Floats:
 
 
 def _play(dice: Dice, habits: Habits, part: Role, time: Floats, mirror: bool, chair: Floats) -> Floats:
-    """A person's poses (T, D + 1): the part in this person's manner, with the unrest of a living body."""
+    """Return a person's poses (T, D + 1): the part in this person's manner, with the unrest of a living body."""
     manner = dice.normal(_MANNER, _WIDTH) + dice.normal(_UNREST, len(part.keys), _WIDTH)
     pose = follow_role(part, time, manner * _FREE)
     rest = vector({})
@@ -90,13 +90,13 @@ def _play(dice: Dice, habits: Habits, part: Role, time: Floats, mirror: bool, ch
 
 
 def _sway(dice: Dice, frames: int) -> Floats:
-    """(T, D + 1) three slow sinusoids for every angle, 0.1 to 0.6 Hz at 30 frames a second."""
+    """Return (T, D + 1) three slow sinusoids for every angle, 0.1 to 0.6 Hz at 30 frames a second."""
     hertz, phase = dice.uniform(0.1, 0.6, 3, _WIDTH), dice.uniform(0, 2 * np.pi, 3, _WIDTH)
     seconds = np.arange(frames)[:, None, None] / 30
     return np.asarray(np.sin(2 * np.pi * hertz * seconds + phase).sum(1) * (_SWAY * _FREE + _WANDER))
 
 
 def _placed(body: Body, pose: Floats, frame: int) -> Floats:
-    """The moving body with its spine base above x = z = 0 at one frame."""
+    """Return the moving body with its spine base above x = z = 0 at one frame."""
     xyz = grounded(joints(body, pose[:, :-1]), pose[:, -1])
     return np.asarray(xyz - xyz[frame, 0] * np.array([1.0, 0.0, 1.0]))

@@ -41,7 +41,7 @@ def camera_view(people: list[Floats], setup: Dice, camera: int) -> list[Floats]:
 
 
 def track(people: list[Floats], dice: Dice) -> TrackedBodies:
-    """Adds what a tracker gets wrong to each person (T, V, 3) in camera space and lists the body-frames."""
+    """Add what a tracker gets wrong to each person (T, V, 3) in camera space and lists the body-frames."""
     frames = len(people[0])
     seen = [_noisy(xyz, dice) for xyz in people]
     present = np.ones((frames, len(people)), dtype=bool)
@@ -64,7 +64,7 @@ def track(people: list[Floats], dice: Dice) -> TrackedBodies:
 
 
 def _noisy(xyz: Floats, dice: Dice) -> tuple[Floats, NDArray[np.uint8]]:
-    """One person (T, V, 3) as tracked, and each joint's state (T, V)."""
+    """Return one person (T, V, 3) as tracked, and each joint's state (T, V)."""
     frames, joints = xyz.shape[:2]
     hidden = _hidden(xyz)
     drift = _smooth(dice.normal(1.0, frames + 12, joints, 3), 13)
@@ -80,7 +80,7 @@ def _noisy(xyz: Floats, dice: Dice) -> tuple[Floats, NDArray[np.uint8]]:
 
 
 def _hidden(xyz: Floats) -> Floats:
-    """(T, V) from 0 to 1: how much of a joint the own trunk covers, seen from the camera at the origin."""
+    """Return (T, V) from 0 to 1: how much of a joint the person's trunk covers, seen from the camera at the origin."""
     trunk = xyz[:, [1]]
     behind = (xyz - trunk)[..., 2]
     beside = np.abs(xyz[..., 0] / xyz[..., 2] - trunk[..., 0] / trunk[..., 2]) * trunk[..., 2]
@@ -89,14 +89,14 @@ def _hidden(xyz: Floats) -> Floats:
 
 
 def _smooth(noise: Floats, width: int) -> Floats:
-    """Running mean over ``width`` frames at unit variance."""
+    """Return the running mean over ``width`` frames at unit variance."""
     total = np.cumsum(np.concatenate([np.zeros_like(noise[:1]), noise]), 0)
     return np.asarray((total[width:] - total[:-width]) / np.sqrt(width))
 
 
 def _haunted(xyz: Floats, state: NDArray[np.uint8], ids: NDArray[np.int64], present: NDArray[np.bool_], dice: Dice
              ) -> tuple[Floats, NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]:  # fmt: skip
-    """Lets a piece of furniture pass for one more body during 4 to 9 frames: wide, low and shaking."""
+    """Let a piece of furniture pass for one more body during 4 to 9 frames: wide, low and shaking."""
     frames, _, joints, _ = xyz.shape
     ghost = dice.normal(1.0, 1, 1, joints, 3) * [0.5, 0.1, 0.15] + dice.normal(0.01, frames, 1, joints, 3)
     ghost += xyz[:1, :1, :1] + [0.9, -0.4, 0.4]
