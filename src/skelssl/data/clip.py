@@ -62,7 +62,7 @@ class RawClip:
 
     @classmethod
     def of_places(cls, name: str, label: int, x: NDArray[np.float32], **more: Any) -> RawClip:
-        """Build a clip of the places (T, M, V, 3) of a tracker's list; a frame lists them up to the last nonzero one."""
+        """Build a clip of the places (T, M, V, 3) of a tracker's list; a frame lists them to the last nonzero one."""
         there = np.any(x != 0, axis=(2, 3))
         count = np.where(there.any(1), there.shape[1] - there[:, ::-1].argmax(1), 0)
         frame, place = np.nonzero(np.arange(there.shape[1]) < count[:, None])
