@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skelssl.core.errors import UserError
-from skelssl.data.parsed import Index, ParsedStore, pack, write_store
+from skelssl.data.parsed import ClipIndex, ParsedStore, pack, write_store
 from tests.helpers.clips import assert_same, make_clip
 
 NAMES = ["S001C001P001R001A001", "S001C002P003R002A004", "S002C003P008R001A058"]
@@ -20,7 +20,7 @@ META = {"dataset": "ntu60", "layout": "ntu25", "form": "raw", "class_names": ["a
 
 def write(folder: Path, cuts: list[int]) -> ParsedStore:
     folder.mkdir()
-    index = Index()
+    index = ClipIndex()
     for clip in CLIPS:
         index.add(clip)
     bounds = [0, *cuts, len(CLIPS)]
@@ -52,7 +52,7 @@ def test_columns(tmp_path: Path) -> None:
 
 
 def test_unknown_facts_are_minus_one(tmp_path: Path) -> None:
-    index, clip = Index(), make_clip()
+    index, clip = ClipIndex(), make_clip()
     clip.facts.clear()  # type: ignore[attr-defined]
     index.add(clip)
     write_store(tmp_path, [pack([clip])], index, META)

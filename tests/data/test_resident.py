@@ -13,7 +13,7 @@ from skelssl.core.identity import run_id
 from skelssl.data.batch import Batch
 from skelssl.data.loader import CPU, TrainLoader, ahead
 from skelssl.data.module import open_dataset
-from skelssl.data.resident import Resident, size, wanted
+from skelssl.data.resident import Resident, resident_bytes, stays_resident
 from skelssl.training.loop import train
 from tests.helpers.config import train_config
 
@@ -36,7 +36,7 @@ def test_resident_clips_are_those_of_the_store(data):
     assert len(set(held.lengths.tolist())) > 3
     for rows in (data.train[:5], data.train[[7, 3, 30]], data.train[-1:]):
         assert equal(held.gather(rows), data.store.gather(rows))
-    assert held.x.element_size() * held.x.numel() == size(data.store, data.train)
+    assert held.x.element_size() * held.x.numel() == resident_bytes(data.store, data.train)
     assert len(held.x) == 1 + sum(data.store.offsets[r + 1] - data.store.offsets[r] for r in data.train)
 
 
@@ -82,18 +82,18 @@ def test_threads_gather_while_the_batch_before_is_used_and_end_with_the_epoch(da
 
 
 def test_auto_copies_nothing_on_a_cpu():
-    assert [wanted(choice, 8, CPU) for choice in ("auto", True, False)] == [False, True, False]
+    assert [stays_resident(choice, 8, CPU) for choice in ("auto", True, False)] == [False, True, False]
     with pytest.raises(UserError, match=r"method\.loader\.resident: found 'yes', expected auto, true or false"):
-        wanted("yes", 8, CPU)
+        stays_resident("yes", 8, CPU)
 
 
 def test_auto_keeps_what_fills_a_quarter_of_a_gpu(monkeypatch):
     cuda = torch.device("cuda", 0)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8_000_000_000, 16_000_000_000))
-    assert [wanted("auto", n, cuda) for n in (2_000_000_000, 2_000_000_001)] == [True, False]
-    assert wanted(True, 5_000_000_000, cuda)
+    assert [stays_resident("auto", n, cuda) for n in (2_000_000_000, 2_000_000_001)] == [True, False]
+    assert stays_resident(True, 5_000_000_000, cuda)
     with pytest.raises(UserError, match=r"found true, 9\.0 GB of clips and 8\.0 GB free on cuda:0, expected auto or"):
-        wanted(True, 9_000_000_000, cuda)
+        stays_resident(True, 9_000_000_000, cuda)
 
 
 def test_a_run_on_resident_clips_ends_in_the_same_weights(data_root, tmp_path, capsys):

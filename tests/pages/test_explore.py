@@ -21,7 +21,7 @@ from skelssl.data.build.prepare import build_parsed, parsed_folder
 from skelssl.data.clip import PERSONS, RawClip
 from skelssl.data.module import open_dataset
 from skelssl.data.ntu.source import NTU
-from skelssl.data.parsed import Index, pack, write_store
+from skelssl.data.parsed import ClipIndex, pack, write_store
 from skelssl.methods.build import build_method, load_trained_method
 from skelssl.methods.visualize import resized
 from skelssl.pages import explore
@@ -197,7 +197,7 @@ def test_bad_files_are_one_sentence_with_their_code(
 def test_imported_arrays_show_their_own_recipe_alone(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(30, 2, 25, 3)).astype(np.float32)
     clip = RawClip.of_persons("row 7", 0, x, form="ctrgcn")
-    index, folder = Index(), tmp_path / "ntu60" / "v1"
+    index, folder = ClipIndex(), tmp_path / "ntu60" / "v1"
     index.add(clip)
     (folder / "parsed").mkdir(parents=True)
     meta = {
@@ -225,7 +225,7 @@ def test_imported_arrays_show_their_own_recipe_alone(tmp_path: Path) -> None:
 def test_another_body_and_another_method(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(40, 1, 20, 3)).astype(np.float32)
     clip = RawClip.of_persons("walk/1", 0, x, form=PERSONS)
-    index, folder = Index(), tmp_path / "mine" / "v1"
+    index, folder = ClipIndex(), tmp_path / "mine" / "v1"
     index.add(clip)
     (folder / "parsed").mkdir(parents=True)
     meta = {

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from skelssl import load_encoder
-from skelssl.cli import prepare as prepare_command
+from skelssl.cli import prepare_dataset as prepare_command
 from skelssl.core.compose import config_dir
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
 from skelssl.core.identity import IMPLIED, run_id
-from skelssl.data.build.prepare import prepare
-from skelssl.data.custom.arrays import in_plane, read_array
+from skelssl.data.build.prepare import prepare_dataset
+from skelssl.data.custom.arrays import in_plane, read_clip_array
 from skelssl.data.custom.source import Custom
 from skelssl.data.recipes import RECIPES, RecipeConfig
 from skelssl.data.report import Report
@@ -57,7 +57,7 @@ def write_synthetic(root: Path, body: str, *, flat: bool) -> Path:
 def trained(tmp_path: Path, settings: Sequence[str], *more: str) -> Path:
     block = compose("prepare", *settings)["dataset"]["source"]
     source = Custom(**{**{k: v for k, v in block.items() if k[0] != "_"}, "test": {"subject": [3]}})
-    prepare(source, data_root=tmp_path, raw=[tmp_path / "raw"], workers=1, strict=True)
+    prepare_dataset(source, data_root=tmp_path, raw=[tmp_path / "raw"], workers=1, strict=True)
     train(compose("train", *settings, *more, "debug=smoke", "callbacks.progress=null"), tmp_path / "run")
     return tmp_path / "run"
 
@@ -95,7 +95,7 @@ def flat_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("flat")
     write_synthetic(root / "raw", "coco17", flat=True)
     source = Custom("mine", layout="coco17", coordinates="xyc", test={"subject": [3]})
-    prepare(source, data_root=root, raw=[root / "raw"], workers=1, strict=True)
+    prepare_dataset(source, data_root=root, raw=[root / "raw"], workers=1, strict=True)
     return root
 
 
@@ -187,7 +187,7 @@ def test_arrays_of_two_and_of_three_numbers(tmp_path: Path) -> None:
 def test_two_numbers_in_space_are_told_about_planes(tmp_path: Path) -> None:
     path = save(tmp_path / "x.npy", np.ones((5, 17, 2)))
     with pytest.raises(BadInput, match=r"of coco17; 2-D clips need dataset\.coordinates=xyc$"):
-        read_array(path, COCO)
+        read_clip_array(path, COCO)
 
 
 def test_other_coordinates_are_another_store(tmp_path: Path) -> None:

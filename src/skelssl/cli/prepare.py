@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from skelssl.core.errors import UserError
 from skelssl.data.archives import unpacked
-from skelssl.data.build.prepare import parsed_folder, prepare, split_paths
+from skelssl.data.build.prepare import parsed_folder, prepare_dataset, split_paths
 from skelssl.data.imports import imported
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.source import Source, coordinates_of
@@ -32,18 +32,18 @@ def prepare_command(config: DictConfig) -> None:
     if foreign:
         listed = Path(config.names).expanduser() if config.names else None
         with imported(foreign, source, folder.parent, split=config.dataset.get("split"), names=listed) as clips:
-            prepare(clips, raw=foreign, **settings)
+            prepare_dataset(clips, raw=foreign, **settings)
     elif raw or not _only_reads(config):
         with unpacked(raw, folder.parent) as roots:
-            prepare(source, raw=roots, **settings)
-    from skelssl.data.build.verify import verify
+            prepare_dataset(source, raw=roots, **settings)
+    from skelssl.data.build.verify import verify_dataset
     from skelssl.data.store import open_store  # brings torch, which the parsing processes must not wait for
     from skelssl.protocols.subsets import write_lists
 
     for recipe in recipes:
         open_store(folder, recipe)
     if config.verify:
-        verify(source, data_root=root, strict=config.strict)
+        verify_dataset(source, data_root=root, strict=config.strict)
     if config.subsets:
         lists = write_lists(folder.parent, config.subsets)
         failed = sum(one["error"] is not None for one in lists)

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from skelssl.core.errors import UserError
 from skelssl.core.files import atomic_folder, check_space, locked, remove_stale
-from skelssl.data.roots import TEXTS
+from skelssl.data.roots import TEXT_SUFFIXES
 
 _MAGIC = b"7z\xbc\xaf\x27\x1c"
 
 
 @contextmanager
 def unpacked(roots: Sequence[Path], folder: Path) -> Iterator[list[Path]]:
-    """Yields the roots, each 7z archive among or below them unpacked to a root of its own below ``folder``.
+    """Yield the roots, each 7z archive among or below them unpacked to a root of its own below ``folder``.
 
     An archive that is unpacked already is not unpacked again, so that a call goes on where an earlier one was stopped
     or failed. Once the block has ended well the unpacked files are removed. Raises UserError where py7zr is not
@@ -58,9 +58,11 @@ def _unpack(path: Path, work: Path) -> Path:
     remove_stale(target)
     try:
         with py7zr.SevenZipFile(path) as archive:
-            wanted = [file for file in archive.list() if file.filename.lower().endswith(TEXTS)]
+            wanted = [file for file in archive.list() if file.filename.lower().endswith(TEXT_SUFFIXES)]
             if not wanted:
-                raise UserError(f"raw={path}: found no {' or '.join(TEXTS)} file inside, expected raw recordings")
+                raise UserError(
+                    f"raw={path}: found no {' or '.join(TEXT_SUFFIXES)} file inside, expected raw recordings"
+                )
             size = sum(file.uncompressed for file in wanted)
             with atomic_folder(target) as temporary:
                 check_space(work, size, "for unpacking")

@@ -21,6 +21,6 @@ class Batch:
         return len(self.index)
 
     def to(self, device: torch.device | str) -> Batch:
-        """Returns the batch on ``device`` (Lightning's transfer calls this); nobody waits for a copy to CUDA."""
+        """Return the batch on ``device`` (Lightning's transfer calls this); a copy to CUDA is asynchronous."""
         late = self.x.device.type == "cpu" and torch.device(device).type == "cuda"
         return Batch(*(getattr(self, f.name).to(device, non_blocking=late) for f in fields(self)))

@@ -19,7 +19,8 @@ LISTED_TWO = "listed_two"  # as LISTED, but only the first two places were kept
 
 RECIPE_FREE = (RAW, PERSONS, PKU)  # for every recipe, faithful or not
 RECORDED = (*RECIPE_FREE, LISTED, LISTED_TWO)  # as a camera saw them: only there is a zero an absent joint
-SERVES = {LISTED: ("aimclr", "agcn"), LISTED_TWO: ("aimclr",)}  # forms for those recipes alone that ask for no ids
+# Forms for only those recipes that need no ids:
+RECIPES_OF_FORM = {LISTED: ("aimclr", "agcn"), LISTED_TWO: ("aimclr",)}
 
 
 class EmptyClip(ValueError):
@@ -51,7 +52,7 @@ class RawClip:
 
     @classmethod
     def of_persons(cls, name: str, label: int, x: NDArray[np.float32], **more: Any) -> RawClip:
-        """From persons (T, M, V, 3) that are kept apart already; all zero is absent. ``more``: facts, codes, form."""
+        """Build a clip of persons (T, M, V, 3) in fixed slots, all zero is absent; ``more``: facts, codes, form."""
         there = np.any(x != 0, axis=(2, 3))
         frame, person = np.nonzero(there)
         rows = x[frame, person].astype(np.float32)
@@ -61,7 +62,7 @@ class RawClip:
 
     @classmethod
     def of_places(cls, name: str, label: int, x: NDArray[np.float32], **more: Any) -> RawClip:
-        """From places of a tracker's list (T, M, V, 3); a frame lists them up to its last that is not all zero."""
+        """Build a clip of the places (T, M, V, 3) of a tracker's list; a frame lists them to the last nonzero one."""
         there = np.any(x != 0, axis=(2, 3))
         count = np.where(there.any(1), there.shape[1] - there[:, ::-1].argmax(1), 0)
         frame, place = np.nonzero(np.arange(there.shape[1]) < count[:, None])
@@ -71,7 +72,7 @@ class RawClip:
         return cls(name, label, rows, place.astype(np.int64), track, frame_ptr, **{"form": LISTED, **more})
 
     def persons(self, count: int = 2) -> NDArray[np.float32]:
-        """(T, count, V, 3) of a clip in any form but RAW, the inverse of ``of_persons``."""
+        """Return (T, count, V, 3) of a clip in any form but RAW, the inverse of ``of_persons``."""
         x = np.zeros((self.n_frames, count, *self.bodies.shape[1:]), np.float32)
         x[np.repeat(np.arange(self.n_frames), np.diff(self.frame_ptr)), self.body_id] = self.bodies
         return x

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
-from skelssl.data.resident import Resident, size, wanted
+from skelssl.data.resident import Resident, resident_bytes, stays_resident
 from skelssl.data.store import RecipeStore
 from skelssl.runtime.draws import shard
 
@@ -35,13 +35,14 @@ class EpochOrder:
 
 
 class TrainLoader:
-    """Shuffled batches of one rank, from memory maps, or from ``device`` where the clips are `resident.wanted` there.
+    """Shuffled batches of one rank, from memory maps, or from ``device`` where the clips are `stays_resident` there.
 
     ``workers`` threads gather the next ``prefetch`` batches while the current one is used, in pinned memory for CUDA;
     resident clips need neither. ``batch`` is the global size, which the number of ranks must divide; each takes its
-    part of every batch (`draws.shard`). A last batch smaller than ``min_batch`` is left out. ``overfit`` gives the
-    same so many batches in every epoch. ``state_dict`` holds the position, so that a run killed in mid-epoch goes on
-    with the very next batch. Batches are the same bits by every way. Raises UserError where no batch is left.
+    shard of every batch (`draws.shard`). A last batch smaller than ``min_batch`` is left out. ``overfit`` gives the
+    same so many batches in every epoch. ``state_dict`` holds the position, so that a run killed in mid-epoch resumes
+    with the very next batch. Batches are bit-identical however they are gathered. Raises UserError where no batch is
+    left.
     """
 
     def __init__(
@@ -69,8 +70,8 @@ class TrainLoader:
         self.store, self.batch, self.rank, self.world = store, batch, rank, world
         self.sampler = EpochOrder(rows if overfit is None else rows[: overfit * batch], seed)
         self.shuffled, self.prefetch, self.workers = overfit is None, prefetch, workers
-        self.device, self.needed = device, size(store, self.sampler.rows)
-        self.keep = wanted(resident, self.needed, device)
+        self.device, self.needed = device, resident_bytes(store, self.sampler.rows)
+        self.keep = stays_resident(resident, self.needed, device)
         self.kept: Resident | None = None  # filled when the first batch is asked for
         self.start = self.position = 0
         full, rest = divmod(len(self.sampler.rows), batch)
@@ -109,7 +110,7 @@ class TrainLoader:
         return ahead(self.store, steps, self.prefetch, workers=self.workers, pin=self.device.type == "cuda")
 
     def clips(self, step: int) -> int:
-        """Clips of a global batch: ``batch``, but for the last one."""
+        """Return the number of clips of a global batch: ``batch``, except for the last one."""
         return min(self.batch, len(self.sampler.rows) - step * self.batch)
 
     def state_dict(self) -> dict[str, Any]:
@@ -129,7 +130,7 @@ def _check_numbers(**least: tuple[int, int]) -> None:
 def ahead(
     store: RecipeStore, steps: list[NDArray[np.int64]], prefetch: int, *, workers: int = 1, pin: bool = False
 ) -> Iterator[Batch]:
-    """Gathers the batches of ``steps`` in order, ``prefetch`` of them ahead of use in threads that end with it."""
+    """Gather the batches of ``steps`` in order, ``prefetch`` of them ahead of use in threads that end with it."""
     gather = partial(store.gather, pin=pin)
     if prefetch < 1:
         yield from map(gather, steps)
@@ -146,9 +147,9 @@ def ahead(
 def batches(
     store: RecipeStore, rows: NDArray[np.int64], batch: int = 256, share: tuple[int, int] = (0, 1)
 ) -> Iterator[Batch]:
-    """All clips of ``rows`` once, in order; of them, rank r of W = ``share`` gets every W-th batch.
+    """Yield all clips of ``rows`` once, in order; of them, rank r of W = ``share`` gets every W-th batch.
 
-    A rank without a batch gets the first one, so that none stands aside where ranks join what they have computed.
+    A rank without a batch gets the first one, so that none is missing where ranks join what they have computed.
     """
     steps = [rows[b : b + batch] for b in range(0, len(rows), batch)]
     return ahead(store, steps[share[0] :: share[1]] or steps[:1], prefetch=2)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
-from skelssl.data.build.prepare import parsed_folder, prepare
+from skelssl.data.build.prepare import parsed_folder, prepare_dataset
 from skelssl.data.custom.source import Custom
 from skelssl.data.loader import CPU, TrainLoader
 from skelssl.data.recipes import RecipeConfig
@@ -99,7 +99,7 @@ def _prepared(source: Source, data_root: Path) -> Path:
     """Return the folder of the parsed store, generating what can be generated."""
     folder = parsed_folder(data_root, source)
     if source.generated:
-        prepare(source, data_root=data_root, raw=[], workers=1, strict=False)
+        prepare_dataset(source, data_root=data_root, raw=[], workers=1, strict=False)
     if not folder.exists():
         raise UserError(
             f"{folder}: not found, expected the prepared {source.dataset}; "
@@ -158,7 +158,7 @@ class SkeletonData(L.LightningDataModule):
 
     @property
     def dataset(self) -> Dataset:
-        """The opened split; the first access derives what is missing, under a lock. Raises what `open_dataset` does."""
+        """The opened split; the first access derives what is missing, under a lock, and raises as `open_dataset`."""
         self._open = self._open or open_dataset(self.config, self.recipe, self.data_root)
         return self._open
 

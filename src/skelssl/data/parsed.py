@@ -1,4 +1,4 @@
-"""The parsed store: all bodies of a data set in flat memory maps, before any recipe.
+"""The parsed store: all bodies of a dataset in flat memory maps, before any recipe.
 
 ``bodies.npy`` (R, V, 3) float32 metres, ``body_id.npy`` (R,) int64, ``track.npy`` (R, V) uint8, ``frame_ptr.npy``
 (F + 1,) rows of each frame, ``sample_ptr.npy`` (N + 1,) frames of each clip; ``index.json`` has one column per fact.
@@ -30,7 +30,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(slots=True)
-class Index:
+class ClipIndex:
     """One column per fact of N clips, and the files that gave none."""
 
     name: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Index:
         self.repaired.append(clip.repaired)
         self.sha1.append(content_sha1(clip))
 
-    def extend(self, other: Index) -> None:
+    def extend(self, other: ClipIndex) -> None:
         for fact in FACTS:
             self.facts[fact] += other.facts[fact]
         for key in ("name", "label", "n_frames", "max_bodies", "codes", "repaired", "sha1", "skipped"):
@@ -66,7 +66,7 @@ class Index:
 
 
 def content_sha1(clip: RawClip) -> str:
-    """Hash of a clip's arrays, whatever its name and label."""
+    """Return a hash of a clip's arrays, whatever its name and label."""
     digest = hashlib.sha1()
     for array in (clip.bodies, clip.body_id, clip.track, clip.frame_ptr):
         digest.update(f"{array.shape}".encode())
@@ -75,7 +75,7 @@ def content_sha1(clip: RawClip) -> str:
 
 
 def pack(clips: Sequence[RawClip]) -> dict[str, NDArray[Any]]:
-    """The arrays of a store with these clips in this order."""
+    """Return the arrays of a store with these clips in this order."""
     rows = np.cumsum([0, *(len(clip.bodies) for clip in clips)])
     frames = [clip.frame_ptr[1:] + start for clip, start in zip(clips, rows, strict=False)]
     packed = {key: np.concatenate([getattr(clip, key) for clip in clips]).astype(kind) for key, kind in ROWS.items()}
@@ -84,8 +84,8 @@ def pack(clips: Sequence[RawClip]) -> dict[str, NDArray[Any]]:
     return packed
 
 
-def write_store(folder: Path, parts: Iterable[Arrays], index: Index, meta: Mapping[str, Any]) -> None:
-    """Writes parts (each as ``pack`` makes it) one behind the other into ``folder``, holding one part at a time.
+def write_store(folder: Path, parts: Iterable[Arrays], index: ClipIndex, meta: Mapping[str, Any]) -> None:
+    """Write parts (each as ``pack`` makes it) one behind the other into ``folder``, holding one part at a time.
 
     The fingerprint is a hash of names, labels and array contents: equal for any cut into parts.
     """
@@ -108,8 +108,8 @@ def write_store(folder: Path, parts: Iterable[Arrays], index: Index, meta: Mappi
     write_json(folder / "meta.json", {"format": FORMAT, "fingerprint": total, **meta})
 
 
-def fingerprint(index: Index, digests: Mapping[str, bytes]) -> str:
-    """Hash of a store: names, labels and the SHA-256 of what each array holds."""
+def fingerprint(index: ClipIndex, digests: Mapping[str, bytes]) -> str:
+    """Return a hash of a store: names, labels and the SHA-256 of what each array holds."""
     total = hashlib.sha256("\n".join([*index.name, *map(str, index.label)]).encode())
     for key in (*ROWS, *POINTERS):
         total.update(digests[key])
@@ -134,7 +134,7 @@ class ParsedStore:
         self.coordinates: str = self.arguments.get("coordinates", "xyz")
         self.fingerprint: str = meta["fingerprint"]
         self.inputs: str = meta["inputs"]
-        self.index = Index(**read_json(self.folder / "index.json"))
+        self.index = ClipIndex(**read_json(self.folder / "index.json"))
         table = self.index.table()
         self.names: list[str] = self.index.name
         self.labels: NDArray[np.int64] = table.labels
@@ -163,7 +163,7 @@ class ParsedStore:
         return len(self.names)
 
     def clips(self) -> Iterator[RawClip]:
-        """All clips in order, in little memory whatever their number; keep none of them.
+        """Yield all clips in order, in little memory whatever their number; keep none of them.
 
         The pages of a map that were read count as this process's own, so the maps are opened anew now and then.
         """
@@ -177,7 +177,7 @@ class ParsedStore:
                 rows = 0
 
     def clip(self, i: int) -> RawClip:
-        """Clip i; its arrays are read-only views of the memory maps."""
+        """Return clip i; its arrays are read-only views of the memory maps."""
         first, last = self._arrays["sample_ptr"][i : i + 2]
         frame_ptr = self._arrays["frame_ptr"][first : last + 1]
         rows = slice(frame_ptr[0], frame_ptr[-1])

@@ -16,7 +16,7 @@ from skelssl.data.source import BadInput
 
 
 def process_file(path: str | Path, recipe: str = "aimclr", faithful: bool = True, **arguments: Any) -> NDArray[Any]:
-    """The recipe's array of one NTU ``.skeleton`` file, in the layout of the reference's files.
+    """Return the recipe's array of one NTU ``.skeleton`` file, in the layout of the reference's files.
 
     ``aimclr``: (3, 50, 25, 2) float32. ``ctrgcn``: (T, 150) float32, not padded. ``agcn``: (3, 300, 25, 2) float32.
     ``pyskl``: (M, T, 25, 3) float16, the persons as selected, before ``PreNormalize3D``. ``arguments`` are the other

@@ -67,7 +67,7 @@ class Skip:
 
 @dataclass(slots=True)
 class Report:
-    """Filled while a data set is prepared; ``as_json`` is the content of ``report.json``."""
+    """Filled while a dataset is prepared; ``as_json`` is the content of ``report.json``."""
 
     dataset: str
     skipped: list[Skip] = field(default_factory=list)
@@ -90,7 +90,7 @@ class Report:
         self.warned[code].append(name)
 
     def tally(self, clips: ClipTable, splits: Mapping[str, Split], expected: Mapping[str, Any]) -> None:
-        """Counts the clips and compares them with ``Source.expected()``."""
+        """Count the clips and compares them with ``Source.expected()``."""
         self.counts["clips"] = len(clips.names)
         self.expected = expected.get("clips")
         self.splits = {name: {"train": len(one.train), "test": len(one.test)} for name, one in splits.items()}
@@ -105,7 +105,7 @@ class Report:
             self.warned["D22"] = whole or ["no setup, action or camera misses whole"]
 
     def find_duplicates(self, names: Sequence[str], sha1: Sequence[str], splits: Mapping[str, Split]) -> None:
-        """Groups clips of equal content; a group with clips on both sides of a split leaks."""
+        """Group clips of equal content; a group with clips on both sides of a split leaks."""
         by_content = defaultdict(list)
         for name, digest in zip(names, sha1, strict=True):
             by_content[digest].append(name)
@@ -116,19 +116,19 @@ class Report:
             self.leaks[split] = [g for g in self.duplicates if 0 < sum(name in train for name in g) < len(g)]
 
     def find_outliers(self, names: Sequence[str], frames: Sequence[int]) -> None:
-        """Warns of clips that are far longer than the set's usual one (D16)."""
+        """Warn of clips that are far longer than the set's usual one (D16)."""
         limit = _OUTLIER * median(frames or [0])
         self.warned["D16"] = [name for name, count in zip(names, frames, strict=True) if count > limit]
 
     @property
     def complete(self) -> bool:
-        """Whether the store holds as many clips as a complete set; true where nobody knows how many those are."""
+        """Whether the store holds as many clips as a complete set; true where that number is unknown."""
         known = self.expected
         low, high = known if isinstance(known, Span) else (known, known)
         return low is None or high is None or low <= self.counts["clips"] <= high
 
     def complaint(self) -> str | None:
-        """One sentence on all that keeps the set from being complete and sound, or None."""
+        """Return one sentence on all that keeps the dataset from being complete and sound, or None."""
         parts = []
         if not self.complete:
             parts.append(f"found {self.counts['clips']:,} of {self.expected:,} expected clips")
@@ -145,7 +145,7 @@ class Report:
         return f"{self.dataset}: {'; '.join(parts)}" if parts else None
 
     def leak(self) -> str | None:
-        """One sentence on equal clips that train and test alike, or None."""
+        """Return one sentence on equal clips on both sides of a split, or None."""
         shown = {
             split: _some([" = ".join(group) for group in groups]) for split, groups in self.leaks.items() if groups
         }
@@ -153,7 +153,7 @@ class Report:
         return f"{self.dataset}: found {'; '.join(parts)}" if parts else None
 
     def _sides(self, split: str) -> str:
-        """``xsub train 40,091 of 40,091, test ...``: what was found of what a complete set holds."""
+        """Return ``xsub train 40,091 of 40,091, test ...``: what was found of what a complete set holds."""
         wanted = self.expected_splits.get(split, {})
         found = [f"{side} {count:,}" + (f" of {wanted[side]:,}" if wanted else "")
                  for side, count in self.splits[split].items()]  # fmt: skip
@@ -186,7 +186,7 @@ class Report:
         return path
 
     def print(self, console: Console | None = None) -> None:
-        """The summary on the console."""
+        """Print the summary on the console."""
         table = Table("", "files", "", title=f"prepare {self.dataset}", title_justify="left")
         of = f"of {self.expected:,} in the complete set" if self.expected else ""
         table.add_row("clips in the store", f"{self.counts.get('clips', 0):,}", of)
@@ -216,7 +216,7 @@ def _some(items: Sequence[str]) -> str:
 
 
 def _values(key: str, values: Sequence[int]) -> str:
-    """Runs of values with their letter: ``setups S002…S017 whole``."""
+    """Return runs of values with their letter: ``setups S002…S017 whole``."""
     runs = []
     for _, run in groupby(enumerate(values), key=lambda pair: pair[1] - pair[0]):
         ends = [_value(key, value) for _, value in run]
@@ -225,6 +225,6 @@ def _values(key: str, values: Sequence[int]) -> str:
 
 
 def _value(key: str, value: int) -> str:
-    """One value with its letter: ``S002``."""
+    """Return one value with its letter: ``S002``."""
     _, letter, shift = _LETTERS.get(key, (key, "", 0))
     return f"{letter}{value + shift:03d}"

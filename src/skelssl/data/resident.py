@@ -11,25 +11,25 @@ from skelssl.data.batch import Batch
 from skelssl.data.store import RecipeStore
 from skelssl.runtime.devices import send
 
-SHARE = 0.25  # of the device's free memory that ``auto`` may fill: the rest is for weights, activations and the cache
-CHUNK = 512  # clips copied at a time
-CHOICES = ("auto", True, False)
+MEMORY_FRACTION = 0.25  # of the free memory that ``auto`` may fill; the rest is for weights, activations and the cache
+COPY_CHUNK = 512  # clips copied at a time
+RESIDENT_CHOICES = ("auto", True, False)
 
 
-def size(store: RecipeStore, rows: NDArray[np.int64]) -> int:
-    """Bytes of the clips ``rows`` and of one empty frame."""
+def resident_bytes(store: RecipeStore, rows: NDArray[np.int64]) -> int:
+    """Return the number of bytes of the clips ``rows`` and of one empty frame."""
     frames = int((store.offsets[rows + 1] - store.offsets[rows]).sum()) + 1
     return frames * store.x[:0].itemsize * int(np.prod(store.x.shape[1:]))
 
 
-def wanted(resident: bool | str, needed: int, device: torch.device) -> bool:
-    """Are ``needed`` bytes of clips to be kept on ``device``?
+def stays_resident(resident: bool | str, needed: int, device: torch.device) -> bool:
+    """Return whether ``needed`` bytes of clips are to be kept on ``device``.
 
     ``auto``: on a CUDA device where they fill at most a quarter of what is free. On a CPU the memory map is resident
     already, in the page cache that all processes share, so ``auto`` copies nothing there; true does. Raises UserError
     for another value, and for true where CUDA memory is too small.
     """
-    if resident not in CHOICES:
+    if resident not in RESIDENT_CHOICES:
         raise UserError(f"method.loader.resident: found {resident!r}, expected auto, true or false")
     if not resident or device.type != "cuda":
         return resident is True
@@ -39,7 +39,7 @@ def wanted(resident: bool | str, needed: int, device: torch.device) -> bool:
             f"method.loader.resident: found true, {needed / 1e9:.1f} GB of clips and {free / 1e9:.1f} GB free on "
             f"{device}, expected auto or false"
         )
-    return resident is True or needed <= SHARE * free
+    return resident is True or needed <= MEMORY_FRACTION * free
 
 
 class Resident:
@@ -54,15 +54,15 @@ class Resident:
         self.x = torch.zeros(
             int(start[-1]) + 1, *store.x.shape[1:], device=device
         )  # (F + 1, M, V, 3); the last: padding
-        for i in range(0, len(rows), CHUNK):
-            clips = [store.x[store.offsets[row] : store.offsets[row + 1]] for row in rows[i : i + CHUNK]]
-            first, last = start[i], start[min(i + CHUNK, len(rows))]
+        for i in range(0, len(rows), COPY_CHUNK):
+            clips = [store.x[store.offsets[row] : store.offsets[row + 1]] for row in rows[i : i + COPY_CHUNK]]
+            first, last = start[i], start[min(i + COPY_CHUNK, len(rows))]
             self.x[first:last].copy_(torch.from_numpy(np.concatenate(clips)))
         facts = np.stack([start[:-1], self.lengths, store.labels[rows], rows])
         self.start, self.frames, self.label, self.index = torch.from_numpy(facts).to(device)
 
     def gather(self, rows: NDArray[np.int64]) -> Batch:
-        """The clips of ``rows`` as one Batch on the device, zero-padded to the longest of them."""
+        """Return the clips of ``rows`` as one Batch on the device, zero-padded to the longest of them."""
         place = self.place[rows]
         longest = int(self.lengths[place].max(initial=0))
         chosen = send(torch.from_numpy(place), self.device)

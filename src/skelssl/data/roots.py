@@ -15,7 +15,7 @@ from skelssl.core.errors import UserError
 from skelssl.data.report import Report
 from skelssl.data.source import BadInput, Entry
 
-TEXTS = (".skeleton", ".txt")  # what raw recordings, their labels and lists are
+TEXT_SUFFIXES = (".skeleton", ".txt")  # what raw recordings, their labels and lists are
 
 
 def scan(roots: Sequence[Path], suffix: str | tuple[str, ...]) -> Iterator[Entry]:
@@ -45,7 +45,7 @@ def _begins_a_zip(path: Path) -> bool:
 
 
 def _scan_folder(root: Path, suffixes: Sequence[str]) -> Iterator[Entry]:
-    """Files and the members of zips anywhere below ``root``."""
+    """Yield the files and the members of zips anywhere below ``root``."""
 
     def stop(error: OSError) -> None:
         raise UserError(f"raw={error.filename}: cannot be read ({error.strerror}), expected a folder") from error
@@ -92,7 +92,7 @@ def _archive(path: str, mtime_ns: int) -> zipfile.ZipFile:
 
 
 def read_bytes(entry: Entry, limit: int = -1) -> bytes:
-    """The content of a raw file, or its first ``limit`` bytes; raises BadInput where disk or zip fail."""
+    """Return the content of a raw file, or its first ``limit`` bytes; raise BadInput where disk or zip fail."""
     try:
         if entry.member is None:
             with open(entry.location, "rb") as file:

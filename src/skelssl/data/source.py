@@ -1,4 +1,4 @@
-"""What every data set offers to ``prepare``: names, raw clips, splits and the counts that should come out."""
+"""What every dataset offers to ``prepare``: names, raw clips, splits and the counts that should come out."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Entry:
 
 
 class Source(Protocol):
-    """A data set in its raw form. Sources are plain picklable objects: worker processes call ``read``."""
+    """A dataset in its raw form. Sources are plain picklable objects: worker processes call ``read``."""
 
     @property
     def dataset(self) -> str:
@@ -60,7 +60,7 @@ class Source(Protocol):
 
     @property
     def layout(self) -> str:
-        """Name of the body layout (``skelssl.skeleton.layout.layout``)."""
+        """Name of the body layout (``skelssl.skeleton.layout.load_layout``)."""
 
     @property
     def generated(self) -> bool:
@@ -75,7 +75,7 @@ class Source(Protocol):
         """Names that ``split`` knows."""
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
-        """The files to read, sorted by name, each name once; all others are noted in the report."""
+        """Return the files to read, sorted by name, each name once; all others are noted in the report."""
 
     @property
     def form(self) -> str:
@@ -89,10 +89,10 @@ class Source(Protocol):
         """
 
     def read(self, entry: Entry) -> Sequence[RawClip | Skipped]:
-        """The clips of one file, as the file has them, and its parts that give none; raises BadInput."""
+        """Return the clips of one file, as the file has them, and its parts that give none; raise BadInput."""
 
     def split(self, name: str, clips: ClipTable) -> Split:
-        """Raises UserError, naming the known splits, for one that is not known."""
+        """Raise UserError, naming the known splits, for one that is not known."""
 
     def expected(self) -> Mapping[str, Any]:
         """``clips``: their number in a complete set; ``label`` or a fact: the values that must occur. May be empty.
@@ -102,7 +102,7 @@ class Source(Protocol):
 
 
 def coordinates_of(source: Source, config: Mapping[str, Any]) -> str:
-    """``xyz``, or ``xyc`` for clips in the plane of an image with confidence.
+    """Return ``xyz``, or ``xyc`` for clips in the plane of an image with confidence.
 
     ``config`` is the block ``dataset``; raises UserError where it says something else than the source.
     """
@@ -113,5 +113,5 @@ def coordinates_of(source: Source, config: Mapping[str, Any]) -> str:
 
 
 def all_splits(source: Source, clips: ClipTable) -> dict[str, Split]:
-    """Every split of a source over these clips."""
+    """Return every split of a source over these clips."""
     return {name: source.split(name, clips) for name in source.splits}

@@ -1,4 +1,4 @@
-"""Who trains and who tests, as lists of names: ``splits/<split>.json`` beside the parsed store."""
+"""Training and test splits as lists of names: ``splits/<split>.json`` beside the parsed store."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Split:
 
 
 def read_splits(folder: Path) -> dict[str, Split]:
-    """Every split in ``folder``, by name."""
+    """Load every split in ``folder``, by name."""
     files = sorted(folder.glob("[!.]*.json"))
     return {file.stem: Split(**{side: tuple(names) for side, names in read_json(file).items()}) for file in files}
 
 
 def write_splits(splits: Mapping[str, Split], folder: Path) -> None:
-    """Writes one JSON file per split: ``{"train": [names], "test": [names]}``."""
+    """Write one JSON file per split: ``{"train": [names], "test": [names]}``."""
     for name, split in splits.items():
         write_json(folder / f"{name}.json", {"train": split.train, "test": split.test})

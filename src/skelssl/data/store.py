@@ -54,7 +54,7 @@ class RecipeStore:
         return len(self.names)
 
     def rows(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """Rows of the clips called ``names``; clips that the recipe could not use (``skipped``) are left out."""
+        """Return the rows of the clips called ``names``; those in ``skipped`` are left out."""
         unknown = next((n for n in names if n not in self._row and n not in self.skipped), None)
         if unknown is not None:
             raise UserError(
@@ -63,7 +63,7 @@ class RecipeStore:
         return np.array([self._row[n] for n in names if n in self._row], np.int64)
 
     def gather(self, rows: NDArray[np.int64], pin: bool = False) -> Batch:
-        """The clips of ``rows`` as one Batch, zero-padded to the longest of them; ``pin``: in pinned memory."""
+        """Return the clips of ``rows`` as one Batch, zero-padded to the longest of them; ``pin``: in pinned memory."""
         start, frames = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
         shape = (len(rows), int(frames.max(initial=0)), *self.x.shape[1:])
         x = torch.zeros(shape, pin_memory=True) if pin else torch.from_numpy(np.zeros(shape, np.float32))
@@ -107,19 +107,19 @@ def open_store(parsed_folder: Path, recipe: RecipeConfig) -> RecipeStore:
 
 
 def _note_in_report(path: Path, store: RecipeStore) -> None:
-    """Adds the clips that a recipe could not use, with their codes, to the report of the set."""
+    """Add the clips that a recipe could not use, with their codes, to the report of the set."""
     report = read_json(path) if path.exists() else {}
     report.setdefault("recipes", {})[store.folder.name] = {"clips": len(store), "skipped": store.skipped}
     write_json(path, report)
 
 
 def about_digest(names: Sequence[str], lengths: ArrayLike, labels: ArrayLike) -> bytes:
-    """What follows the bytes of ``x`` in the hash that is the store's fingerprint."""
+    """Return what follows the bytes of ``x`` in the hash that is the store's fingerprint."""
     return "\n".join(names).encode() + np.array([lengths, labels], "<i8").tobytes()
 
 
 def derive(parsed: ParsedStore, recipe: RecipeConfig, folder: Path) -> None:
-    """Applies the recipe to every parsed clip, one at a time, and publishes the store with one rename."""
+    """Apply the recipe to every parsed clip, one at a time, and publishes the store with one rename."""
     stages = recipe.build(parsed.layout)
     recipe.check_form(parsed.form, parsed.arguments, parsed.folder.parent)
     # As many frames as the clips have; the recipes that resample mean to make fewer.

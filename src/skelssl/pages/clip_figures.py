@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from skelssl.core.errors import UserError
 from skelssl.core.runs import load_config
-from skelssl.data.clip import RAW, SERVES, EmptyClip, RawClip
+from skelssl.data.clip import RAW, RECIPES_OF_FORM, EmptyClip, RawClip
 from skelssl.data.recipes import RECIPES, RecipeConfig
 from skelssl.pages.figures.embedding import Embedding, principal_plane
 from skelssl.pages.figures.player import PlayerClip
@@ -37,7 +37,7 @@ def recorded_player(clip: RawClip, *, flat: bool = False) -> PlayerClip:
     order = np.argsort(first)
     x = np.zeros((clip.n_frames, len(ids), *clip.bodies.shape[1:]), np.float32)
     x[np.repeat(np.arange(clip.n_frames), np.diff(clip.frame_ptr)), np.argsort(order)[body]] = clip.bodies
-    listed = clip.form in SERVES  # by place alone
+    listed = clip.form in RECIPES_OF_FORM  # by place alone
     names = [str(i) if clip.form == RAW else f"place {i + 1}" if listed else PERSONS[i] for i in ids[order]]
     return _player("recorded", x, flat=flat, bodies=names, note=f"{clip.n_frames} frames")
 

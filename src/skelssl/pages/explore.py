@@ -16,10 +16,10 @@ from omegaconf import DictConfig
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
 from skelssl.data.build.checks import examined
-from skelssl.data.build.prepare import parsed_folder, prepare
+from skelssl.data.build.prepare import parsed_folder, prepare_dataset
 from skelssl.data.clip import RAW, EmptyClip, RawClip
 from skelssl.data.ntu.source import NTU, ntu_facts, parse_skeleton
-from skelssl.data.parsed import Index, ParsedStore
+from skelssl.data.parsed import ClipIndex, ParsedStore
 from skelssl.data.recipes import RECIPES
 from skelssl.data.report import WARNINGS
 from skelssl.data.source import FACTS, BadInput, Source
@@ -88,7 +88,7 @@ def open_parsed(source: Source, data_root: Path) -> ParsedStore:
     """The parsed store; a generated source is prepared on first use. Raises UserError where there is none."""
     folder = parsed_folder(data_root, source)
     if source.generated:
-        prepare(source, data_root=data_root, raw=[], workers=1, strict=False)
+        prepare_dataset(source, data_root=data_root, raw=[], workers=1, strict=False)
     if not folder.exists():
         raise UserError(
             f"{folder}: not found, expected the prepared {source.dataset}; run skelssl prepare with the same dataset "
@@ -150,7 +150,7 @@ def _why_not(store: ParsedStore, name: str, report: Mapping[str, Any]) -> str:
 
 def describe_clip(clip: RawClip, class_name: str) -> list[tuple[str, str]]:
     """What the clip itself tells, in words."""
-    row = Index()
+    row = ClipIndex()
     row.add(clip)
     empty = int((np.diff(clip.frame_ptr) == 0).sum())
     codes = [f"{code}: {WARNINGS.get(code, 'see report.json')}" for code in clip.codes]

@@ -15,7 +15,16 @@ from torch import nn
 from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.data.clip import EmptyClip, RawClip
-from skelssl.data.custom.clean import Whole, as_clip, at_rate, check_joints, in_metres, in_the_plane, two_persons, whole
+from skelssl.data.custom.clean import (
+    GapFreeClip,
+    as_clip,
+    at_rate,
+    check_joints,
+    in_metres,
+    in_the_plane,
+    two_persons,
+    without_gaps,
+)
 from skelssl.data.poses import Poses
 from skelssl.data.recipes import RecipeConfig
 from skelssl.pretrained.attributes import Pretrained
@@ -51,7 +60,7 @@ class Preprocessor:
         check_joints(own, body)
         if self.confident:
             own = in_the_plane(own, confidence=own.x.shape[-1] == 3 and not isinstance(clip, Poses))
-        filled, more = two_persons(whole(own))
+        filled, more = two_persons(without_gaps(own))
         self.crowded += more > 0
         filled = at_rate(filled, own.fps)
         if not self.confident:  # the recipe scales such clips itself
@@ -66,7 +75,9 @@ class Preprocessor:
                 f"{where}: {error} ({error.code}), expected a clip that recipe {self.stages.name} can use"
             ) from error
 
-    def _mapped(self, clip: Whole, body: Layout) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    def _mapped(
+        self, clip: GapFreeClip, body: Layout
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
         """Return positions (T, M, V, C), confidence (T, M, V) and what was ever seen (M, V) of the encoder's joints."""
         if body == self.body:
             return clip.x, clip.seen, clip.known

@@ -25,14 +25,14 @@ def knn(
     classes: int | None = None,
     chunk: int = 512,
 ) -> Scores:
-    """Labels each test sample by its k nearest training samples; the logits are the votes per class.
+    """Label each test sample by its k nearest training samples; the logits are the votes per class.
 
-        Features are averaged over their K clips and scaled to length 1. Each neighbour has one vote, or with a
-        ``temperature`` t the weight exp((s - s_max) / t) of its cosine s; the shift by the best cosine of the query
-            avoids overflow and leaves the ranking as it is. Of equally near samples (within ``TIE``) the lowest gallery row
-        wins, of equal votes the lowest class. Memory: ``chunk`` x gallery floats. ``classes``: default highest label + 1.
-    
-        Raises UserError for a k outside the gallery and for a temperature that is not above 0.
+    Features are averaged over their K clips and scaled to length 1. Each neighbour has one vote, or with a
+    ``temperature`` t the weight exp((s - s_max) / t) of its cosine s; the shift by the best cosine of the query
+    avoids overflow and leaves the ranking as it is. Of equally near samples (see ``TIE``) the lowest gallery row
+    wins, of equal votes the lowest class. Memory: ``chunk`` x gallery floats.
+
+    Raises UserError for a k outside the gallery and for a temperature that is not above 0.
     """
     _check(k, temperature, len(train))
     classes = classes or 1 + int(torch.cat([train.label, test.label]).max())

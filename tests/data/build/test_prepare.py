@@ -16,7 +16,7 @@ import pytest
 from skelssl.core import files as module
 from skelssl.core.errors import UserError
 from skelssl.data.build import shards
-from skelssl.data.build.prepare import build_parsed, parsed_folder, prepare, split_paths
+from skelssl.data.build.prepare import build_parsed, parsed_folder, prepare_dataset, split_paths
 from skelssl.data.ntu.source import NTU
 from skelssl.data.parsed import ParsedStore
 from skelssl.data.report import Report
@@ -133,20 +133,20 @@ def test_unchanged_inputs_are_kept_and_changed_ones_parsed(tmp_path: Path) -> No
     write_clips(tmp_path / "raw", NAMES)
     folder = tmp_path / "ntu60" / "v1" / "parsed"
     settings = {"data_root": tmp_path, "raw": [tmp_path / "raw"], "workers": 1, "strict": False}
-    assert prepare(NTU(), **settings).built  # type: ignore[arg-type]
+    assert prepare_dataset(NTU(), **settings).built  # type: ignore[arg-type]
     before = (folder / "bodies.npy").stat().st_ino
     shutil.move(tmp_path / "raw", tmp_path / "moved")
     settings["raw"] = [tmp_path / "moved"]
-    again = prepare(NTU(), **settings)  # type: ignore[arg-type]
+    again = prepare_dataset(NTU(), **settings)  # type: ignore[arg-type]
     assert not again.built
     assert "nothing to do" in again.notes[0]
     assert again.counts["clips"] == len(NAMES)
     assert (folder / "bodies.npy").stat().st_ino == before
     write_clips(tmp_path / "moved", ["S001C001P001R001A003"])
-    assert prepare(NTU(), **settings).built  # type: ignore[arg-type]
+    assert prepare_dataset(NTU(), **settings).built  # type: ignore[arg-type]
     assert len(ParsedStore(folder)) == len(NAMES) + 1
     with pytest.raises(UserError, match="found 13 of 56,578"):
-        prepare(NTU(), **{**settings, "strict": True})  # type: ignore[arg-type]
+        prepare_dataset(NTU(), **{**settings, "strict": True})  # type: ignore[arg-type]
 
 
 def test_strict_names_what_is_missing_and_publishes_the_report_alone(tmp_path: Path) -> None:
@@ -196,13 +196,13 @@ def test_targets_that_cannot_hold_the_store(tmp_path: Path, monkeypatch: pytest.
 def test_nothing_to_prepare(tmp_path: Path) -> None:
     settings = {"data_root": tmp_path, "workers": 1, "strict": False}
     with pytest.raises(UserError, match=r"raw=.*gone: found nothing there"):
-        prepare(NTU(), raw=[tmp_path / "gone"], **settings)  # type: ignore[arg-type]
+        prepare_dataset(NTU(), raw=[tmp_path / "gone"], **settings)  # type: ignore[arg-type]
     (tmp_path / "raw").mkdir()
     with pytest.raises(UserError, match="found no file of ntu60"):
-        prepare(NTU(), raw=[tmp_path / "raw"], **settings)  # type: ignore[arg-type]
+        prepare_dataset(NTU(), raw=[tmp_path / "raw"], **settings)  # type: ignore[arg-type]
     (tmp_path / "raw" / f"{NAMES[0]}.skeleton").write_bytes(b"")
     with pytest.raises(UserError, match=r"found no usable clip.*D01"):
-        prepare(NTU(), raw=[tmp_path / "raw"], **settings)  # type: ignore[arg-type]
+        prepare_dataset(NTU(), raw=[tmp_path / "raw"], **settings)  # type: ignore[arg-type]
 
 
 def test_raw_paths_may_hold_commas(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_workers_start_without_torch() -> None:
 def test_a_real_zip(tmp_path: Path) -> None:
     source = NTU(skip_incomplete=False)  # three of its names are on NTU's list of incomplete recordings
     raw = [data("nw_ucla_as_ntu.zip")]
-    report = prepare(source, data_root=tmp_path, raw=raw, workers=2, strict=False)
+    report = prepare_dataset(source, data_root=tmp_path, raw=raw, workers=2, strict=False)
     assert (report.counts["clips"], len(report.duplicates), report.skipped) == (1484, 95, [])
     assert report.leaks == {"xsub": [], "xview": []}
     folder = parsed_folder(tmp_path, source)
@@ -239,7 +239,7 @@ def test_a_real_zip(tmp_path: Path) -> None:
 @shared
 def test_real_damage_ends_in_the_report(tmp_path: Path) -> None:
     raw = [data("ntu_raw", "damaged")]
-    report = prepare(NTU(), data_root=tmp_path, raw=raw, workers=1, strict=False)
+    report = prepare_dataset(NTU(), data_root=tmp_path, raw=raw, workers=1, strict=False)
     assert {skip.name[-4:]: skip.code for skip in report.skipped} == {"A054": "D02", "A055": "D01", "A056": "D04"}
     assert report.warned["D05"] == ["S004C002P003R001A001"]
     assert report.counts["clips"] == 4

@@ -17,9 +17,9 @@ import pytest
 from skelssl.core.errors import UserError
 from skelssl.data.build import verify as module
 from skelssl.data.build.prepare import build_parsed, parsed_folder
-from skelssl.data.build.verify import Findings, verify
+from skelssl.data.build.verify import Findings, verify_dataset
 from skelssl.data.ntu.source import NTU
-from skelssl.data.parsed import Index, ParsedStore, pack, write_store
+from skelssl.data.parsed import ClipIndex, ParsedStore, pack, write_store
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.split import Split, write_splits
 from skelssl.data.store import open_store
@@ -55,7 +55,7 @@ def root(made: Path, tmp_path: Path) -> Path:
 
 
 def check(root: Path, *, strict: bool | None = False) -> Findings:
-    return verify(NTU(), data_root=root, strict=strict)
+    return verify_dataset(NTU(), data_root=root, strict=strict)
 
 
 def rows(findings: Findings) -> dict[str, tuple[str, str]]:
@@ -193,7 +193,7 @@ def test_equal_clips_across_a_split_are_wrong_where_strict(root: Path) -> None:
 def test_a_store_whose_names_say_nothing_has_no_rule_to_compare(tmp_path: Path) -> None:
     folder = tmp_path / "ntu60" / "v1" / "parsed"
     folder.mkdir(parents=True)
-    index, clips = Index(), [make_clip(seed=0), make_clip(seed=1)]
+    index, clips = ClipIndex(), [make_clip(seed=0), make_clip(seed=1)]
     for clip, name in zip(clips, ("row1", "row2"), strict=True):
         index.add(clip)
         index.name[-1] = name
@@ -246,7 +246,7 @@ def test_a_real_set_is_sound_and_its_duplicates_are_known(tmp_path: Path) -> Non
     source = NTU(skip_incomplete=False)
     raw = [data("nw_ucla_as_ntu.zip")]
     build_parsed(source, raw, parsed_folder(tmp_path, source), workers=1, strict=False, progress=False)
-    found = rows(verify(source, data_root=tmp_path, strict=False))
+    found = rows(verify_dataset(source, data_root=tmp_path, strict=False))
     assert found["equal clips (D17)"] == ("190", "groups: 95")
     assert found["xview from the names"] == ("968 and 516", "same")
     assert found["frames"][1].startswith("a clip 1 to ")
@@ -257,18 +257,18 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from skelssl.data.ntu.source import NTU
-from skelssl.data.parsed import Index, ParsedStore, pack, write_store
+from skelssl.data.parsed import ClipIndex, ParsedStore, pack, write_store
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.split import Split
 from skelssl.data.split import write_splits
 from skelssl.data.store import open_store
-from skelssl.data.build.verify import verify
+from skelssl.data.build.verify import verify_dataset
 from tests.helpers.bodies import body, clip_of, on
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-clip, index, clips = clip_of({1: on(range(2000), body(2000))}, 2000), Index(), 300
+clip, index, clips = clip_of({1: on(range(2000), body(2000))}, 2000), ClipIndex(), 300
 index.add(clip)
 for key in ("name", "label", "n_frames", "max_bodies", "codes", "repaired", "sha1"):
     setattr(index, key, getattr(index, key) * clips)
@@ -281,7 +281,7 @@ meta = {"dataset": "ntu60", "layout": "ntu25", "form": "raw", "class_names": [],
 write_store(folder, (part for _ in range(clips)), index, meta)
 write_splits({"xsub": Split(tuple(index.name), ())}, folder.parent / "splits")
 open_store(folder, RecipeConfig("pyskl"))
-verify(NTU(), data_root=Path(sys.argv[1]), strict=False)
+verify_dataset(NTU(), data_root=Path(sys.argv[1]), strict=False)
 size = sum(file.stat().st_size for file in folder.parent.rglob("*.npy")) / 2**20
 print(f"{size:.0f} {peak() - before:.0f}")
 """

@@ -8,14 +8,14 @@ import pytest
 from skelssl.core.errors import UserError
 from skelssl.data.custom.clean import (
     TORSO,
-    Whole,
+    GapFreeClip,
     as_clip,
     at_rate,
     check_joints,
     in_metres,
     in_the_plane,
     two_persons,
-    whole,
+    without_gaps,
 )
 from skelssl.data.poses import Poses
 from skelssl.skeleton.layout import load_layout
@@ -51,7 +51,7 @@ def test_gaps_are_linear_in_time_and_held_at_the_ends():
     x = noise(persons=2, seed=1)
     x[[0, 1, 4, 5, 11], 0, 3] = np.nan
     x[6, 1, 7, 1] = np.nan  # one coordinate is enough to be unseen
-    found = whole(clip(x))
+    found = without_gaps(clip(x))
     for person, joint in ((0, 3), (1, 7)):
         gaps = np.where(np.isfinite(x[:, person, joint]).all(-1, keepdims=True), x[:, person, joint], np.nan)
         for axis in range(3):
@@ -68,7 +68,7 @@ def test_gaps_are_linear_in_time_and_held_at_the_ends():
 def test_a_clip_without_gaps_stays_bit_for_bit():
     x = noise(persons=2)
     x[3:5, 1] = 0  # absent, as the house has it
-    found = whole(clip(x))
+    found = without_gaps(clip(x))
     np.testing.assert_array_equal(found.x, x)
     np.testing.assert_array_equal(found.there[:, 1], [*[True] * 3, False, False, *[True] * 7])
 
@@ -76,7 +76,7 @@ def test_a_clip_without_gaps_stays_bit_for_bit():
 def test_a_joint_that_is_never_seen_is_unknown_and_zero():
     x = noise()
     x[:, 0, 9] = np.nan
-    found = whole(clip(x))
+    found = without_gaps(clip(x))
     assert not found.known[0, 9]
     assert found.known.sum() == 24
     assert (found.x[:, 0, 9] == 0).all()
@@ -85,7 +85,7 @@ def test_a_joint_that_is_never_seen_is_unknown_and_zero():
 def test_a_person_is_there_between_the_first_and_the_last_sight_of_him():
     x = noise(persons=2, seed=2)
     x[:4, 1] = x[6, 1] = x[9:, 1] = np.nan
-    found = whole(clip(x))
+    found = without_gaps(clip(x))
     np.testing.assert_array_equal(np.flatnonzero(found.there[:, 1]), [4, 5, 6, 7, 8])
     assert (found.x[:4, 1] == 0).all()
     assert (found.x[9:, 1] == 0).all()
@@ -96,14 +96,14 @@ def test_ends_without_anybody_are_cut_off_and_persons_never_seen_left_out():
     x = noise(persons=3, seed=3)
     x[:2] = x[10:] = np.nan
     x[:, 0] = np.nan
-    found = whole(clip(x))
+    found = without_gaps(clip(x))
     np.testing.assert_array_equal(found.x, x[2:10, 1:])
 
 
 def test_zeros_at_the_ends_are_kept():
     x = noise()
     x[0] = 0
-    assert len(whole(clip(x)).x) == 12
+    assert len(without_gaps(clip(x)).x) == 12
 
 
 def test_poses_bring_confidence_layout_rate_and_unit():
@@ -112,7 +112,7 @@ def test_poses_bring_confidence_layout_rate_and_unit():
     poses = Poses("one", x * (seen > 0)[..., None], seen, "ntu25", 25.0, "px")
     found = as_clip(poses, "clip", "ntu25", None, None)
     assert (found.fps, found.unit) == (25.0, "px")
-    filled = whole(found)
+    filled = without_gaps(found)
     np.testing.assert_allclose(filled.x[3, 0, 4], (x[2, 0, 4] + x[4, 0, 4]) / 2, atol=1e-6)
     assert filled.seen[3, 0, 4] == 0
     assert filled.seen[2, 0, 4] == 0.5
@@ -124,7 +124,7 @@ def test_poses_bring_confidence_layout_rate_and_unit():
 def test_resampling_keeps_straight_motion_straight(fps, frames):
     """A joint at x = t seconds stays at t seconds, at each of the times 0, 1/30, 2/30 that the clip covers."""
     x = np.broadcast_to((np.arange(frames) / fps)[:, None, None, None], (frames, 1, 25, 3)).astype(np.float32)
-    start = Whole(x, np.ones((frames, 1, 25), np.float32), np.ones((frames, 1), bool), np.ones((1, 25), bool))
+    start = GapFreeClip(x, np.ones((frames, 1, 25), np.float32), np.ones((frames, 1), bool), np.ones((1, 25), bool))
     found = at_rate(start, fps)
     times = [k / 30 for k in range(1000) if k / 30 <= (frames - 1) / fps + 1e-9]
     np.testing.assert_allclose(found.x[:, 0, 0, 0], times, atol=1e-6)
@@ -136,7 +136,7 @@ def test_resampling_makes_nobody_out_of_half_a_person():
     there = np.ones((11, 1), bool)
     there[5] = False
     x[5] = 0
-    found = at_rate(Whole(x, np.ones((11, 1, 25), np.float32), there, np.ones((1, 25), bool)), 15)
+    found = at_rate(GapFreeClip(x, np.ones((11, 1, 25), np.float32), there, np.ones((1, 25), bool)), 15)
     np.testing.assert_array_equal(np.flatnonzero(~found.there[:, 0]), [9, 10, 11])
     assert (found.x[9:12] == 0).all()
     np.testing.assert_array_equal(found.x[::2][~np.isin(np.arange(11), [5])], x[np.arange(11) != 5])
@@ -144,12 +144,12 @@ def test_resampling_makes_nobody_out_of_half_a_person():
 
 @pytest.mark.parametrize("fps", [None, 30, 30.0])
 def test_the_rate_of_the_data_sets_changes_nothing(fps):
-    start = whole(clip(noise()))
+    start = without_gaps(clip(noise()))
     assert at_rate(start, fps) is start
 
 
 def test_units():
-    x, start = noise(), whole(clip(noise()))
+    x, start = noise(), without_gaps(clip(noise()))
     for unit, factor in (("m", 1), ("cm", 0.01), ("mm", 0.001)):
         np.testing.assert_allclose(in_metres(start, unit, NTU, "clip").x, x * factor, rtol=1e-6)
     for unit in ("px", "auto", "unknown"):
@@ -181,10 +181,10 @@ def test_the_two_who_move_most_stay():
     for person, speed in enumerate((0.0, 0.3, 0.1, 0.2)):
         x[:, person, :, 0] += speed * np.arange(20)[:, None]
     x[6:, 1] = 0  # fast, but soon gone: 1.5 metres, against 3.8 and 1.9
-    kept, left_out = two_persons(whole(clip(x)))
+    kept, left_out = two_persons(without_gaps(clip(x)))
     assert left_out == 2
     np.testing.assert_array_equal(kept.x, x[:, [3, 2]])
-    same, none = two_persons(whole(clip(x[:, :2])))
+    same, none = two_persons(without_gaps(clip(x[:, :2])))
     assert none == 0
     np.testing.assert_array_equal(same.x, x[:, :2])
 
@@ -211,10 +211,10 @@ def test_other_mistakes_are_one_sentence():
     with pytest.raises(UserError, match=r"clip: found 17 joints in shape .*, expected 25 of layout ntu25"):
         check_joints(clip(noise(joints=17)), NTU)
     with pytest.raises(UserError, match=r"clip: found nobody in any of 12 frames"):
-        whole(clip(np.full((12, 25, 3), np.nan)))
+        without_gaps(clip(np.full((12, 25, 3), np.nan)))
     with pytest.raises(UserError, match=r"clip: found nobody in any of 12 frames"):
-        whole(clip(np.zeros((12, 25, 3))))
+        without_gaps(clip(np.zeros((12, 25, 3))))
     headless = noise()
     headless[:, :, NTU.index("spine_base")] = np.nan
     with pytest.raises(UserError, match=r"clip: found no spine_base to scale the torso by"):
-        in_metres(whole(clip(headless)), "auto", NTU, "clip")
+        in_metres(without_gaps(clip(headless)), "auto", NTU, "clip")

@@ -16,7 +16,7 @@ import pytest
 
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
-from skelssl.data.build.prepare import build_parsed, prepare
+from skelssl.data.build.prepare import build_parsed, prepare_dataset
 from skelssl.data.clip import RawClip
 from skelssl.data.custom.source import Custom
 from skelssl.data.ntu.source import parse_skeleton
@@ -230,7 +230,7 @@ def test_a_set_of_ones_own_trains_and_is_evaluated(tmp_path: Path, body: str) ->
     settings = ("dataset=custom", "dataset.name=mine", f"dataset.layout='{body}'", f"data_root='{tmp_path}'")
     source = Custom(**{k: v for k, v in compose("prepare", *settings)["dataset"]["source"].items() if k[0] != "_"})
     source.test = {"subject": [3]}
-    prepare(source, data_root=tmp_path, raw=[raw], workers=1, strict=True)
+    prepare_dataset(source, data_root=tmp_path, raw=[raw], workers=1, strict=True)
     run = tmp_path / "run"
     train(compose("train", "method=pstl", *settings, "debug=smoke", "callbacks.progress=null"), run)
     about = read_json(run / "run.json")

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from skelssl.core.errors import UserError
-from skelssl.data.build.prepare import build_parsed, prepare
+from skelssl.data.build.prepare import build_parsed, prepare_dataset
 from skelssl.data.clip import PKU as PKU_FORM
 from skelssl.data.clip import RawClip
 from skelssl.data.parsed import ParsedStore
-from skelssl.data.pku.files import Part, pku_facts
+from skelssl.data.pku.files import PKUPart, pku_facts
 from skelssl.data.pku.source import PKU
 from skelssl.data.recipes import RecipeConfig
 from skelssl.data.report import Report, Span
@@ -37,7 +37,7 @@ def entries(root: Path, dataset: str = "pku2") -> tuple[PKU, list[str], Report]:
 
 
 def table(names: list[str], source: PKU) -> ClipTable:
-    found = [Part(source.dataset).numbers(name) or {} for name in names]
+    found = [PKUPart(source.dataset).numbers(name) or {} for name in names]
     facts = {fact: np.array([one.get(fact, -1) for one in found], np.int64) for fact in FACTS}
     return ClipTable([f"{name}_001" for name in names], np.zeros(len(names), np.int64), facts)
 
@@ -177,13 +177,13 @@ def test_the_facts_are_whole() -> None:
 def test_the_authors_list_rules(tmp_path: Path) -> None:
     write(tmp_path / "raw", LABELS)
     lists = put(tmp_path / "raw" / "cross-subject.txt", split_list(["A01N02-L"], ["A02N01-M", "A01N01-L", "A09N09-R"]))
-    prepare(PKU("pku2"), data_root=tmp_path, raw=[tmp_path / "raw"], workers=1, strict=False)
+    prepare_dataset(PKU("pku2"), data_root=tmp_path, raw=[tmp_path / "raw"], workers=1, strict=False)
     folder = tmp_path / "pku2" / "v1"
     wanted = {"train": ["A01N02-L_001"], "test": ["A01N01-L_001", "A01N01-L_002", "A02N01-M_001"]}
     assert json.loads((folder / "splits" / "xsub.json").read_text()) == wanted
     assert json.loads((folder / "report.json").read_text())["expected_clips"] == [6945, 6952]
     lists.write_bytes(split_list(["A02N01-M", "A01N01-L"], ["A01N02-L"]))
-    assert not prepare(PKU("pku2"), data_root=tmp_path, raw=[tmp_path / "raw"], workers=1, strict=False).built
+    assert not prepare_dataset(PKU("pku2"), data_root=tmp_path, raw=[tmp_path / "raw"], workers=1, strict=False).built
     assert json.loads((folder / "splits" / "xsub.json").read_text())["test"] == ["A01N02-L_001"]
 
 
@@ -248,12 +248,12 @@ def test_bytes_do_not_depend_on_workers(tmp_path: Path) -> None:
 def test_new_labels_are_new_data(tmp_path: Path) -> None:
     write(tmp_path / "raw", LABELS)
     settings = {"data_root": tmp_path, "raw": [tmp_path / "raw"], "workers": 1, "strict": False}
-    assert prepare(PKU("pku2"), **settings).built  # type: ignore[arg-type]
-    assert not prepare(PKU("pku2"), **settings).built  # type: ignore[arg-type]
+    assert prepare_dataset(PKU("pku2"), **settings).built  # type: ignore[arg-type]
+    assert not prepare_dataset(PKU("pku2"), **settings).built  # type: ignore[arg-type]
     put(tmp_path / "raw" / "label" / "A01N02-L.txt", b"8,5,21,1\n")
-    assert prepare(PKU("pku2"), **settings).built  # type: ignore[arg-type]
+    assert prepare_dataset(PKU("pku2"), **settings).built  # type: ignore[arg-type]
     with pytest.raises(UserError, match="found 4 of 6,945–6,952 expected clips"):
-        prepare(PKU("pku2"), **{**settings, "strict": True})  # type: ignore[arg-type]
+        prepare_dataset(PKU("pku2"), **{**settings, "strict": True})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_a_real_damaged_recording_is_rejected_with_its_line(tmp_path: Path) -> N
     put(tmp_path / "raw" / "label" / "0002-L.txt", b"3,1,9,1")
     put(tmp_path / "raw" / "0003-L.txt", text(persons(9)))
     put(tmp_path / "raw" / "label" / "0003-L.txt", b"3,1,9,1")
-    report = prepare(PKU("pku1"), data_root=tmp_path, raw=[tmp_path / "raw"], workers=1, strict=False)
+    report = prepare_dataset(PKU("pku1"), data_root=tmp_path, raw=[tmp_path / "raw"], workers=1, strict=False)
     assert [(skip.name, skip.code, skip.reason) for skip in report.skipped] == [
         ("0002-L", "D24", "line 1 holds 16 words, expected 150 numbers")
     ]

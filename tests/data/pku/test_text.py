@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skelssl.core.errors import UserError
-from skelssl.data.pku.text import Action, Recording, lines, looks_like_labels, read_split
+from skelssl.data.pku.text import LabelLine, PKURecording, lines, looks_like_labels, read_split
 from skelssl.data.source import BadInput
 from tests.helpers.pku import persons, split_list, text
 from tests.helpers.shared import data, shared
@@ -15,7 +15,7 @@ from tests.helpers.shared import data, shared
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_rows_are_the_numbers_of_the_text(newline: str) -> None:
     x = persons(6)
-    recording = Recording.of(b"\xef\xbb\xbf" + text(x, newline) + newline.encode())
+    recording = PKURecording.of(b"\xef\xbb\xbf" + text(x, newline) + newline.encode())
     assert recording.n_frames == 6
     np.testing.assert_array_equal(recording.persons(0, 6), x)
     np.testing.assert_array_equal(recording.persons(2, 5), x[2:5])
@@ -36,13 +36,13 @@ def test_rows_are_the_numbers_of_the_text(newline: str) -> None:
 def test_damaged_recordings(damage, message) -> None:  # type: ignore[no-untyped-def]
     damaged = "\n".join(damage(text(persons(5)).decode().splitlines()))
     with pytest.raises(BadInput, match=f"^{message}"):
-        Recording.of(damaged.encode())
+        PKURecording.of(damaged.encode())
 
 
 def test_a_word_that_is_no_number_is_found_where_it_is_read() -> None:
     words = text(persons(4)).decode().split()
     words[2 * 150 + 7] = "none"
-    recording = Recording.of("\n".join(" ".join(words[i : i + 150]) for i in range(0, 600, 150)).encode())
+    recording = PKURecording.of("\n".join(" ".join(words[i : i + 150]) for i in range(0, 600, 150)).encode())
     assert len(recording.persons(0, 2)) == 2
     with pytest.raises(BadInput, match="D23: found 'none', expected a number"):
         recording.persons(1, 3)
@@ -62,7 +62,7 @@ def test_a_word_that_is_no_number_is_found_where_it_is_read() -> None:
     ],
 )
 def test_lines_of_labels(line: str, wanted: tuple[int, int, int, bool]) -> None:
-    assert Action.of(line, 10) == Action(*wanted)
+    assert LabelLine.of(line, 10) == LabelLine(*wanted)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_lines_of_labels(line: str, wanted: tuple[int, int, int, bool]) -> None:
 )
 def test_lines_that_give_no_clip(line: str, reason: str) -> None:
     with pytest.raises(BadInput) as caught:
-        Action.of(line, 10)
+        LabelLine.of(line, 10)
     assert caught.value.code == "D25"
     assert caught.value.reason.startswith(reason)
 
@@ -123,7 +123,7 @@ def test_bad_split_lists() -> None:
 @shared
 def test_a_real_recording() -> None:
     path = data("pku_raw", "A10N08-L.txt")
-    recording = Recording.of(path.read_bytes())
+    recording = PKURecording.of(path.read_bytes())
     x = recording.persons(0, recording.n_frames)
     assert x.shape == (1040, 2, 25, 3)
     assert x.any((2, 3)).sum(0).tolist() == [1040, 728]
@@ -133,4 +133,4 @@ def test_a_real_recording() -> None:
 @shared
 def test_a_real_recording_cut_by_a_spreadsheet() -> None:
     with pytest.raises(BadInput, match=r"^D24: line 1 holds 16 words, expected 150 numbers$"):
-        Recording.of(data("pku_raw", "0002-L.truncated.txt").read_bytes())
+        PKURecording.of(data("pku_raw", "0002-L.truncated.txt").read_bytes())

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from skelssl.data.synthetic.actions import ACTIONS, Key, Part, Wave, follow, vector
+from skelssl.data.synthetic.actions import ACTIONS, Key, Role, Wave, follow_role, vector
 from skelssl.data.synthetic.body import DOFS, LIMITS, Body, grounded, joints, limited, mirrored, rotation
 from skelssl.data.synthetic.dice import Dice
-from skelssl.data.synthetic.perform import perform
-from skelssl.data.synthetic.tracker import ANGLES, track, viewed
+from skelssl.data.synthetic.perform import perform_action
+from skelssl.data.synthetic.tracker import ANGLES, camera_view, track
 from skelssl.skeleton.layout import load_layout
 
 BODY = load_layout("ntu25")
@@ -101,7 +101,7 @@ def test_limits_hold_whatever_is_asked():
 def test_performances_keep_within_the_elbow_and_knee_range():
     """Angles measured on the joints themselves, so that a slip between pose and body would show."""
     for label in range(len(ACTIONS)):
-        for xyz in perform(0, label, 5, 1):
+        for xyz in perform_action(0, label, 5, 1):
             for upper, middle, lower, limit in (
                 ("shoulder_right", "elbow_right", "wrist_right", LIMITS["elbow_r"]),
                 ("hip_left", "knee_left", "ankle_left", LIMITS["knee_l"]),
@@ -114,7 +114,7 @@ def test_performances_keep_within_the_elbow_and_knee_range():
 def test_bones_keep_their_length_and_feet_the_floor():
     first = None
     for label in range(len(ACTIONS)):
-        for n, xyz in enumerate(perform(0, label, 2, 1)):
+        for n, xyz in enumerate(perform_action(0, label, 2, 1)):
             bones = lengths(xyz)
             assert bones == pytest.approx(np.broadcast_to(bones[:1], bones.shape), abs=1e-9)
             first = bones[0] if first is None else first
@@ -127,8 +127,8 @@ def test_bones_keep_their_length_and_feet_the_floor():
 
 def test_a_standing_foot_does_not_slide():
     time = np.linspace(0, 1, 60)
-    squat = Part((Key(0, {}), Key(0.5, {"hip_l": 80, "hip_r": 80, "knee_l": 90, "knee_r": 90}), Key(1, {})))
-    angles = follow(squat, time, np.zeros((3, len(DOFS) + 1)))
+    squat = Role((Key(0, {}), Key(0.5, {"hip_l": 80, "hip_r": 80, "knee_l": 90, "knee_r": 90}), Key(1, {})))
+    angles = follow_role(squat, time, np.zeros((3, len(DOFS) + 1)))
     xyz = grounded(joints(person(), angles[:, :-1]), np.zeros(60))
     ankles = xyz[:, [AT["ankle_left"], AT["ankle_right"]]].mean(1)
     assert np.ptp(ankles[:, [0, 2]], axis=0).max() < 0.02
@@ -136,9 +136,9 @@ def test_a_standing_foot_does_not_slide():
 
 
 def test_key_poses_are_met_with_minimum_jerk_and_waves_swing():
-    part = Part((Key(0, {"lean": 0}), Key(0.5, {"lean": 40}), Key(1, {"lean": 40})), (Wave("nod", 10, 1, 0, 1),))
+    part = Role((Key(0, {"lean": 0}), Key(0.5, {"lean": 40}), Key(1, {"lean": 40})), (Wave("nod", 10, 1, 0, 1),))
     time = np.array([0, 0.125, 0.25, 0.5, 1])
-    poses = follow(part, time, np.zeros((3, len(DOFS) + 1)))
+    poses = follow_role(part, time, np.zeros((3, len(DOFS) + 1)))
     u = time[1] / 0.5
     expected = 40 * (10 * u**3 - 15 * u**4 + 6 * u**5)
     assert poses[:, DOFS.index("lean")] == pytest.approx([0, expected, 20, 40, 40])
@@ -146,11 +146,11 @@ def test_key_poses_are_met_with_minimum_jerk_and_waves_swing():
 
 
 def test_classes_and_takes_differ_and_people_meet():
-    first = [perform(0, label, 1, 1)[0] for label in range(len(ACTIONS))]
+    first = [perform_action(0, label, 1, 1)[0] for label in range(len(ACTIONS))]
     assert len({xyz.tobytes() for xyz in first}) == len(ACTIONS) == len({action.name for action in ACTIONS}) == 24
-    assert perform(0, 0, 1, 1)[0].tobytes() != perform(0, 0, 1, 2)[0].tobytes()
+    assert perform_action(0, 0, 1, 1)[0].tobytes() != perform_action(0, 0, 1, 2)[0].tobytes()
     for label, action in enumerate(ACTIONS):
-        people = perform(0, label, 4, 1)
+        people = perform_action(0, label, 4, 1)
         assert len(people) == (1 if action.second is None else 2)
         if action.second:
             apart = np.linalg.norm((people[0] - people[1])[:, 0, [0, 2]], axis=-1)
@@ -162,8 +162,8 @@ def test_classes_and_takes_differ_and_people_meet():
 
 
 def test_cameras_see_one_performance():
-    people = perform(0, 18, 1, 1)
-    seen = {camera: viewed(people, Dice(0, 3, 1), camera) for camera in ANGLES}
+    people = perform_action(0, 18, 1, 1)
+    seen = {camera: camera_view(people, Dice(0, 3, 1), camera) for camera in ANGLES}
     assert ANGLES == {1: 0.0, 2: -45.0, 3: 45.0}
     level = {c: [x[..., [0, 2]] for x in xs] for c, xs in seen.items()}
     for camera in (2, 3):  # rigid: all distances agree, also between the two people
@@ -171,7 +171,7 @@ def test_cameras_see_one_performance():
         gaps = [np.linalg.norm(x[:, :, None] - x[:, None], axis=-1) for x in (both, ours)]
         np.testing.assert_allclose(*gaps, atol=1e-9)
         assert np.abs(level[camera][0] - level[1][0]).max() > 0.1
-    turned = viewed([np.array([[[0.0, 1.0, -1.0]]])], Dice(0, 3, 1), 3)[0][0, 0]
+    turned = camera_view([np.array([[[0.0, 1.0, -1.0]]])], Dice(0, 3, 1), 3)[0][0, 0]
     assert turned[0] < -0.5  # the camera at +45 degrees sees what is in front of the scene on its left
     noisy = {camera: track(xs, Dice(0, 9, camera)) for camera, xs in seen.items()}
     for camera, recording in noisy.items():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from skelssl.data.build.prepare import prepare
+from skelssl.data.build.prepare import prepare_dataset
 from skelssl.data.custom.source import Custom
 from skelssl.pages.clip_figures import player_clip
 from skelssl.pages.figures.player import skeleton_player
@@ -26,7 +26,7 @@ def data_of_mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(12):
         save(root / "raw" / "abcd"[i % 4] / f"{i}.npy", points(20 + i, joints=20, seed=i)[:, 0])
     source = Custom(dataset="mine", layout="kinect20")
-    prepare(source, data_root=root / "data", raw=[root / "raw"], workers=1, strict=False)
+    prepare_dataset(source, data_root=root / "data", raw=[root / "raw"], workers=1, strict=False)
     return root / "data"
 
 

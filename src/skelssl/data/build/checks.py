@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.data.clip import PKU, RAW, RECORDED, RawClip
-from skelssl.data.recipes.tracks import BAD_SHARE, SHORTEST, WIDEST
+from skelssl.data.recipes.tracks import MAX_BAD_FRACTION, MAX_WIDTH_RATIO, MIN_TRACK_FRAMES
 from skelssl.data.source import BadInput
 
 MAX_NAN_SHARE = 0.2  # of a body's frames in which a joint may be missing and still be interpolated
@@ -20,7 +20,7 @@ LONG, SHORT = 300, 8  # frames: more than the published files hold; fewer than m
 
 
 def examined(clip: RawClip) -> RawClip:
-    """The clip without NaN and with all its codes; raises BadInput (D12, D13) where nothing usable is left."""
+    """Return the clip without NaN and with all its codes; raise BadInput (D12, D13) where nothing usable is left."""
     if not np.isfinite(clip.bodies).all():
         clip = repaired(clip)
     if not clip.bodies.any():
@@ -38,7 +38,7 @@ def examined(clip: RawClip) -> RawClip:
 
 
 def repaired(clip: RawClip) -> RawClip:
-    """Interpolates joints with NaN or infinite coordinates linearly over time, each body on its own.
+    """Interpolate joints with NaN or infinite coordinates linearly over time, each body on its own.
 
     A joint that is missing in more than a fifth of its body's frames is not made up: those frames of the body go, and
     a frame of the clip that loses its last body goes too. Raises BadInput (D12) where no frame is left.
@@ -74,12 +74,12 @@ def repaired(clip: RawClip) -> RawClip:
 
 
 def _of_bodies(clip: RawClip, count: NDArray[np.int64]) -> dict[str, bool]:
-    """Codes on who is who, which only a tracker's list of two ids or more can raise."""
+    """Return the codes on identities, which only a tracker's list of two ids or more can raise."""
     ids = np.unique(clip.body_id)
     at_once, frame = count.max(), np.repeat(np.cumsum(count > 0) - 1, count)
     own = [clip.body_id == body for body in ids]
-    wide = np.ptp(clip.bodies[..., 0], axis=1) > WIDEST * np.ptp(clip.bodies[..., 1], axis=1)
-    ghosts = sum(rows.sum() < SHORTEST or wide[rows].mean() >= BAD_SHARE for rows in own)
+    wide = np.ptp(clip.bodies[..., 0], axis=1) > MAX_WIDTH_RATIO * np.ptp(clip.bodies[..., 1], axis=1)
+    ghosts = sum(rows.sum() < MIN_TRACK_FRAMES or wide[rows].mean() >= MAX_BAD_FRACTION for rows in own)
     return {
         "D06": at_once > 1 and (at_once > 2 or ghosts > 0),
         "D07": at_once == 1 or len(ids) - ghosts > at_once,
@@ -90,13 +90,13 @@ def _of_bodies(clip: RawClip, count: NDArray[np.int64]) -> dict[str, bool]:
 
 
 def _reordered(clip: RawClip, count: NDArray[np.int64]) -> bool:
-    """Whether two bodies stand in one order in one frame and in the other order in another."""
+    """Return whether two bodies stand in one order in one frame and in the other order in another."""
     orders = {tuple(clip.body_id[start : start + n]) for start, n in zip(clip.frame_ptr, count, strict=False) if n > 1}
     pairs = {(order[i], order[j]) for order in orders for i in range(len(order)) for j in range(i + 1, len(order))}
     return any((b, a) in pairs for a, b in pairs)
 
 
 def _twins(clip: RawClip, count: NDArray[np.int64]) -> bool:
-    """Whether the first two bodies are equal in every frame that lists two: one person stored twice."""
+    """Return whether the first two bodies are equal in every frame that lists two: one person stored twice."""
     first = clip.frame_ptr[:-1][count > 1]
     return bool(np.array_equal(clip.bodies[first], clip.bodies[first + 1]))

@@ -1,4 +1,4 @@
-"""Raw files -> parsed store, splits and report of one data set, under ``<data_root>/<dataset>/v1``."""
+"""Raw files -> parsed store, splits and report of one dataset, under ``<data_root>/<dataset>/v1``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skelssl.core.errors import UserError
 from skelssl.core.files import atomic_folder, check_space, locked, remove_stale, write_json
 from skelssl.core.overrides import split_at_commas
 from skelssl.data.build import shards
-from skelssl.data.parsed import Index, ParsedStore, write_store
+from skelssl.data.parsed import ClipIndex, ParsedStore, write_store
 from skelssl.data.report import Report
 from skelssl.data.source import Entry, Source, all_splits
 from skelssl.data.split import Split, write_splits
@@ -23,7 +23,7 @@ _SPACE = 1.0  # bytes on disk per byte of text, shards and store together; measu
 
 
 def parsed_folder(data_root: Path, source: Source) -> Path:
-    """Where the parsed store of a source lies."""
+    """Return the folder of the parsed store of a source."""
     return data_root / source.dataset / "v1" / "parsed"
 
 
@@ -33,8 +33,10 @@ def split_paths(raw: str | Sequence[str] | None) -> list[Path]:
     return [Path(name).expanduser() for name in names]
 
 
-def prepare(source: Source, *, data_root: Path, raw: Sequence[Path], workers: int, strict: bool | None) -> Report:
-    """Parses one data set, writes its splits and report, and prints a summary.
+def prepare_dataset(
+    source: Source, *, data_root: Path, raw: Sequence[Path], workers: int, strict: bool | None
+) -> Report:
+    """Parse one dataset, writes its splits and report, and prints a summary.
 
     Does nothing where the store is complete and the raw files are the same. Raises UserError for a raw path that does
     not exist, for a target without room or permission, for equal clips that train and test alike unless ``strict`` is
@@ -60,7 +62,7 @@ def build_parsed(
     shard_size: int = SHARD_SIZE,
     progress: bool = True,
 ) -> Report:
-    """Makes or keeps the parsed store ``folder``; writes ``report.json`` and ``splits/`` beside it.
+    """Make or keeps the parsed store ``folder``; writes ``report.json`` and ``splits/`` beside it.
 
     Finished shards survive a kill, and the next call goes on from them. The bytes of the store do not depend on
     ``workers``, ``shard_size`` or on kills. Raises UserError as ``prepare`` says; nothing is published then.
@@ -90,7 +92,7 @@ def build_parsed(
 
 
 def _current(folder: Path, inputs: str) -> ParsedStore | None:
-    """The published store if it was made from these very inputs."""
+    """Return the published store if it was made from these very inputs."""
     if not folder.exists():
         return None
     store = ParsedStore(folder)
@@ -100,7 +102,7 @@ def _current(folder: Path, inputs: str) -> ParsedStore | None:
 def _parse(
     source: Source, entries: Sequence[Entry], folder: Path, workers: int, shard_size: int, progress: bool
 ) -> list[Path]:
-    """The finished shard files, in the order of their clips."""
+    """Return the finished shard files, in the order of their clips."""
     work = folder.with_name(f".{folder.name}.shards")
     work.mkdir(exist_ok=True)
     check_space(work, int(_SPACE * sum(entry.size for entry in entries)), "for parsing")
@@ -113,15 +115,15 @@ def _parse(
     return list(plan)
 
 
-def _merge(parts: Sequence[Path]) -> Index:
-    index = Index()
+def _merge(parts: Sequence[Path]) -> ClipIndex:
+    index = ClipIndex()
     for path in parts:
         index.extend(shards.read_index(path))
     return index
 
 
-def _accepted(source: Source, index: Index, folder: Path, report: Report, strict: bool | None) -> dict[str, Split]:
-    """The splits of a set that may be published; of one that is refused, its report is written and printed."""
+def _accepted(source: Source, index: ClipIndex, folder: Path, report: Report, strict: bool | None) -> dict[str, Split]:
+    """Return the splits of a sound dataset; of a rejected one, write and print the report."""
     try:
         splits = _examine(source, index, report, strict)
     except UserError as error:
@@ -132,9 +134,9 @@ def _accepted(source: Source, index: Index, folder: Path, report: Report, strict
 
 
 def _publish(
-    source: Source, index: Index, splits: Mapping[str, Split], parts: Sequence[Path], folder: Path, inputs: str
+    source: Source, index: ClipIndex, splits: Mapping[str, Split], parts: Sequence[Path], folder: Path, inputs: str
 ) -> None:
-    """Splits and store, the store last: where it is, all is."""
+    """Split and store, the store last: where it is, all is."""
     write_splits(splits, folder.parent / "splits")
     for file in (folder.parent / "splits").glob("[!.]*.json"):
         if file.stem not in splits:  # of a set before this one; an import without names has its own split alone
@@ -149,8 +151,8 @@ def _publish(
     (folder.parent / "report.refused.json").unlink(missing_ok=True)
 
 
-def _examine(source: Source, index: Index, report: Report, strict: bool | None) -> dict[str, Split]:
-    """Completes the report from the parsed clips; raises UserError for what ``prepare`` refuses."""
+def _examine(source: Source, index: ClipIndex, report: Report, strict: bool | None) -> dict[str, Split]:
+    """Complete the report from the parsed clips; raise UserError for what `prepare_dataset` rejects."""
     for name, code, reason in index.skipped:
         report.skip(name, code, reason)
     for name, codes in zip(index.name, index.codes, strict=True):

@@ -24,14 +24,14 @@ from skelssl.core.errors import UserError
 from skelssl.core.files import atomic_file
 from skelssl.data.build.checks import examined
 from skelssl.data.clip import RawClip
-from skelssl.data.parsed import FORMAT, Index, pack
+from skelssl.data.parsed import FORMAT, ClipIndex, pack
 from skelssl.data.source import BadInput, Entry, Skipped, Source
 
 SHARD_BYTES = 128_000_000  # of raw text, about 500 files of NTU RGB+D; a recording of PKU-MMD is thirty times one
 
 
 def inputs_key(source: Source, entries: Sequence[Entry]) -> str:
-    """Hash of what the raw files are: equal key, equal parsed arrays. Moving the files does not change it."""
+    """Return a hash of what the raw files are: equal key, equal parsed arrays. Moving the files does not change it."""
     what = [[e.name, e.size, e.stamp, e.location if source.generated else ""] for e in entries]
     how = getattr(source, "salvage", False)  # an option of a reader that changes what it makes of the same bytes
     parts = [FORMAT, source.dataset, source.layout, source.form, how, what]
@@ -40,7 +40,7 @@ def inputs_key(source: Source, entries: Sequence[Entry]) -> str:
 
 
 def plan(source: Source, entries: Sequence[Entry], folder: Path, size: int) -> dict[Path, Sequence[Entry]]:
-    """Shard files in the order of their clips, each with its raw files; a name changes when one of them does.
+    """Return the shard files in the order of their clips, each with its raw files; its name changes when they do.
 
     A shard holds at most ``size`` files, and no more bytes than a worker can keep in memory at once.
     """
@@ -55,7 +55,7 @@ def plan(source: Source, entries: Sequence[Entry], folder: Path, size: int) -> d
 
 
 def parse_shards(source: Source, shards: Mapping[Path, Sequence[Entry]], workers: int) -> Iterator[int]:
-    """Makes the shard files that are not there yet; yields the number of raw files of each as it gets ready."""
+    """Make the shard files that are not there yet; yields the number of raw files of each as it gets ready."""
     if workers <= 1:
         yield from (parse_shard(source, cut, path) for path, cut in shards.items())
         return
@@ -71,7 +71,7 @@ def parse_shards(source: Source, shards: Mapping[Path, Sequence[Entry]], workers
 
 
 def _die_with_parent() -> None:
-    """Ends this worker when its parent is killed; it would wait for work for ever."""
+    """End this worker when its parent is killed; it would wait for work for ever."""
 
     def watch() -> None:
         if parent := multiprocessing.parent_process():
@@ -82,9 +82,9 @@ def _die_with_parent() -> None:
 
 
 def parse_shard(source: Source, entries: Sequence[Entry], path: Path) -> int:
-    """Writes the clips of some files and the reasons for those that gave none; returns the number of files."""
+    """Write the clips of some files and the reasons for those that gave none; returns the number of files."""
     if not path.exists():
-        index, clips = Index(), list[RawClip]()
+        index, clips = ClipIndex(), list[RawClip]()
         for entry in entries:
             for found in _read(source, entry):
                 if isinstance(found, Skipped):
@@ -110,14 +110,14 @@ def _read(source: Source, entry: Entry) -> Iterator[RawClip | Skipped]:
         yield Skipped(entry.name, bad.code, bad.reason)
 
 
-def read_index(path: Path) -> Index:
-    """The index of one shard."""
+def read_index(path: Path) -> ClipIndex:
+    """Return the index of one shard."""
     with np.load(path, allow_pickle=False) as shard:
-        return Index(**json.loads(shard["about"].tobytes()))
+        return ClipIndex(**json.loads(shard["about"].tobytes()))
 
 
 def read_arrays(paths: Sequence[Path]) -> Iterator[dict[str, NDArray[Any]]]:
-    """The arrays of each shard that holds clips."""
+    """Yield the arrays of each shard that holds clips."""
     for path in paths:
         with np.load(path, allow_pickle=False) as shard:
             if arrays := {key: shard[key] for key in shard.files if key != "about"}:

@@ -37,7 +37,7 @@ class NamesTell(Protocol):
     """A source whose clips say in their names who was recorded, by which camera and so on."""
 
     def facts_of(self, name: str) -> Mapping[str, int]:
-        """The value of each fact; raises BadInput for a name of another form."""
+        """Return the value of each fact; raise BadInput for a name of another form."""
 
 
 @dataclass(slots=True)
@@ -52,8 +52,8 @@ class Findings:
         self.faults += [fault] if fault else []
 
 
-def verify(source: Source, *, data_root: Path, strict: bool | None) -> Findings:
-    """Checks the prepared set of ``source`` and every recipe store of it, and prints what was found.
+def verify_dataset(source: Source, *, data_root: Path, strict: bool | None) -> Findings:
+    """Check the prepared set of ``source`` and every recipe store of it, and prints what was found.
 
     Counts, equal clips across a split, array contents against the fingerprints, NaN, the splits against the names.
     Raises UserError, naming all that is wrong, at the end; an incomplete set is wrong if ``strict``, equal clips on
@@ -78,7 +78,7 @@ def verify(source: Source, *, data_root: Path, strict: bool | None) -> Findings:
 def _counts(
     source: Source, store: ParsedStore, splits: Mapping[str, Split], findings: Findings, strict: bool | None
 ) -> Report:
-    """Clips per split and side, and equal clips, against what a complete and sound set has."""
+    """Count the clips per split and side, and equal clips, against what a complete and sound set has."""
     report = Report(source.dataset)
     report.tally(store.index.table(), splits, source.expected())
     report.find_duplicates(store.names, store.index.sha1, splits)
@@ -118,7 +118,7 @@ def _splits(source: Source, store: ParsedStore, splits: Mapping[str, Split], fin
 
 
 def _clips_by_name(source: Source, store: ParsedStore) -> ClipTable | None:
-    """The clips with what their names say of them; None where names say nothing."""
+    """Return the clips with what their names say of them; None where names say nothing."""
     if not isinstance(source, NamesTell):
         return None
     try:
@@ -174,7 +174,7 @@ def _recipe_store(folder: Path, store: ParsedStore, findings: Findings) -> None:
 
 
 def _scan(path: Path) -> tuple[Any, int]:
-    """SHA-256 of what an ``.npy`` file holds behind its header, and how many of its floats are not finite."""
+    """Return the SHA-256 of what an ``.npy`` file holds behind its header, and how many floats are not finite."""
     digest, odd = hashlib.sha256(), 0
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
@@ -193,7 +193,7 @@ def _nan(where: Path, count: int, findings: Findings) -> None:
 
 
 def _changed(store: ParsedStore) -> list[str]:
-    """Names of the clips whose arrays are not those that were written; none where the pointers lead nowhere."""
+    """Return names of the clips whose arrays are not those that were written; none where the pointers lead nowhere."""
     try:
         return [
             clip.name for clip, sha1 in zip(store.clips(), store.index.sha1, strict=True) if content_sha1(clip) != sha1

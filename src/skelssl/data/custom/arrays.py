@@ -18,28 +18,28 @@ from skelssl.data.source import FACTS, BadInput
 from skelssl.skeleton.layout import Layout
 
 PERSONS = 2
-KNOWN = ("file", "name", "label", *FACTS, "split", "layout")  # what an index and an ``.npz`` say of a clip
-LINE = (*KNOWN, "fps")
-SEEN = "seen"  # under which an ``.npz`` has a confidence for every joint; it is poses then, as of a pose tool
-_BESIDE = (*LINE, SEEN, "unit")
+INDEX_KEYS = ("file", "name", "label", *FACTS, "split", "layout")  # what an index and an ``.npz`` say of a clip
+LINE_KEYS = (*INDEX_KEYS, "fps")
+SEEN_KEY = "seen"  # under which an ``.npz`` has a confidence for every joint; it is poses then, as of a pose tool
+_FACT_KEYS = (*LINE_KEYS, SEEN_KEY, "unit")
 
 
-def about(path: Path) -> Mapping[str, Any]:
+def npz_facts(path: Path) -> Mapping[str, Any]:
     """What an ``.npz`` says of its clip: values under the keys of an index, and None under keys that nothing reads.
 
     Raises BadInput.
     """
-    with archive(path) as file:
+    with open_npz(path) as file:
         own = _array_key(file.files)
-        return {key: _scalar(file[key]) if key in KNOWN else None for key in file.files if key != own}
+        return {key: _scalar(file[key]) if key in INDEX_KEYS else None for key in file.files if key != own}
 
 
 def is_seen(path: Path) -> bool:
-    """Whether an ``.npz`` has confidences beside its joints; raises BadInput."""
+    """Return whether an ``.npz`` has confidences beside its joints; raise BadInput."""
     if path.suffix != ".npz":
         return False
-    with archive(path) as file:
-        return SEEN in file.files
+    with open_npz(path) as file:
+        return SEEN_KEY in file.files
 
 
 def read_seen(path: Path, body: Layout) -> Poses:
@@ -48,8 +48,8 @@ def read_seen(path: Path, body: Layout) -> Poses:
     Without a unit 3-D is metres, and 2-D has none.
     """
     x = _read_npz(path)
-    with archive(path) as file:
-        seen = np.asarray(file[SEEN])
+    with open_npz(path) as file:
+        seen = np.asarray(file[SEEN_KEY])
         fps, unit = (_scalar(file[key]) if key in file.files else None for key in ("fps", "unit"))
     joints, shapes = len(body.joints), f"{x.shape} and {seen.shape}"
     x, seen = (array[:, None] if x.ndim == 3 else array for array in (x, seen))
@@ -75,7 +75,7 @@ def read_seen(path: Path, body: Layout) -> Poses:
 
 def _array_key(keys: Sequence[str]) -> str | None:
     """Under which key of an ``.npz`` the clip lies: ``x``, or the only one that says nothing about it."""
-    arrays = [key for key in keys if key not in _BESIDE]
+    arrays = [key for key in keys if key not in _FACT_KEYS]
     return "x" if "x" in keys else arrays[0] if len(arrays) == 1 else None
 
 
@@ -83,7 +83,7 @@ def _scalar(value: NDArray[Any]) -> Any:
     return value.item() if value.size == 1 else value.tolist()
 
 
-def read_array(path: Path, body: Layout, *, flat: bool = False) -> NDArray[np.float32]:
+def read_clip_array(path: Path, body: Layout, *, flat: bool = False) -> NDArray[np.float32]:
     """The array of a clip as (T, M, V, 3) with M = 1 or 2; raises BadInput where it has another shape or no numbers.
 
     ``flat``: it holds x, y and confidence, or x and y alone; see `in_plane`.
@@ -108,7 +108,7 @@ def read_array(path: Path, body: Layout, *, flat: bool = False) -> NDArray[np.fl
 
 
 def in_plane(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(T, M, V, 2) or (T, M, V, 3) -> x, y and confidence (T, M, V, 3), zeros where a joint is not seen.
+    """Convert (T, M, V, 2) or (T, M, V, 3) -> x, y and confidence (T, M, V, 3), zeros where a joint is not seen.
 
     Without a third number a joint is seen, surely, where it is not (0, 0). NaN is not seen. Raises BadInput for a
     confidence that is none.
@@ -135,14 +135,14 @@ def _read_npy(path: Path) -> NDArray[Any]:
 
 
 def _read_npz(path: Path) -> NDArray[Any]:
-    with archive(path) as file:
+    with open_npz(path) as file:
         if (key := _array_key(file.files)) is None:
             raise BadInput("D24", f"found the keys {', '.join(file.files)}, expected the array under x or alone")
         return np.asarray(file[key])
 
 
 @contextmanager
-def archive(path: Path) -> Iterator[Any]:
+def open_npz(path: Path) -> Iterator[Any]:
     if not zipfile.is_zipfile(path):
         raise BadInput("D02", "no whole .npz archive")
     try:

@@ -37,7 +37,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Whole:
+class GapFreeClip:
     """A clip without gaps."""
 
     x: NDArray[np.float32]  # (T, M, V, C), zeros where a person or a joint is not there
@@ -98,7 +98,7 @@ def in_the_plane(clip: Clip, *, confidence: bool) -> Clip:
 
 
 def check_joints(clip: Clip, body: Layout) -> None:
-    """Raises UserError where the clip has another number of joints than ``body``, its layout."""
+    """Raise UserError where the clip has another number of joints than ``body``, its layout."""
     if clip.x.shape[2] != len(body.joints):
         raise UserError(
             f"{clip.where}: found {clip.x.shape[2]} joints in shape {clip.x.shape}, expected {len(body.joints)} of "
@@ -106,8 +106,8 @@ def check_joints(clip: Clip, body: Layout) -> None:
         )
 
 
-def whole(clip: Clip) -> Whole:
-    """The clip without its ends where nobody is seen, and without gaps.
+def without_gaps(clip: Clip) -> GapFreeClip:
+    """Return the clip without gaps, and without the ends in which no person is seen.
 
     A person is there from the first to the last frame in which a joint of him is seen, but not in frames in which he is
     all zero. Over these frames each of his joints is interpolated linearly in time where it is not seen, and held at
@@ -126,11 +126,11 @@ def whole(clip: Clip) -> Whole:
     x, seen, left_out = x[span], seen[span], left_out[span]
     there: NDArray[np.bool_] = np.logical_and(_between(np.any(seen > 0, axis=2)), ~left_out)
     known: NDArray[np.bool_] = np.any(seen > 0, axis=0)
-    return Whole(_filled(x, seen > 0, there), seen.astype(np.float32), there, known)
+    return GapFreeClip(_filled(x, seen > 0, there), seen.astype(np.float32), there, known)
 
 
 def _between(yes: Any) -> NDArray[np.bool_]:
-    """(T, M) -> everything from the first true frame of each column to its last."""
+    """Convert (T, M) -> everything from the first true frame of each column to its last."""
     started, going = np.maximum.accumulate(yes), np.maximum.accumulate(yes[::-1])[::-1]
     both: NDArray[np.bool_] = started & going
     return both
@@ -144,8 +144,8 @@ def _filled(x: NDArray[np.float32], seen: NDArray[np.bool_], there: NDArray[np.b
     return out
 
 
-def two_persons(clip: Whole) -> tuple[Whole, int]:
-    """The two who move farthest over the frames in which they are there, and how many were left out.
+def two_persons(clip: GapFreeClip) -> tuple[GapFreeClip, int]:
+    """Return the two who move farthest over the frames in which they are there, and how many were left out.
 
     Who moves most comes first; up to two persons stay as they are.
     """
@@ -156,12 +156,12 @@ def two_persons(clip: Whole) -> tuple[Whole, int]:
     way = (step * (clip.there[1:] & clip.there[:-1])).sum(0)
     # Those who never move stand behind, the longest seen of them first.
     order = np.lexsort([np.arange(count), -clip.there.sum(0), -way])[:PERSONS]
-    kept = Whole(clip.x[:, order], clip.seen[:, order], clip.there[:, order], clip.known[order])
+    kept = GapFreeClip(clip.x[:, order], clip.seen[:, order], clip.there[:, order], clip.known[order])
     return kept, count - PERSONS
 
 
-def at_rate(clip: Whole, fps: float | None) -> Whole:
-    """The clip at 30 frames a second: linear between its frames, the first one stays the first.
+def at_rate(clip: GapFreeClip, fps: float | None) -> GapFreeClip:
+    """Return the clip at 30 frames a second: linear between its frames, the first one stays the first.
 
     A person is there where he is in both frames between which he would stand. Without ``fps``, and at 30, nothing
     changes.
@@ -181,11 +181,11 @@ def at_rate(clip: Whole, fps: float | None) -> Whole:
         out = values[lower] * (1 - w) + values[upper] * w
         return np.where(there.reshape(*there.shape, *[1] * (values.ndim - 2)), out, np.float32(0))
 
-    return Whole(between(clip.x), between(clip.seen), there, clip.known)
+    return GapFreeClip(between(clip.x), between(clip.seen), there, clip.known)
 
 
-def in_metres(clip: Whole, unit: str, body: Layout, where: str) -> Whole:
-    """The clip in metres; of ``px``, ``auto`` and ``unknown`` the median torso becomes ``TORSO`` long.
+def in_metres(clip: GapFreeClip, unit: str, body: Layout, where: str) -> GapFreeClip:
+    """Return the clip in metres; of ``px``, ``auto`` and ``unknown`` the median torso becomes ``TORSO`` long.
 
     Raises UserError for a clip whose torso was never seen.
     """
@@ -193,8 +193,8 @@ def in_metres(clip: Whole, unit: str, body: Layout, where: str) -> Whole:
     return clip if factor == 1 else replace(clip, x=clip.x * np.float32(factor or TORSO / _torso(clip, body, where)))
 
 
-def _torso(clip: Whole, body: Layout, where: str) -> float:
-    """Median length from the base of the spine to the shoulders, over the frames of all persons."""
+def _torso(clip: GapFreeClip, body: Layout, where: str) -> float:
+    """Return the median length from the base of the spine to the shoulders, over the frames of all persons."""
     ends = [list(body.point(name)) for name in ("spine_base", "spine_shoulder")]
     if lost := [body.joints[v] for end in ends for v in end if not clip.known[:, v].all()]:
         raise UserError(

@@ -16,14 +16,23 @@ from pathlib import Path
 from typing import Any
 
 from skelssl.core.errors import UserError
-from skelssl.data.custom.arrays import KNOWN, LINE, READERS, SEEN, about, is_seen, read_array, read_seen
+from skelssl.data.custom.arrays import (
+    INDEX_KEYS,
+    LINE_KEYS,
+    READERS,
+    SEEN_KEY,
+    is_seen,
+    npz_facts,
+    read_clip_array,
+    read_seen,
+)
 from skelssl.data.custom.poses import Pose, clips_of, is_poses, ready
 from skelssl.data.poses.read import SUFFIXES, name_of
 from skelssl.data.report import Report
 from skelssl.data.source import FACTS, BadInput
 from skelssl.skeleton.layout import Layout
 
-KINDS = (*READERS, *(suffix for suffix in SUFFIXES if suffix not in READERS))
+CLIP_SUFFIXES = (*READERS, *(suffix for suffix in SUFFIXES if suffix not in READERS))
 _NW_UCLA = re.compile("(?P<label>a[0-9]+)_s(?P<subject>[0-9]+)_e(?P<replication>[0-9]+)_v(?P<camera>[0-9]+)")
 
 
@@ -40,7 +49,7 @@ class Inside:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class CustomClip:
     """One clip as it is described, the label still as the user wrote it."""
 
     where: str  # the file, or the line of the index, that names the clip
@@ -52,7 +61,7 @@ class Found:
     own: Inside
 
 
-def find(root: Path, layout: str, report: Report) -> Iterator[Found]:
+def find_clips(root: Path, layout: str, report: Report) -> Iterator[CustomClip]:
     """The clips below a folder, in a file of poses or in a ``.jsonl`` index; what is left out, and why, is noted.
 
     Raises UserError for a root that is none of these and for what a user can mend: a malformed line, an unknown key, a
@@ -63,7 +72,7 @@ def find(root: Path, layout: str, report: Report) -> Iterator[Found]:
         try:
             for own in inside(path):
                 said = {**place, **own.said, **line}
-                left_out |= said.keys() - set(KNOWN)
+                left_out |= said.keys() - set(INDEX_KEYS)
                 yield _found(where, path, said, own, layout)
                 others.update([own.layout] if own.layout and own.layout != layout else [])
         except BadInput as bad:
@@ -99,7 +108,7 @@ def _in_folder(root: Path, report: Report) -> Iterator[Described]:
             else:
                 others += 1
     if others:
-        report.notes.append(f"{root}: {others} files left out that are none of {', '.join(KINDS)}")
+        report.notes.append(f"{root}: {others} files left out that are none of {', '.join(CLIP_SUFFIXES)}")
 
 
 def _known(path: Path) -> bool:
@@ -128,7 +137,7 @@ def _in_index(index: Path) -> Iterator[Described]:
             file = Path(line["file"])
             path = index.parent / file
             if not _known(path) and not path.is_dir():
-                raise UserError(f"{where}: found file {file}, expected one of {', '.join(KINDS)}")
+                raise UserError(f"{where}: found file {file}, expected one of {', '.join(CLIP_SUFFIXES)}")
             name = name_of(Path(file.name) if file.is_absolute() else file, path)
             yield where, path, {"name": name}, line
 
@@ -140,13 +149,13 @@ def _line(text: str, where: str) -> dict[str, Any]:
         raise UserError(f"{where}: found malformed JSON ({error}), expected one object a line") from error
     if not isinstance(line, dict) or not isinstance(line.get("file"), str):
         raise UserError(f'{where}: found {text.strip()[:60]}, expected an object with the path of a clip under "file"')
-    if unknown := next((key for key in line if key not in LINE), None):
-        raise UserError(f"{where}: unknown key {unknown!r}, expected some of {', '.join(LINE)}")
+    if unknown := next((key for key in line if key not in LINE_KEYS), None):
+        raise UserError(f"{where}: unknown key {unknown!r}, expected some of {', '.join(LINE_KEYS)}")
     return {key: value for key, value in line.items() if value is not None}
 
 
 def inside(path: Path) -> list[Inside]:
-    """What each clip of a file says of itself beside its array; raises BadInput.
+    """Return what each clip of a file says of itself beside its array; raise BadInput.
 
     These are the keys of an ``.npz``, a name of NW-UCLA's form of a ``.json``, label and lists of annotated poses.
     """
@@ -169,21 +178,21 @@ def inside(path: Path) -> list[Inside]:
         return [Inside(said, size)]
     if path.suffix != ".npz":
         return [Inside({}, size)]
-    named = about(path)
-    beside = {SEEN, "fps", "unit"} if SEEN in named else set()
+    named = npz_facts(path)
+    beside = {SEEN_KEY, "fps", "unit"} if SEEN_KEY in named else set()
     return [Inside({key: value for key, value in named.items() if key not in beside}, size, poses=bool(beside))]
 
 
 def read_clip(path: Path, part: str, body: Layout, flat: bool) -> Pose:
-    """One clip of a file as (T, M, V, 3), M = 1 or 2; ``flat``: x, y and confidence. Raises BadInput."""
+    """Return one clip of a file as (T, M, V, 3), M = 1 or 2; ``flat``: x, y and confidence. Raises BadInput."""
     if is_poses(path):
         return ready(clips_of(path)[part], body, flat)
     if is_seen(path):
         return ready(read_seen(path, body), body, flat)
-    return Pose(read_array(path, body, flat=flat), ())
+    return Pose(read_clip_array(path, body, flat=flat), ())
 
 
-def _found(where: str, path: Path, said: Mapping[str, Any], own: Inside, layout: str) -> Found:
+def _found(where: str, path: Path, said: Mapping[str, Any], own: Inside, layout: str) -> CustomClip:
     if said.get("layout", layout) != layout:
         raise UserError(
             f"{where}: found layout {said['layout']!r}, expected {layout} as for the whole set, "
@@ -197,7 +206,7 @@ def _found(where: str, path: Path, said: Mapping[str, Any], own: Inside, layout:
     facts = {key: _whole(said[key], key, where) for key in FACTS if said.get(key) is not None}
     label = label.strip() if isinstance(label, str) else _whole(label, "label", where)
     name = f"{said['name']}{own.part}"
-    return Found(where, path, name, label, facts, said.get("split"), own)
+    return CustomClip(where, path, name, label, facts, said.get("split"), own)
 
 
 def _says_nothing(label: Any) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.core.errors import Refused, UserError
-from skelssl.data.custom.clean import as_clip, at_rate, in_metres, in_the_plane, two_persons, whole
+from skelssl.data.custom.clean import as_clip, at_rate, in_metres, in_the_plane, two_persons, without_gaps
 from skelssl.data.poses import Poses
 from skelssl.data.poses.openpose import is_folder_of_frames
 from skelssl.data.poses.read import SUFFIXES, read_place
@@ -28,7 +28,7 @@ from skelssl.skeleton.mapping import joint_map
 
 _NW_UCLA = re.compile(rb'\s*\{[^\[{]*"skeletons"\s*:')  # the array of an object that has no other before it
 _HEAD = 4096  # bytes
-_THIRD = "D36"  # more persons than two
+_MORE_THAN_TWO = "D36"  # more persons than two
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def is_poses(path: Path) -> bool:
 
 
 def clips_of(path: Path) -> Mapping[str, Poses]:
-    """The clips of a file or folder by what is added to its name: nothing, or a slash and their own name.
+    """Return the clips of a file or folder by what is added to its name: nothing, or a slash and their own name.
 
     Raises BadInput.
     """
@@ -69,7 +69,7 @@ def _clips_of(path: str, stamp: int) -> Mapping[str, Poses]:
 
 
 def stamp(path: Path) -> int:
-    """Changes with the file, or with any file of the folder; raises BadInput (D33) where there is none."""
+    """Return a number that changes with the file, or with any file of the folder; raise BadInput (D33) for none."""
     try:
         files = sorted(path.glob("*.json")) if path.is_dir() else [path]
         said = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.stat()]]
@@ -79,7 +79,7 @@ def stamp(path: Path) -> int:
 
 
 def ready(clip: Poses, body: Layout, flat: bool) -> Pose:
-    """The clip at 30 frames a second, with the joints of ``body``, in space in metres; raises BadInput.
+    """Return the clip at 30 frames a second, with the joints of ``body``, in space in metres; raise BadInput.
 
     Nothing is made up: a clip in the plane of an image has to be asked for (``flat``), one in space needs every joint
     of ``body``, and one of another layout is mapped only where that has them all.
@@ -97,7 +97,7 @@ def ready(clip: Poses, body: Layout, flat: bool) -> Pose:
         lacking = [body.joints[v] for v in change.absent]
         given = as_clip(clip, "the clip", clip.layout, None, None)
         given = in_the_plane(given, confidence=False) if flat else given
-        kept, more = two_persons(whole(given))
+        kept, more = two_persons(without_gaps(given))
         kept = at_rate(kept, given.fps)
         kept = kept if flat else in_metres(kept, given.unit, own, "the clip")  # recipes scale flat ones themselves
     except UserError as error:
@@ -113,4 +113,4 @@ def ready(clip: Poses, body: Layout, flat: bool) -> Pose:
         )
     if flat:
         x = np.concatenate([x, change.apply(kept.x, kept.seen)[1][..., None]], -1)
-    return Pose(x, (_THIRD,) if more else ())
+    return Pose(x, (_MORE_THAN_TWO,) if more else ())

@@ -8,25 +8,25 @@ from typing import Any
 from skelssl.core.errors import UserError
 from skelssl.data.custom.arrays import READERS
 from skelssl.data.poses import read_poses
-from skelssl.data.poses.read import find
+from skelssl.data.poses.read import find_pose_files
 from skelssl.data.source import BadInput
 
-ARRAYS = (".npy", ".npz")
+ARRAY_SUFFIXES = (".npy", ".npz")
 
 
 def read_clips(path: str | Path, format: str | None = None) -> dict[str, Any]:
-    """Name -> clip, sorted by name, of a file or of all files below a folder.
+    """Return name -> clip, sorted by name, of a file or of all files below a folder.
 
     A clip is an array or a `Poses`. ``.npy`` and ``.npz`` hold an array (of several the one called ``x``), all else is
     for ``skelssl.data.poses.read_poses``, which ``format`` goes to. A name is the path of the file within the folder,
     without its suffix. Raises UserError where there is none, and for a file that cannot be read.
     """
     root = Path(path).expanduser()
-    if root.suffix.lower() in ARRAYS and root.is_file():
-        return {root.stem: read_array(root)}
-    files = list(find(root, ARRAYS, folders=False)) if root.is_dir() else []
-    found = [(file.relative_to(root).with_suffix("").as_posix(), read_array(file)) for file in files]
-    if not files or any(find(root)):
+    if root.suffix.lower() in ARRAY_SUFFIXES and root.is_file():
+        return {root.stem: read_plain_array(root)}
+    files = list(find_pose_files(root, ARRAY_SUFFIXES, folders=False)) if root.is_dir() else []
+    found = [(file.relative_to(root).with_suffix("").as_posix(), read_plain_array(file)) for file in files]
+    if not files or any(find_pose_files(root)):
         found += [(poses.name, poses) for poses in read_poses(root, format)]
     clips = dict(sorted(found, key=lambda pair: pair[0]))
     if len(clips) < len(found):
@@ -35,8 +35,8 @@ def read_clips(path: str | Path, format: str | None = None) -> dict[str, Any]:
     return clips
 
 
-def read_array(path: Path) -> Any:
-    """The array of a ``.npy`` or ``.npz`` file; raises UserError for a damaged one. No pickles are opened."""
+def read_plain_array(path: Path) -> Any:
+    """Return the array of a ``.npy`` or ``.npz`` file; raise UserError for a damaged one. No pickles are opened."""
     try:
         return READERS[path.suffix.lower()](path)
     except BadInput as bad:

@@ -1,4 +1,4 @@
-"""A data set of the user's own: a folder of clips, or a JSON-lines index of them, and a rule of who tests."""
+"""A custom dataset: a folder of clips, or a JSON-lines index of them, and a rule for the test split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from skelssl.core.errors import UserError
 from skelssl.data.clip import PERSONS, RawClip
-from skelssl.data.custom.clips import Found, find, read_clip
+from skelssl.data.custom.clips import CustomClip, find_clips, read_clip
 from skelssl.data.custom.poses import stamp
 from skelssl.data.report import Report
 from skelssl.data.roots import one_per_name
@@ -23,11 +23,11 @@ from skelssl.data.source import AS_RECORDED, Entry
 from skelssl.data.split import ClipTable, Split
 from skelssl.skeleton.layout import layouts, load_layout
 
-BY_FACT = ("subject", "camera", "setup")
+RULE_FACTS = ("subject", "camera", "setup")
 COORDINATES = ("xyz", "xyc")  # in space, or in the plane of an image with a confidence
-DEFAULT = {"share": 0.2, "seed": 0}
-_TAKEN = ("ntu60", "ntu120", "pku1", "pku2", "synthetic")
-_TRAINS = re.compile(r"train[0-9]*$")  # how pyskl and mmaction2 end the name of a list to train on
+DEFAULT_RULE = {"share": 0.2, "seed": 0}
+_RESERVED_NAMES = ("ntu60", "ntu120", "pku1", "pku2", "synthetic")
+_TRAINING_LIST = re.compile(r"train[0-9]*$")  # how pyskl and mmaction2 end the name of a list to train on
 _RULE = "dataset.source.test"
 
 
@@ -45,7 +45,7 @@ class Custom:
     Files of pose tools (``skelssl.data.poses``) are clips too, those in the plane of an image with ``coordinates`` xyc.
     Arrays are (T, V, 3) or (T, M, V, 3) in metres, y up, all zero where somebody is absent, in ``.npy``, in ``.npz``
     under ``x`` or alone, or as NW-UCLA's ``.json``. With ``coordinates: xyc`` they lie in the plane of an image, y up,
-    in any unit, and the third number, if there is one, is how surely a joint was seen (`custom_arrays.in_plane`).
+    in any unit, and the third number, if there is one, is how surely a joint was seen (`custom.arrays.in_plane`).
     Classes are the sorted names among the labels, or 0 to the largest number.
 
     ``test`` says who tests: ``{subject: [...]}``, ``{camera: [...]}``, ``{setup: [...]}``, ``{names: FILE}`` with a
@@ -66,10 +66,10 @@ class Custom:
         coordinates: str = "xyz",
         test: Mapping[str, Any] | None = None,
     ) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", dataset) or dataset in _TAKEN:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", dataset) or dataset in _RESERVED_NAMES:
             raise UserError(
                 f"dataset.name: found {dataset!r}, expected a name of letters, digits, '_', '.' and '-' "
-                f"other than {', '.join(_TAKEN)}"
+                f"other than {', '.join(_RESERVED_NAMES)}"
             )
         if coordinates not in COORDINATES:
             raise UserError(f"dataset.coordinates: found {coordinates!r}, expected one of {', '.join(COORDINATES)}")
@@ -87,12 +87,12 @@ class Custom:
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
         """The clips below the roots; raises UserError where labels, names or the test rule contradict each other."""
-        found = [clip for root in roots for clip in find(root, self.body.name, report)]
+        found = [clip for root in roots for clip in find_clips(root, self.body.name, report)]
         if not found and report.skipped:
             raise UserError(f"raw={', '.join(map(str, roots))}: found no clip to use; {report.complaint()}")
         self.class_names = _class_names(found, report)
         self._named = self._names_to_test(found, report)
-        seen: dict[str, Found] = {}
+        seen: dict[str, CustomClip] = {}
         for clip in found:
             first = seen.setdefault(clip.name, clip)
             if (first.label, first.facts, first.split) != (clip.label, clip.facts, clip.split):
@@ -106,13 +106,13 @@ class Custom:
                 )
         return one_per_name([self._entry(clip) for clip in found], report)
 
-    def _entry(self, clip: Found) -> ClipEntry:
+    def _entry(self, clip: CustomClip) -> ClipEntry:
         label = clip.label if isinstance(clip.label, int) else self.class_names.index(clip.label)
         said = [stamp(clip.path), label, self.class_names, sorted(clip.facts.items())]
         key = int.from_bytes(hashlib.sha256(json.dumps(said).encode()).digest()[:8])
         return ClipEntry(clip.name, str(clip.path), clip.own.part or None, clip.own.size, key, label, clip.facts)
 
-    def _names_to_test(self, found: Sequence[Found], report: Report) -> frozenset[str] | None:
+    def _names_to_test(self, found: Sequence[CustomClip], report: Report) -> frozenset[str] | None:
         told = [clip for clip in found if clip.split]
         if told and self.test:
             raise UserError(f"{_RULE}: found {self.test}, expected null, since the index says split itself")
@@ -129,11 +129,11 @@ class Custom:
                 raise UserError(f"{_RULE}.names: found {unknown[0]}, expected names of clips such as {min(known)}")
             return named
         if not self.test:
-            report.notes.append(f"{_RULE}: not given, so {DEFAULT} decides who tests")
+            report.notes.append(f"{_RULE}: not given, so {DEFAULT_RULE} decides who tests")
         return None
 
     def read(self, entry: Entry) -> list[RawClip]:
-        """The one clip of a file; raises BadInput."""
+        """Return the one clip of a file; raise BadInput."""
         assert isinstance(entry, ClipEntry)
         clip = read_clip(Path(entry.location), entry.member or "", self.body, self.flat)
         return [RawClip.of_persons(entry.name, entry.label, clip.x, facts=entry.facts, codes=clip.codes)]
@@ -151,22 +151,22 @@ class Custom:
         return Split(tuple(names[~test]), tuple(names[test]))
 
     def _tests(self, clips: ClipTable) -> NDArray[np.bool_]:
-        """(N,) whether each clip is one to test on."""
+        """Return (N,) whether each clip is one to test on."""
         if self._named is not None:
             return np.array([name in self._named for name in clips.names])
-        if fact := next((key for key in BY_FACT if key in self.test), None):
+        if fact := next((key for key in RULE_FACTS if key in self.test), None):
             return _by_fact(clips, fact, self.test[fact])
-        return _by_share(clips, **{**DEFAULT, **self.test})
+        return _by_share(clips, **{**DEFAULT_RULE, **self.test})
 
     def expected(self) -> dict[str, Any]:
         return {}
 
 
 def _checked(test: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The rule of who tests; raises UserError for none of the known ones, or for two at once."""
+    """Return the rule for the test split; raise UserError for none of the known ones, or for two at once."""
     rule = dict(test or {})
-    kinds = (*BY_FACT, "names", "list", "share")
-    values = [value for key, value in rule.items() if key in BY_FACT]
+    kinds = (*RULE_FACTS, "names", "list", "share")
+    values = [value for key, value in rule.items() if key in RULE_FACTS]
     sound = all(isinstance(v, list) and v and all(type(i) is int for i in v) for v in values)
     share, seed = rule.get("share", 0.5), rule.get("seed", 0)
     sound &= isinstance(share, float) and 0 < share < 1 and type(seed) is int and seed >= 0
@@ -181,8 +181,8 @@ def _checked(test: Mapping[str, Any] | None) -> dict[str, Any]:
     return rule
 
 
-def _class_names(found: Sequence[Found], report: Report) -> list[str]:
-    """Sorted names, or all numbers from 0 to the largest; numbers that no clip has are noted."""
+def _class_names(found: Sequence[CustomClip], report: Report) -> list[str]:
+    """Return the sorted names, or all numbers from 0 to the largest; numbers that no clip has are noted."""
     numbers = sorted({clip.label for clip in found if isinstance(clip.label, int)})
     names = sorted({clip.label for clip in found if isinstance(clip.label, str)})
     if numbers and names:
@@ -193,13 +193,13 @@ def _class_names(found: Sequence[Found], report: Report) -> list[str]:
     return names or [str(label) for label in range(count)]
 
 
-def _of_lists(found: Sequence[Found], wanted: str | None) -> frozenset[str]:
+def _of_lists(found: Sequence[CustomClip], wanted: str | None) -> frozenset[str]:
     """Names of the clips that a list inside their files names; without ``wanted`` the one of two that is not ``train``.
 
     Raises UserError for a list that no file has, and for more than one pair of them.
     """
     lists = sorted({name for clip in found for name in clip.own.lists})
-    testing = [name for name in lists if not _TRAINS.search(name)]
+    testing = [name for name in lists if not _TRAINING_LIST.search(name)]
     if wanted is None and len(lists) == 2 and len(testing) == 1:
         wanted = testing[0]
     if wanted not in lists:
@@ -239,6 +239,6 @@ def _by_share(clips: ClipTable, share: float, seed: int) -> NDArray[np.bool_]:
 
 
 def _drawn(units: NDArray[np.int64], share: float, dice: np.random.Generator) -> NDArray[np.int64]:
-    """A share of the units, at least one and not all, where there are two or more."""
+    """Draw a fraction of the units: of two or more at least one, and not all."""
     count = min(max(1, round(share * len(units))), len(units) - 1)
     return dice.permutation(units)[:count]

@@ -24,27 +24,27 @@ from skelssl.core.errors import Refused, UserError
 from skelssl.core.files import locked
 from skelssl.data.imports.annotations import find_annotations
 from skelssl.data.imports.arrays import find_arrays, holds_arrays
-from skelssl.data.imports.listed import ABOUT, SUFFIX, ListedNTU
-from skelssl.data.imports.names import attach, check_dataset, check_sides, own_split
+from skelssl.data.imports.listed import DESCRIPTION, SUFFIX, ListedNTU
+from skelssl.data.imports.names import attach_names, check_dataset, check_sides, own_split
 from skelssl.data.imports.npz import find_npz
-from skelssl.data.imports.rows import Found
+from skelssl.data.imports.rows import ImportContent
 from skelssl.data.imports.source import Imported
 from skelssl.data.ntu.source import NTU
 from skelssl.data.report import Report
 from skelssl.data.source import Source
 
-_KNOWN = "an .npz of CTR-GCN, a folder of ST-GCN, AimCLR or 2s-AGCN arrays, a pyskl .pkl, or .skeleton.npy files"
+_IMPORTABLE = "an .npz of CTR-GCN, a folder of ST-GCN, AimCLR or 2s-AGCN arrays, a pyskl .pkl, or .skeleton.npy files"
 
 
 @contextmanager
 def imported(
     paths: Sequence[Path], base: Source, folder: Path, *, split: str | None = None, names: Path | None = None
 ) -> Iterator[Source]:
-    """The clips of ``paths`` as a source, for as long as the block lasts; prints what it found.
+    """Yield the clips of ``paths`` as a source, and print a description of them.
 
-    ``base`` is the data set as of its raw files, ``folder`` where its store and report go, ``split`` the file's own
+    ``base`` is the dataset as of its raw files, ``folder`` where its store and report go, ``split`` the file's own
     where its name does not tell, ``names`` a list of sample names. What must be unpacked lies in ``folder`` meanwhile.
-    Raises UserError for what is no such file, or does not belong to the data set. Where the catalogue of bad input has
+    Raises UserError for what is no such file, or does not belong to the dataset. Where the catalogue of bad input has
     a code for the fault, a report is written as well.
     """
     scratch = folder / ".import"
@@ -64,7 +64,7 @@ def imported(
 
 @contextmanager
 def _readable(paths: Sequence[Path], scratch: Path) -> Iterator[None]:
-    """Says which file the system denies: one of the import (Refused, D33), or one that is unpacked to ``scratch``."""
+    """Say which file the system denies: one of the import (Refused, D33), or one that is unpacked to ``scratch``."""
     try:
         yield
     except OSError as error:
@@ -78,16 +78,16 @@ def _readable(paths: Sequence[Path], scratch: Path) -> Iterator[None]:
 
 def _open(paths: Sequence[Path], base: Source, scratch: Path, split: str | None, names: Path | None) -> Source:
     if base.generated:
-        raise UserError(f"dataset: found {base.dataset}, which is generated, expected the data set of the import")
+        raise UserError(f"dataset: found {base.dataset}, which is generated, expected the dataset of the import")
     for path in paths:
         if not path.exists():
-            raise UserError(f"import={path}: found nothing there, expected {_KNOWN}")
+            raise UserError(f"import={path}: found nothing there, expected {_IMPORTABLE}")
     if any(path.name.endswith(SUFFIX) or (path.is_dir() and next(path.rglob(f"*{SUFFIX}"), None)) for path in paths):
         if not isinstance(base, NTU):
             raise UserError(f"import={paths[0]}: found {SUFFIX} files, which only NTU RGB+D has, not {base.dataset}")
         if file := next((path for path in paths if path.is_file()), None):
             raise UserError(f"import={file}: found a single file, expected the folder of the {SUFFIX} files")
-        print(ABOUT)
+        print(DESCRIPTION)
         return ListedNTU(base.dataset, skip_incomplete=base.skip_incomplete, missing=base.missing)
     if len(paths) != 1:
         raise UserError(f"import: found {len(paths)} paths, expected one (several only of {SUFFIX} files)")
@@ -96,7 +96,7 @@ def _open(paths: Sequence[Path], base: Source, scratch: Path, split: str | None,
     found = _find(path, base, scratch)
     split = own_split(found, base, split)
     _check_classes(found, base)
-    naming = attach(found, base, split, names)
+    naming = attach_names(found, base, split, names)
     source = Imported(base, found, split=split, naming=naming)
     if source.named and isinstance(base, NTU):
         check_sides(found, base, split)
@@ -105,7 +105,7 @@ def _open(paths: Sequence[Path], base: Source, scratch: Path, split: str | None,
 
 
 def _single(path: Path) -> Path:
-    """The file of a folder that holds just one npz or pickle; the path itself otherwise."""
+    """Return the file of a folder that holds just one npz or pickle; the path itself otherwise."""
     if not path.is_dir() or any(file.suffix == ".npy" for file in path.iterdir()):
         return path
     files = _archives(path)
@@ -118,7 +118,7 @@ def _single(path: Path) -> Path:
             f"such as import={path / folders[0]}"
         )
     found = ", ".join(file.name for file in files) or "none of those"
-    raise UserError(f"import={path}: found {found}, expected one of {_KNOWN}")
+    raise UserError(f"import={path}: found {found}, expected one of {_IMPORTABLE}")
 
 
 def _archives(folder: Path) -> list[Path]:
@@ -126,19 +126,19 @@ def _archives(folder: Path) -> list[Path]:
 
 
 def _folders(path: Path) -> list[Path]:
-    """The folders below one, up to two levels deep, that could be imported."""
+    """Return the folders below one, up to two levels deep, that could be imported."""
     below = sorted([*path.glob("*/"), *path.glob("*/*/")])
     return [inner for inner in below if holds_arrays(inner) or (len(_archives(inner)) == 1 and _single(inner) != inner)]
 
 
-def _find(path: Path, base: Source, scratch: Path) -> Found:
+def _find(path: Path, base: Source, scratch: Path) -> ImportContent:
     if path.is_dir() or _starts(path, b"\x93NUMPY"):
         return find_arrays(path, base)
     if zipfile.is_zipfile(path) or _starts(path, b"PK"):
         return find_npz(path, base, scratch)
     if path.suffix in (".pkl", ".pickle"):
         return find_annotations(path, base, scratch)
-    raise UserError(f"import={path}: found a file of no known kind, expected {_KNOWN}")
+    raise UserError(f"import={path}: found a file of no known kind, expected {_IMPORTABLE}")
 
 
 def _starts(path: Path, magic: bytes) -> bool:
@@ -146,7 +146,7 @@ def _starts(path: Path, magic: bytes) -> bool:
         return file.read(len(magic)) == magic
 
 
-def _check_classes(found: Found, base: Source) -> None:
+def _check_classes(found: ImportContent, base: Source) -> None:
     classes = len(base.class_names)
     for part in found.parts:
         if len(part.labels) and not 0 <= part.labels.min() <= part.labels.max() < classes:

@@ -14,7 +14,7 @@ from skelssl.core.errors import Refused, UserError
 from skelssl.core.files import atomic_file, check_space
 from skelssl.core.unpickle import load
 from skelssl.data.clip import RawClip
-from skelssl.data.imports.rows import TEXT, Block, Found, Part, Row
+from skelssl.data.imports.rows import BYTES_PER_BODY, ArrayBlock, ImportContent, ImportPart, ImportRow
 from skelssl.data.source import BadInput, Skipped, Source
 from skelssl.skeleton.layout import load_layout
 
@@ -23,22 +23,22 @@ _LISTS = (list, tuple, np.ndarray)
 _ENDING = ".skeleton"  # which some scripts leave on the names
 
 
-def find_annotations(path: Path, source: Source, scratch: Path) -> Found:
-    """Looks at each annotation; odd ones are left out and named, and Refused is raised where none is sound."""
+def find_annotations(path: Path, source: Source, scratch: Path) -> ImportContent:
+    """Look at each annotation; odd ones are left out and named, and Refused is raised where none is sound."""
     notes, split = _content(path, scratch)
     part, skipped = _sorted_out(notes, len(load_layout(source.layout).joints))
     if skipped and not part.blocks:
         name, code, reason = skipped[0].name, skipped[0].code, skipped[0].reason
         raise Refused(path, code, f"found no usable annotation among {len(notes):,}, in the first, {name}: {reason}")
     absent = {name for names in split.values() for name in names} - {_name(note) for note in notes}
-    return Found(
+    return ImportContent(
         path=path,
         what="pyskl/mmaction2 annotations",
         form="pyskl",
         decode=_clip,
         parts=[part],
         files=[path],
-        text_size=lambda block: math.prod(block.shape[:2]) * TEXT,
+        text_size=lambda block: math.prod(block.shape[:2]) * BYTES_PER_BODY,
         lists=split,
         skipped=skipped,
         notes=[
@@ -48,16 +48,16 @@ def find_annotations(path: Path, source: Source, scratch: Path) -> Found:
     )
 
 
-def _sorted_out(notes: Sequence[Any], joints: int) -> tuple[Part, list[Skipped]]:
-    """The clips of sound annotations, and why the others give none."""
-    found, skipped = list[tuple[str, Block, int]](), list[Skipped]()
+def _sorted_out(notes: Sequence[Any], joints: int) -> tuple[ImportPart, list[Skipped]]:
+    """Return the clips of sound annotations, and why the others give none."""
+    found, skipped = list[tuple[str, ArrayBlock, int]](), list[Skipped]()
     for row, note in enumerate(notes):
         try:
             found.append(_checked(note, joints))
         except BadInput as bad:
             skipped.append(Skipped(_name(note) or f"annotation in row {row}", bad.code, bad.reason))
     labels = np.array([label for _, _, label in found], np.int64)
-    return Part("", [block for _, block, _ in found], labels, [name for name, _, _ in found]), skipped
+    return ImportPart("", [block for _, block, _ in found], labels, [name for name, _, _ in found]), skipped
 
 
 def _content(path: Path, scratch: Path) -> tuple[list[Any], dict[str, list[str]]]:
@@ -72,7 +72,7 @@ def _content(path: Path, scratch: Path) -> tuple[list[Any], dict[str, list[str]]
                 return array
             start = file.tell()
             file.write(np.ascontiguousarray(array).tobytes())
-            return Block(str(store), start, array.dtype.str, array.shape)
+            return ArrayBlock(str(store), start, array.dtype.str, array.shape)
 
         content = load(path, keep=keep)
     if not isinstance(content, Mapping) or not {"split", "annotations"} <= set(content):
@@ -92,8 +92,8 @@ def _name(note: Any) -> str | None:
     return name.removesuffix(_ENDING) if isinstance(name, str) else None
 
 
-def _checked(note: Any, joints: int) -> tuple[str, Block, int]:
-    """Name, place of the keypoints, and label; raises BadInput for any but named 3-D bodies of at most two persons."""
+def _checked(note: Any, joints: int) -> tuple[str, ArrayBlock, int]:
+    """Return name, place of the keypoints, and label; raise BadInput for all but named 3-D clips of 1 or 2 persons."""
     if not (name := _name(note)) or "keypoint" not in note:
         raise BadInput("D24", "found no frame_dir of text, or no keypoint, expected both")
     block, label = note["keypoint"], note.get("label")
@@ -105,7 +105,7 @@ def _checked(note: Any, joints: int) -> tuple[str, Block, int]:
             f"expected 3-D skeletons of {joints} joints, such as ntu60_3danno.pkl",
         )
     wanted = f"expected floats (persons, frames, {joints}, 3) for at most {_MAX_PERSONS} persons"
-    if not isinstance(block, Block):
+    if not isinstance(block, ArrayBlock):
         raise BadInput("D24", f"found a keypoint of {getattr(block, 'dtype', type(block).__name__)}, {wanted}")
     if len(shape) != 4 or shape[0] > _MAX_PERSONS or shape[2:] != (joints, 3):
         raise BadInput("D24", f"found keypoints of shape {shape}, {wanted}")
@@ -116,7 +116,7 @@ def _checked(note: Any, joints: int) -> tuple[str, Block, int]:
     return name, block, label
 
 
-def _clip(row: Row) -> RawClip:
+def _clip(row: ImportRow) -> RawClip:
     if 0 in row.block.shape:
         raise BadInput("D04", "nobody in it")
     x = row.block.read().swapaxes(0, 1).astype(np.float32)

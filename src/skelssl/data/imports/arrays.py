@@ -16,7 +16,15 @@ import numpy as np
 from skelssl.core.errors import Refused, UserError
 from skelssl.data.clip import LISTED_TWO, RawClip
 from skelssl.data.imports.labels import read_labels
-from skelssl.data.imports.rows import TEXT, Block, Found, Part, Row, npy_block, persons_first
+from skelssl.data.imports.rows import (
+    BYTES_PER_BODY,
+    ArrayBlock,
+    ImportContent,
+    ImportPart,
+    ImportRow,
+    npy_block,
+    persons_first,
+)
 from skelssl.data.recipes.aimclr import FRAMES
 from skelssl.data.source import Source
 from skelssl.skeleton.layout import Layout, load_layout
@@ -28,15 +36,15 @@ _SAMPLE = 20  # rows that show the form
 _TYPICAL = 150  # bodies in all frames of a clip of NTU, on average and rounded up
 _ROW_DIMS = 4
 _FOLDER = re.compile(r"((ntu|pku)\w*[-_])?[a-z]+", re.IGNORECASE)  # xsub or ntu60_xsub, but no longer title
-_ABOUT = {  # what to call it, and the order of its clips where their names are lost
+_DESCRIPTIONS = {  # what to call it, and the order of its clips where their names are lost
     LISTED_TWO: ("ST-GCN arrays (data.npy, two places of the tracker's list)", "name"),
     "aimclr": (f"AimCLR arrays (position.npy, {FRAMES} frames)", "name"),
     "agcn": ("2s-AGCN/skeleton-contrast arrays (data_joint.npy, num_frame.npy)", None),  # as a folder happened to list
 }
 
 
-def find_arrays(path: Path, source: Source) -> Found:
-    """Looks at a folder with both parts, or at the folder of a file of one part."""
+def find_arrays(path: Path, source: Source) -> ImportContent:
+    """Look at a folder with both parts, or at the folder of a file of one part."""
     folder = path.parent if path.is_file() else path
     kind, files = _files(path, folder)
     layout = load_layout(source.layout)
@@ -47,23 +55,23 @@ def find_arrays(path: Path, source: Source) -> Found:
     form = forms.pop()
     beside = [file for side in files.values() for file in _beside(side, kind, form)]
     parts = [_part(side, blocks[side], files[side], kind, form) for side in files]
-    what, order = _ABOUT[form]
+    what, order = _DESCRIPTIONS[form]
     bodies = 2 * FRAMES if form == "aimclr" else _TYPICAL
-    return Found(
+    return ImportContent(
         path=folder,
         what=what,
         form=form,
         decode=partial(_clip, form=form),
         parts=parts,
         files=[*files.values(), *beside],
-        text_size=lambda _: bodies * TEXT,
+        text_size=lambda _: bodies * BYTES_PER_BODY,
         hints=[folder.name] if _FOLDER.fullmatch(folder.name) else [],
         order=order,
     )
 
 
 def _files(path: Path, folder: Path) -> tuple[str, dict[str, Path]]:
-    """The kind (data, position, data_joint) and its file per side."""
+    """Return the kind (data, position, data_joint) and its file per side."""
     found: dict[str, dict[str, Path]] = {}
     for file in sorted(folder.iterdir()):
         if match := _FILE.fullmatch(file.name):
@@ -87,7 +95,7 @@ def _files(path: Path, folder: Path) -> tuple[str, dict[str, Path]]:
 
 
 def holds_arrays(folder: Path) -> bool:
-    """Whether both parts of one kind lie in a folder."""
+    """Return whether a folder holds both parts of one kind."""
     try:
         _files(folder, folder)
     except UserError:
@@ -95,8 +103,8 @@ def holds_arrays(folder: Path) -> bool:
     return True
 
 
-def _form(block: Block, path: Path, layout: Layout) -> str:
-    """Which of the three it is, by shape and content; raises UserError for none of them."""
+def _form(block: ArrayBlock, path: Path, layout: Layout) -> str:
+    """Return which of the three it is, by shape and content; raise UserError for none of them."""
     shape, joints = block.shape, len(layout.joints)
     frames = shape[2] if len(shape) == 1 + _ROW_DIMS else 0
     if frames not in (FRAMES, MAX_FRAMES) or (shape[1], *shape[3:]) != (3, joints, 2) or block.dtype[1] != "f":
@@ -118,7 +126,7 @@ def _form(block: Block, path: Path, layout: Layout) -> str:
 
 
 def _beside(file: Path, kind: str, form: str) -> list[Path]:
-    """The files that belong to one array: labels, and the frame counts of ``agcn``."""
+    """Return the files that belong to one array: labels, and the frame counts of ``agcn``."""
     stem = file.name.removesuffix(f"_{kind}.npy")
     labels = [file.with_name(f"{stem}_label{ending}") for ending in (".pkl", ".npy")]
     found = next((label for label in labels if label.exists()), None)
@@ -132,7 +140,7 @@ def _beside(file: Path, kind: str, form: str) -> list[Path]:
     return [found, counts] if form == "agcn" else [found]
 
 
-def _part(side: str, block: Block, file: Path, kind: str, form: str) -> Part:
+def _part(side: str, block: ArrayBlock, file: Path, kind: str, form: str) -> ImportPart:
     label_file, *counts = _beside(file, kind, form)
     labels, names = read_labels(label_file)
     frames = None
@@ -140,10 +148,10 @@ def _part(side: str, block: Block, file: Path, kind: str, form: str) -> Part:
         frames = npy_block(counts[0]).read().reshape(-1)
         if frames.dtype.kind not in "iu":
             raise Refused(counts[0], "D30", f"found numbers of type {frames.dtype}, expected whole numbers of frames")
-    return Part(side, block.rows(), labels, names, frames)
+    return ImportPart(side, block.rows(), labels, names, frames)
 
 
-def _clip(row: Row, form: str) -> RawClip:
+def _clip(row: ImportRow, form: str) -> RawClip:
     x = persons_first(row.block.read())
     if form == LISTED_TWO:
         filled: Sequence[int] = np.flatnonzero(np.any(x != 0, axis=(1, 2, 3))).tolist()

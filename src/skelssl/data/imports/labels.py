@@ -17,7 +17,7 @@ _EXPECTED = "expected (names, labels) or labels only"
 
 
 def read_labels(path: Path) -> tuple[NDArray[np.int64], list[str] | None]:
-    """Labels (N,) and names, if there are any; a name's ending ``.skeleton`` is taken off.
+    """Return the labels (N,) and names, if there are any; a name's ending ``.skeleton`` is taken off.
 
     Reads what the ST-GCN family wrote over the years: tuples and lists, by Python 2 and 3, arrays in the pickle, and a
     ``.npy`` under either name. Raises Refused (D29) for anything else.
@@ -34,7 +34,7 @@ def read_labels(path: Path) -> tuple[NDArray[np.int64], list[str] | None]:
 
 
 def _flat(values: Any, path: Path) -> list[Any]:
-    """A list of N values of a list, a tuple or an array (N,) or (N, 1)."""
+    """Return a list of N values of a list, a tuple or an array (N,) or (N, 1)."""
     if isinstance(values, np.ndarray) and values.ndim in (1, 2) and values.size == len(values):
         return list(values.reshape(-1).tolist())
     if isinstance(values, (list, tuple)):
@@ -49,7 +49,7 @@ def _whole(labels: Sequence[Any], path: Path) -> NDArray[np.int64]:
 
 
 def from_one_hot(y: NDArray[Any], classes: int, path: Path, key: str) -> NDArray[np.int64]:
-    """(N, K) with one 1 per row -> (N,); raises Refused (D31) for another width and for rows without a class."""
+    """Convert one-hot rows (N, K) to labels (N,); raise Refused (D31) for another width or rows without a class."""
     if y.ndim != 2 or y.shape[1] != classes:
         raise Refused(
             path, "D31", f"found {key} of shape {y.shape}, expected one-hot rows for the {classes} classes of dataset="

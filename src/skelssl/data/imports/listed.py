@@ -19,7 +19,7 @@ from skelssl.data.roots import one_per_name, read_bytes, scan
 from skelssl.data.source import BadInput, Entry
 
 SUFFIX = ".skeleton.npy"
-ABOUT = f"import: bodies by their place in the tracker's list ({SUFFIX}), for recipes aimclr and agcn; lost: ids"
+DESCRIPTION = f"import: bodies by their place in the tracker's list ({SUFFIX}), for recipes aimclr and agcn; lost: ids"
 _PLACES = 4
 
 
@@ -30,11 +30,11 @@ class ListedNTU(NTU):
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
         """As of the text files: names that are none, of other sets or listed as incomplete go to the report."""
-        report.origin = ABOUT
+        report.origin = DESCRIPTION
         return one_per_name(self.admitted(scan(roots, SUFFIX), report), report)
 
     def read(self, entry: Entry) -> list[RawClip]:
-        """The one clip of a file; raises BadInput, D29 for a pickle of another kind and D32 for half a file."""
+        """Return the one clip of a file; raise BadInput, D29 for a pickle of another kind and D32 for half a file."""
         facts = parse_name(entry.name)
         label = facts.pop("action") - 1
         try:
@@ -48,7 +48,7 @@ class ListedNTU(NTU):
 
 
 def _bodies(entry: Entry) -> list[np.ndarray[Any, np.dtype[np.floating[Any]]]]:
-    """Each (T, V, 3), in the order of the places."""
+    """Return the bodies, each (T, V, 3), in the order of the places."""
     data, path = read_bytes(entry), Path(str(entry))
     shape, _, dtype, offset = npy_header(path, data=data)
     if shape != () or not dtype.hasobject:

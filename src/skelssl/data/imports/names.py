@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from skelssl.core.errors import UserError
-from skelssl.data.imports.rows import Found, Part
+from skelssl.data.imports.rows import ImportContent, ImportPart
 from skelssl.data.ntu.source import NTU, parse_name
 from skelssl.data.source import FACTS, BadInput, Source
 from skelssl.data.split import ClipTable
@@ -22,13 +22,13 @@ _DATASETS = {"ntu60": r"ntu\D{0,8}60(?!\d)", "ntu120": r"ntu\D{0,8}120(?!\d)", "
 
 
 def check_dataset(path: Path, source: Source) -> None:
-    """Raises UserError for a file whose name tells another data set."""
+    """Raise UserError for a file whose name tells another dataset."""
     for dataset, pattern in _DATASETS.items():
         if path.is_file() and dataset != source.dataset and re.search(pattern, path.stem.lower()):
             raise UserError(f"import={path}: found a file of {dataset} by its name, expected {source.dataset}")
 
 
-def own_split(found: Found, source: Source, asked: str | None) -> str | None:
+def own_split(found: ImportContent, source: Source, asked: str | None) -> str | None:
     """The split a file was made for, by its name or as ``dataset=`` asks; raises UserError where the two disagree."""
     words = {word for hint in found.hints for word in re.split("[^a-z]+", hint.lower())}
     named = next((split for split, spellings in _SPLITS.items() if words & spellings), None)
@@ -42,8 +42,8 @@ def own_split(found: Found, source: Source, asked: str | None) -> str | None:
     return named or asked
 
 
-def attach(found: Found, source: Source, split: str | None, listed: Path | None) -> str:
-    """Gives names to clips that have none, where their row order is known and a list of names fits; says what it did.
+def attach_names(found: ImportContent, source: Source, split: str | None, listed: Path | None) -> str:
+    """Give names to clips that have none, where their row order is known and a list of names fits; say what it did.
 
     ``listed`` is the user's list; without one the list is looked for where CTR-GCN's scripts leave it. Raises
     UserError where the user's list does not fit, and for a label that its name denies.
@@ -62,7 +62,7 @@ def attach(found: Found, source: Source, split: str | None, listed: Path | None)
     return said
 
 
-def _attach_listed(found: Found, source: NTU, split: str, listed: Path | None) -> str:
+def _attach_listed(found: ImportContent, source: NTU, split: str, listed: Path | None) -> str:
     folder = found.path if found.path.is_dir() else found.path.parent
     near = [folder / NAME_FILE, folder / "statistics" / NAME_FILE]
     file = listed or next((path for path in near if path.exists()), None)
@@ -82,7 +82,7 @@ def _attach_listed(found: Found, source: NTU, split: str, listed: Path | None) -
 
 
 def _read_names(file: Path, source: NTU) -> list[str]:
-    """The names of this data set in a list with any other words, sorted, recordings listed as incomplete left out."""
+    """The names of this dataset in a list with any other words, sorted, recordings listed as incomplete left out."""
     try:
         found = set(_NAME.findall(file.read_text("utf-8", errors="replace")))
     except OSError as error:
@@ -92,7 +92,7 @@ def _read_names(file: Path, source: NTU) -> list[str]:
 
 
 def in_order(names: Sequence[str], source: NTU, split: str, order: str | None) -> dict[str, list[str]]:
-    """Training and test names in the order of the rows of published files.
+    """Return training and test names in the order of the rows of published files.
 
     ``ids``: CTR-GCN's and MAMP's arrays go through the split's ids in ascending order (performers, cameras or setups),
     and within an id by name. ``name``: by name alone.
@@ -107,7 +107,7 @@ def in_order(names: Sequence[str], source: NTU, split: str, order: str | None) -
     return sides
 
 
-def _check_labels(part: Part, path: Path) -> None:
+def _check_labels(part: ImportPart, path: Path) -> None:
     for row, (name, label) in enumerate(zip(part.names or (), part.labels.tolist(), strict=False)):
         if _NAME.fullmatch(name) and parse_name(name)["action"] - 1 != label:
             raise UserError(
@@ -116,8 +116,8 @@ def _check_labels(part: Part, path: Path) -> None:
             )
 
 
-def check_sides(found: Found, source: NTU, split: str | None) -> None:
-    """Raises UserError for a file whose training and test clips are not those of any split, or not of its own."""
+def check_sides(found: ImportContent, source: NTU, split: str | None) -> None:
+    """Raise UserError for a file whose training and test clips are not those of any split, or not of its own."""
     sides = {part.side: part.names or () for part in found.parts if part.side}
     if sides and split is None:
         wrong = {name: _off_side(sides, source, name) for name in source.splits}
@@ -140,24 +140,24 @@ def check_sides(found: Found, source: NTU, split: str | None) -> None:
 
 
 def _off_side(sides: Mapping[str, Sequence[str]], source: NTU, split: str) -> str | None:
-    """The first clip that the rule of ``split`` puts on the other side."""
+    """Return the first clip that the rule of ``split`` puts on the other side."""
     for side, names in sides.items():
         named = [name for name in names if _NAME.fullmatch(name)]
-        ruled = getattr(source.split(split, table(named)), side)
+        ruled = getattr(source.split(split, table_of_names(named)), side)
         if len(ruled) < len(named):
             return f"{next(n for n in named if n not in set(ruled))} on the {side} side of {split}"
     return None
 
 
-def table(names: Sequence[str]) -> ClipTable:
-    """What a split rule looks at, from NTU names alone."""
+def table_of_names(names: Sequence[str]) -> ClipTable:
+    """Return what a split rule looks at, from NTU names alone."""
     facts = [parse_name(name) for name in names]
     columns = {fact: np.array([of[fact] for of in facts], np.int64) for fact in FACTS}
     return ClipTable(names, np.array([of["action"] - 1 for of in facts], np.int64), columns)
 
 
-def facts_of(name: str) -> dict[str, int]:
-    """Subject, camera, setup and replication where the name tells them."""
+def facts_in_name(name: str) -> dict[str, int]:
+    """Return subject, camera, setup and replication where the name tells them."""
     try:
         facts = parse_name(name)
     except BadInput:

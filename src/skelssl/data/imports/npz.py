@@ -14,7 +14,7 @@ from skelssl.core.errors import Refused, UserError
 from skelssl.core.files import atomic_file, check_space
 from skelssl.data.clip import RawClip
 from skelssl.data.imports.labels import from_one_hot
-from skelssl.data.imports.rows import TEXT, Block, Found, Part, Row, npy_block
+from skelssl.data.imports.rows import BYTES_PER_BODY, ArrayBlock, ImportContent, ImportPart, ImportRow, npy_block
 from skelssl.data.source import Source
 from skelssl.skeleton.layout import load_layout
 
@@ -25,8 +25,8 @@ _SAMPLE = 200  # rows of the training part that tell how the arrays were made
 _TYPICAL = 150  # bodies in all frames of a clip of NTU, on average and rounded up
 
 
-def find_npz(path: Path, source: Source, scratch: Path) -> Found:
-    """Looks into the file; compressed members are unpacked into ``scratch`` once."""
+def find_npz(path: Path, source: Source, scratch: Path) -> ImportContent:
+    """Look into the file; compressed members are unpacked into ``scratch`` once."""
     try:
         with zipfile.ZipFile(path) as archive:
             keys = [name.removesuffix(".npy") for name in archive.namelist()]
@@ -39,22 +39,22 @@ def find_npz(path: Path, source: Source, scratch: Path) -> Found:
         ) from error
     layout = load_layout(source.layout)
     parts = [_part(path, side, blocks, len(source.class_names), len(layout.joints)) for side in ("train", "test")]
-    return Found(
+    return ImportContent(
         path=path,
         what="CTR-GCN/MAMP arrays (npz)",
         form="ctrgcn",
         decode=_clip,
         parts=parts,
         files=[path],
-        text_size=lambda _: _TYPICAL * TEXT,
+        text_size=lambda _: _TYPICAL * BYTES_PER_BODY,
         hints=[path.stem],
         order="ids",
         arguments=_arguments(parts[0], layout.index("spine_mid")),
     )
 
 
-def _member(archive: zipfile.ZipFile, path: Path, key: str, scratch: Path) -> Block:
-    """One array inside the zip: in place where it is stored as it is, else from its unpacked copy."""
+def _member(archive: zipfile.ZipFile, path: Path, key: str, scratch: Path) -> ArrayBlock:
+    """Return one array inside the zip: in place where it is stored as it is, else from its unpacked copy."""
     info = archive.getinfo(f"{key}.npy")
     if info.compress_type == zipfile.ZIP_STORED:
         with open(path, "rb") as file:
@@ -70,7 +70,7 @@ def _member(archive: zipfile.ZipFile, path: Path, key: str, scratch: Path) -> Bl
     return npy_block(copy)
 
 
-def _part(path: Path, side: str, blocks: dict[str, Block], classes: int, joints: int) -> Part:
+def _part(path: Path, side: str, blocks: dict[str, ArrayBlock], classes: int, joints: int) -> ImportPart:
     x, y = blocks[f"x_{side}"], blocks[f"y_{side}"]
     width = PERSONS * joints * 3
     if len(x.shape) != 3 or x.shape[2] != width or np.dtype(x.dtype).kind != "f":
@@ -82,11 +82,11 @@ def _part(path: Path, side: str, blocks: dict[str, Block], classes: int, joints:
         raise Refused(
             path, "D30", f"found {y.shape[0]:,} labels for the {x.shape[0]:,} clips of x_{side}, expected one each"
         )
-    return Part(side, x.rows(), from_one_hot(y.read(), classes, path, f"y_{side}"))
+    return ImportPart(side, x.rows(), from_one_hot(y.read(), classes, path, f"y_{side}"))
 
 
-def _arguments(part: Part, spine_mid: int) -> dict[str, Any]:
-    """What the recipe did, as the first rows show: whether clips are centred, and single persons doubled.
+def _arguments(part: ImportPart, spine_mid: int) -> dict[str, Any]:
+    """Return what the recipe did, as the first rows show: whether clips are centred, and single persons doubled.
 
     Published NTU-120 files double them, PKU-MMD's are not centred, and home-made ones may differ. Counts decide: any
     file may hold a clip that the sensor stored twice (D34), and doubled ones a clip whose second person is empty.
@@ -103,13 +103,13 @@ def _arguments(part: Part, spine_mid: int) -> dict[str, Any]:
     return {"center": centred} | ({"single_person_fill": "zero"} if single else {})
 
 
-def _persons(block: Block) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """(T, M, V, 3) without the zeros behind the clip's last frame."""
+def _persons(block: ArrayBlock) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return (T, M, V, 3) without the zeros behind the clip's last frame."""
     x = block.read()
     filled = np.flatnonzero(np.any(x != 0, axis=1))
     length = filled[-1] + 1 if len(filled) else 0
     return x[:length].reshape(length, PERSONS, -1, 3).astype(np.float32)
 
 
-def _clip(row: Row) -> RawClip:
+def _clip(row: ImportRow) -> RawClip:
     return RawClip.of_persons(row.name, row.label, _persons(row.block), facts=row.facts, form="ctrgcn")

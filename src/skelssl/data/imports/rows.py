@@ -17,12 +17,12 @@ from skelssl.core.errors import Refused
 from skelssl.data.clip import RawClip
 from skelssl.data.source import Entry, Skipped
 
-TEXT = 1200  # bytes of text that one body in one frame would take, for the check of free space
+BYTES_PER_BODY = 1200  # bytes of text that one body in one frame would take, for the check of free space
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class ArrayBlock:
     """An array as it lies in a file, uncompressed."""
 
     path: str
@@ -32,23 +32,23 @@ class Block:
     fortran: bool = False
 
     def read(self) -> NDArray[Any]:
-        """The array, read afresh: a memory map would count as memory used, and the rows are read once only."""
+        """Return the array, read afresh: a memory map would count as memory used, and the rows are read once only."""
         flat = np.fromfile(self.path, self.dtype, math.prod(self.shape), offset=self.offset)
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
 
-    def rows(self) -> list[Block]:
-        """One block per index of the first axis; raises Refused for an array whose rows are scattered."""
+    def rows(self) -> list[ArrayBlock]:
+        """Return one block per index of the first axis; raise Refused for an array whose rows are scattered."""
         if self.fortran and len(self.shape) > 1:
             raise Refused(self.path, "D32", "found an array in Fortran order, expected C order as the references save")
         row = self.shape[1:]
         step = math.prod(row) * np.dtype(self.dtype).itemsize
-        return [Block(self.path, self.offset + i * step, self.dtype, row) for i in range(self.shape[0])]
+        return [ArrayBlock(self.path, self.offset + i * step, self.dtype, row) for i in range(self.shape[0])]
 
 
 def npy_header(
     path: Path, start: int = 0, data: bytes | None = None
 ) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Shape, Fortran order, dtype and the offset of the content of a ``.npy`` that begins at byte ``start``.
+    """Return shape, Fortran order, dtype and the offset of the content of a ``.npy`` that begins at byte ``start``.
 
     ``data``: the bytes of a file that is in memory already.
     """
@@ -61,8 +61,8 @@ def npy_header(
         raise Refused(path, "D32", "found no npy header, expected a whole .npy; delete it and make it again") from error
 
 
-def npy_block(path: Path, start: int = 0, size: int | None = None) -> Block:
-    """The array of a ``.npy`` file, or of the ``size`` bytes from ``start`` that are one.
+def npy_block(path: Path, start: int = 0, size: int | None = None) -> ArrayBlock:
+    """Return the array of a ``.npy`` file, or of the ``size`` bytes from ``start`` that are one.
 
     Raises Refused (D32) for one whose size is not what its header says, and for one that holds objects.
     """
@@ -77,31 +77,31 @@ def npy_block(path: Path, start: int = 0, size: int | None = None) -> Block:
             f"found {found:,} bytes of content, expected the {needed:,} of {shape} {dtype}; "
             "it was half-written: delete it and make or download it again",
         )
-    return Block(str(path), offset, dtype.str, shape, fortran)
+    return ArrayBlock(str(path), offset, dtype.str, shape, fortran)
 
 
 @dataclass(frozen=True, slots=True)
-class Row(Entry):
+class ImportRow(Entry):
     """One clip of an array file."""
 
-    block: Block = field(kw_only=True)
+    block: ArrayBlock = field(kw_only=True)
     label: int = field(kw_only=True)
     facts: Mapping[str, int] = field(kw_only=True)
     frames: int | None = field(kw_only=True, default=None)  # where the file counts them beside the array
 
 
 @dataclass(slots=True)
-class Part:
+class ImportPart:
     """One side of a split as its file holds it, or all clips of a file that keeps the splits as lists."""
 
     side: str  # train or test; empty for all
-    blocks: Sequence[Block]
+    blocks: Sequence[ArrayBlock]
     labels: NDArray[np.int64]  # (N,)
     names: Sequence[str] | None = None
     frames: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        """Raises Refused (D30) where there are more or fewer labels, names or counts than clips."""
+        """Raise Refused (D30) where there are more or fewer labels, names or counts than clips."""
         beside = {"labels": self.labels, "names": self.names, "frame counts": self.frames}
         for what, values in beside.items():
             if values is not None and len(values) != len(self.blocks):
@@ -112,16 +112,16 @@ class Part:
 
 
 @dataclass(slots=True)
-class Found:
+class ImportContent:
     """What an importer made of a path."""
 
     path: Path
     what: str  # for the reader: whose format it is
     form: str  # clip.LISTED, clip.LISTED_TWO or the name of a recipe
-    decode: Callable[[Row], RawClip]
-    parts: Sequence[Part]
+    decode: Callable[[ImportRow], RawClip]
+    parts: Sequence[ImportPart]
     files: Sequence[Path]  # whose change makes another import
-    text_size: Callable[[Block], int]  # bytes that a clip would take as text, for the check of free space
+    text_size: Callable[[ArrayBlock], int]  # bytes that a clip would take as text, for the check of free space
     hints: Sequence[str] = ()  # names of file and folder that may tell the split
     order: str | None = None  # of clips without names: by the ids of the split, "name", or not known
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of the recipe that made the arrays
@@ -131,5 +131,5 @@ class Found:
 
 
 def persons_first(x: NDArray[Any]) -> NDArray[np.float32]:
-    """(C, T, V, M), the layout of ST-GCN's files, -> (T, M, V, C)."""
+    """Return (C, T, V, M), the layout of ST-GCN's files, -> (T, M, V, C)."""
     return np.ascontiguousarray(x.transpose(1, 3, 2, 0), np.float32)

@@ -12,8 +12,8 @@ import numpy as np
 
 from skelssl.core.errors import UserError
 from skelssl.data.clip import RawClip
-from skelssl.data.imports.names import facts_of
-from skelssl.data.imports.rows import Found, Part, Row
+from skelssl.data.imports.names import facts_in_name
+from skelssl.data.imports.rows import ImportContent, ImportPart, ImportRow
 from skelssl.data.ntu.source import NTU
 from skelssl.data.report import Report
 from skelssl.data.source import BadInput, Entry, Source
@@ -29,8 +29,8 @@ class Imported:
 
     generated = False
 
-    def __init__(self, base: Source, found: Found, *, split: str | None, naming: str) -> None:
-        """``base`` is the data set that the arrays were made of, ``split`` the file's own where it is known.
+    def __init__(self, base: Source, found: ImportContent, *, split: str | None, naming: str) -> None:
+        """``base`` is the dataset that the arrays were made of, ``split`` the file's own where it is known.
 
         ``naming`` says where the names come from.
         """
@@ -53,7 +53,7 @@ class Imported:
         return {**self.__dict__, "_rows": [], "_skipped": (), "_train": {}}
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
-        """All rows, sorted by name; raises UserError for a name that occurs twice (D18)."""
+        """Return all rows, sorted by name; raise UserError for a name that occurs twice (D18)."""
         report.origin = self.about
         report.notes.extend(self._notes)
         for skip in self._skipped:
@@ -68,15 +68,15 @@ class Imported:
         return rows
 
     def read(self, entry: Entry) -> list[RawClip]:
-        """The one clip of a row; raises BadInput."""
-        assert isinstance(entry, Row)  # ``entries`` makes no others
+        """Return the one clip of a row; raise BadInput."""
+        assert isinstance(entry, ImportRow)  # ``entries`` makes no others
         try:
             return [self.decode(entry)]
         except OSError as error:
             raise BadInput("D33", f"cannot be read ({error.strerror or error})") from error
 
     def split(self, name: str, clips: ClipTable) -> Split:
-        """By the data set's rule where names tell, else as the file has it; raises UserError for an unknown split."""
+        """Split by the dataset's rule where names tell, else as the file has it; raise UserError for an unknown one."""
         if name not in self.splits:
             raise UserError(f"split of {self.dataset}: found {name!r}, expected one of {', '.join(self.splits)}")
         if self.named:
@@ -86,16 +86,16 @@ class Imported:
         return Split(*sides)
 
     def expected(self) -> Mapping[str, Any]:
-        """As of the data set."""
+        """Return the counts of the original dataset."""
         return self.base.expected()
 
 
-def clip_names(part: Part) -> Sequence[str]:
-    """The names of a part, made up from the row where there are none."""
+def clip_names(part: ImportPart) -> Sequence[str]:
+    """Return the names of a part, made up from the row where there are none."""
     return part.names or [f"{part.side}-{row:06d}" for row in range(1, len(part.blocks) + 1)]
 
 
-def _training(found: Found, split: str | None) -> dict[str, frozenset[str]]:
+def _training(found: ImportContent, split: str | None) -> dict[str, frozenset[str]]:
     """Split -> names of its training clips, for sets whose names tell nothing."""
     lists = {key.rpartition("_")[0]: names for key, names in found.lists.items() if key.endswith("_train")}
     if lists:
@@ -104,7 +104,7 @@ def _training(found: Found, split: str | None) -> dict[str, frozenset[str]]:
     return {split: frozenset(names)} if split else {}
 
 
-def _about(found: Found, source: Imported, naming: str) -> str:
+def _about(found: ImportContent, source: Imported, naming: str) -> str:
     counts = " + ".join(f"{len(part.blocks):,} {part.side}".strip() for part in found.parts)
     classes = len(np.unique(np.concatenate([part.labels for part in found.parts])))
     lost = "" if source.named else f"; lost: subjects, cameras, every other split than {', '.join(source.splits)}"
@@ -114,7 +114,7 @@ def _about(found: Found, source: Imported, naming: str) -> str:
     )
 
 
-def _rows(found: Found) -> list[Row]:
+def _rows(found: ImportContent) -> list[ImportRow]:
     digest = hashlib.sha256()
     for file in found.files:
         stat = file.stat()
@@ -125,6 +125,6 @@ def _rows(found: Found) -> list[Row]:
         labels = part.labels.tolist()
         frames = [None] * len(labels) if part.frames is None else part.frames.tolist()
         for name, block, label, count in zip(clip_names(part), part.blocks, labels, frames, strict=True):
-            rows.append(Row(name, str(found.path), size=found.text_size(block), stamp=stamp, block=block, label=label,
-                            facts=facts_of(name), frames=count))  # fmt: skip
+            rows.append(ImportRow(name, str(found.path), size=found.text_size(block), stamp=stamp, block=block,
+                                  label=label, facts=facts_in_name(name), frames=count))  # fmt: skip
     return rows

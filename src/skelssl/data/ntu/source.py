@@ -36,7 +36,7 @@ def ntu_facts() -> dict[str, Any]:
 
 
 def parse_name(name: str) -> dict[str, int]:
-    """setup, camera, subject, replication and action (all 1-based) of a file's stem; raises BadInput D21."""
+    """Return setup, camera, subject, replication and action (all 1-based) of a file's stem; raise BadInput D21."""
     match = _NAME.fullmatch(name)
     if not match:
         raise BadInput("D21", "not a name of the form S001C001P001R001A001")
@@ -44,7 +44,7 @@ def parse_name(name: str) -> dict[str, int]:
 
 
 def parse_skeleton(data: bytes, name: str, *, salvage: bool = False) -> RawClip:
-    """Reads the bytes of one ``.skeleton`` file; raises BadInput with D01, D02, D04, D21 or D23.
+    """Read the bytes of one ``.skeleton`` file; raise BadInput with D01, D02, D04, D21 or D23.
 
     ``salvage`` keeps the complete frames of a truncated file instead of raising D02.
     """
@@ -58,7 +58,7 @@ class NTU:
     """The source of ``ntu60`` or ``ntu120``.
 
     The recordings that the authors list as incomplete are left out; the list is built in, and ``missing`` names a file
-    with another one, such as the authors' own with its lines of prose. Other data sets in NTU's format may use some of
+    with another one, such as the authors' own with its lines of prose. Other datasets in NTU's format may use some of
     those names for sound recordings: ``skip_incomplete=False`` keeps them. ``salvage`` keeps the complete frames of
     files that are cut short (D02), which are left out otherwise.
     """
@@ -121,7 +121,7 @@ class NTU:
         return names
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
-        """Files of this benchmark; raises UserError for a bad root, for none found, and for names that clash."""
+        """Return files of this benchmark; raise UserError for a bad root, for none found, and for names that clash."""
         return one_per_name(self.admitted(scan(roots, ".skeleton"), report), report)
 
     def admitted(self, entries: Iterable[Entry], report: Report) -> list[Entry]:
@@ -152,7 +152,7 @@ class NTU:
         return not wrong
 
     def _wrong(self, found: Mapping[str, int]) -> list[str]:
-        """What lies outside the benchmark, in words."""
+        """Return what lies outside the benchmark, in words."""
         limits = {"setup": self.facts["setups"], "camera": _CAMERAS, "subject": self.facts["subjects"]}
         limits["action"] = self.facts["classes"]
         return [f"{key} {found[key]} is not in 1–{top}" for key, top in limits.items() if not 1 <= found[key] <= top]
@@ -165,11 +165,11 @@ class NTU:
         )
 
     def read(self, entry: Entry) -> list[RawClip]:
-        """The one clip of a file; raises BadInput."""
+        """Return the one clip of a file; raise BadInput."""
         return [parse_skeleton(read_bytes(entry), entry.name, salvage=self.salvage)]
 
     def split(self, name: str, clips: ClipTable) -> Split:
-        """X-Sub by performer, X-View by camera, X-Set by setup (the rules are facts)."""
+        """Split X-Sub by performer, X-View by camera, X-Set by setup (the rules are facts)."""
         if name not in self.splits:
             raise UserError(f"split of {self.dataset}: found {name!r}, expected one of {', '.join(self.splits)}")
         rule = self.facts["splits"][name]
@@ -178,12 +178,12 @@ class NTU:
         return Split(tuple(names[train]), tuple(names[~train]))
 
     def facts_of(self, name: str) -> dict[str, int]:
-        """subject, camera, setup and replication as the name itself says."""
+        """Return subject, camera, setup and replication as the name itself says."""
         found = parse_name(name)
         return {fact: found[fact] for fact in FACTS}
 
     def expected(self) -> dict[str, Any]:
-        """``splits``: clips that train and test, all files less the incomplete ones."""
+        """Return the counts of a complete dataset: all files less the incomplete ones."""
         facts, names = self.facts, sorted(self.incomplete)
         columns = {fact: np.array([self.facts_of(name)[fact] for name in names], np.int64) for fact in FACTS}
         left_out = ClipTable(names, np.zeros(len(names), np.int64), columns)

@@ -21,7 +21,7 @@ JOINTS = 25
 _HEAD, _FIELDS = 11, 12  # fields of a body before its joints (the last is the joint count), fields of a joint
 _BODY = _HEAD + _FIELDS * JOINTS
 _WINDOW = 16  # characters looked at per number
-_EXACT = 15  # a longer word takes the slow road: 15 digits fit a float64, mantissa / 10**k rounds once like float()
+_EXACT_DIGITS = 15  # fit a float64, and mantissa / 10**k rounds once like float(); longer words take float() itself
 _POWERS = 10.0 ** np.arange(_WINDOW + 1)
 _ROW = np.dtype(f"V{_WINDOW}")
 # byte masks by word width, each ready to be gathered as one row
@@ -53,7 +53,7 @@ class SkeletonText:
 
 
 def read_skeleton(data: bytes, *, salvage: bool = False) -> SkeletonText:
-    """Reads one file; raises BadInput with D01 (empty), D02 (truncated), D04 (nobody in it) or D23 (not a number).
+    """Read one file; raise BadInput with D01 (empty), D02 (truncated), D04 (nobody in it) or D23 (not a number).
 
     ``salvage`` keeps the complete frames of a truncated file, with the code D02; one without any is still refused.
     """
@@ -109,7 +109,7 @@ class Words:
 
     @classmethod
     def of(cls, data: bytes) -> Words:
-        """Splits at blanks and control characters; drops a byte order mark."""
+        """Split at blanks and control characters; drops a byte order mark."""
         _keep_freed_blocks()
         padding = b" " * _WINDOW  # a window never begins before the text
         data = padding + data.removeprefix(b"\xef\xbb\xbf") + b" "
@@ -124,27 +124,27 @@ class Words:
         return self.data[self.start[i] : self.stop[i]]
 
     def count(self, i: int) -> int:
-        """Word i as a count; BadInput D23 where it is none."""
+        """Return word i as a count; raise BadInput D23 where it is none."""
         if not (word := self[i]).isdigit():
             raise _odd(word, "a count")
         return int(word)
 
     def expect(self, text: bytes, at: Ints) -> None:
-        """BadInput unless every one of the words ``at`` (K,) is ``text``."""
+        """Raise BadInput unless every one of the words ``at`` (K,) is ``text``."""
         window = np.ndarray(len(self.data) - len(text) + 1, f"S{len(text)}", self.data, strides=(1,))
         same = (window[self.start[at]] == text) & (self.stop[at] - self.start[at] == len(text))
         if not same.all():
             raise _odd(self[at[~same][0]], text.decode())
 
     def integers(self, at: Ints) -> Ints:
-        """Words ``at`` (K,) as int64, exact to the last digit."""
+        """Return words ``at`` (K,) as int64, exact to the last digit."""
         try:
             return np.array([int(self[i]) for i in at.tolist()], dtype=np.int64)
         except (ValueError, OverflowError) as error:
             raise BadInput("D23", f"a body id is no 64-bit integer ({error})") from None
 
     def states(self, at: Ints) -> NDArray[np.uint8]:
-        """Words ``at`` (any shape) as joint states 0, 1 or 2."""
+        """Return words ``at`` (any shape) as joint states 0, 1 or 2."""
         state = np.frombuffer(self.data, np.uint8)[self.start[at]] - np.uint8(ord("0"))
         bad = (state > 2) | (self.stop[at] - self.start[at] != 1)
         if bad.any():
@@ -152,7 +152,7 @@ class Words:
         return state
 
     def numbers(self, at: Ints) -> NDArray[np.float64]:
-        """Words ``at`` (any shape) as float64, equal to ``float(word)`` for every one of them."""
+        """Return words ``at`` (any shape) as float64, equal to ``float(word)`` for every one of them."""
         flat = at.reshape(-1)
         value, plain = self._fixed_point(flat)
         for k in np.flatnonzero(~plain).tolist():  # exponents, NaN, more digits than a float64 holds
@@ -160,7 +160,7 @@ class Words:
         return value.reshape(at.shape)
 
     def _fixed_point(self, at: Ints) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Words ``at`` (K,) such as ``-1.25`` as mantissa / 10**decimals, and which of the words look like that.
+        """Return words ``at`` (K,) such as ``-1.25`` as mantissa / 10**decimals, and which of the words look like that.
 
         The characters form one byte matrix (K, window), words at the right end and zeros before them. Its digits give
         the mantissa with a 0 in place of the point, which is then closed up. One bit per character checks the rest.
@@ -176,7 +176,7 @@ class Words:
         sign_bit = (minus | (first == ord("+"))).astype(np.int64) << (np.minimum(width, _WINDOW) - 1)
         digits, point = _as_bits(is_digit), _as_bits(char == ord("."))
         whole = (digits | point | sign_bit) + 1 == 1 << np.minimum(width, _WINDOW)
-        plain = whole & (digits > 0) & (point & (point - 1) == 0) & (width <= _EXACT)
+        plain = whole & (digits > 0) & (point & (point - 1) == 0) & (width <= _EXACT_DIGITS)
         scale = _POWERS[np.bitwise_count(np.where(point > 0, point, 1 << _WINDOW) - 1)]
         mantissa = gapped - 9 * scale * np.floor(gapped / (10 * scale))
         return np.where(minus, -mantissa, mantissa) / np.where(point > 0, scale, 1.0), plain
@@ -198,12 +198,12 @@ def _as_matrix(rows: NDArray[np.void]) -> NDArray[np.uint8]:
 
 
 def _as_bits(flags: NDArray[np.bool_]) -> Ints:
-    """(K, window) flags as one integer each, the right end in bit 0."""
+    """Return (K, window) flags as one integer each, the right end in bit 0."""
     return np.packbits(flags).view(">u2").reshape(-1).astype(np.int64)
 
 
 def _join_digits(digit: NDArray[np.uint8]) -> Ints:
-    """(K, 16) decimal digits as integers (K,): neighbours join to pairs, fours, eights, then the two halves."""
+    """Return (K, 16) decimal digits as integers (K,): neighbours join to pairs, fours, eights, then the two halves."""
     joined: NDArray[Any] = digit
     for size, base in ((1, 10), (2, 100), (4, 10_000)):
         bits = 8 * size  # low half times base plus high half, as one product whose overflow falls off the top

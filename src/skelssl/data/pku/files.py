@@ -14,7 +14,7 @@ from typing import Any
 from skelssl.core.errors import UserError
 from skelssl.data.pku.text import STEM, looks_like_labels, read_split
 from skelssl.data.report import Report
-from skelssl.data.roots import TEXTS, read_bytes, scan
+from skelssl.data.roots import TEXT_SUFFIXES, read_bytes, scan
 from skelssl.data.source import BadInput, Entry
 
 _LIST = re.compile("cross[-_ ]?(subject|view)", re.IGNORECASE)
@@ -25,13 +25,13 @@ _HEAD = 8192  # bytes that tell a recording, whose lines have some 1,400, from l
 
 @lru_cache
 def pku_facts() -> dict[str, Any]:
-    """``facts/pku.json``: class names, and for each part its numbering, counts and splits."""
+    """Return ``facts/pku.json``: class names, and for each part its numbering, counts and splits."""
     facts: dict[str, Any] = json.loads((files("skelssl.data.pku") / "facts.json").read_text("utf-8"))
     return facts
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PKUPart:
     """Part I (``pku1``) or II (``pku2``), its facts and how its recordings are called."""
 
     dataset: str
@@ -43,7 +43,7 @@ class Part:
         return facts
 
     def numbers(self, stem: str) -> dict[str, int] | None:
-        """setup, subject (part II) and camera, L M R as 1 2 3; None for a name of the other part, or of none."""
+        """Return setup, subject (part II) and camera, L M R as 1 2 3; None for a name of the other part, or of none."""
         match = re.fullmatch(self.facts["name"], stem)
         if not match:
             return None
@@ -51,7 +51,7 @@ class Part:
         return {"camera": 1 + _CAMERAS.index(found.pop("camera")), **{key: int(text) for key, text in found.items()}}
 
     def check(self, stem: str) -> None:
-        """Raises BadInput D21 for a number that no recording of this part has."""
+        """Raise BadInput D21 for a number that no recording of this part has."""
         for key, value in (self.numbers(stem) or {}).items():
             low, high = self.facts["ranges"][key]
             if not low <= value <= high:
@@ -59,7 +59,7 @@ class Part:
 
 
 @dataclass(slots=True)
-class Found:
+class PKUFiles:
     """The files of one part; recordings and labels are named by the recording."""
 
     recordings: list[Entry] = field(default_factory=list)
@@ -68,10 +68,10 @@ class Found:
     other_part: list[str] = field(default_factory=list)  # names of recordings
 
 
-def find(part: Part, roots: Sequence[Path], report: Report) -> Found:
-    """Tells the files apart by name and content. Raises UserError for a bad root, and where no recording is found."""
-    found = Found()
-    for entry in scan(roots, TEXTS):
+def find_pku_files(part: PKUPart, roots: Sequence[Path], report: Report) -> PKUFiles:
+    """Tell the files apart by name and content. Raises UserError for a bad root, and where no recording is found."""
+    found = PKUFiles()
+    for entry in scan(roots, TEXT_SUFFIXES):
         stem = entry.name.partition(".")[0].upper()
         if _LIST.search(entry.name):
             found.lists.append(entry)
@@ -99,7 +99,7 @@ def _holds_labels(entry: Entry) -> bool:
     return "label" in folder.lower() if told is None else told
 
 
-def _missing(part: Part, found: Found, roots: Sequence[Path]) -> str | None:
+def _missing(part: PKUPart, found: PKUFiles, roots: Sequence[Path]) -> str | None:
     example = part.facts["example"]
     if found.recordings and not found.labels:
         count = len(found.recordings)
@@ -116,8 +116,8 @@ def _missing(part: Part, found: Found, roots: Sequence[Path]) -> str | None:
     return f"found no recording of {part.dataset}, expected files such as {example}.txt{hint}"
 
 
-def read_lists(part: Part, found: Sequence[Entry], stems: Collection[str], report: Report) -> dict[str, list[str]]:
-    """Recordings that test, for each split of which the authors' list is there; a note says which list counts.
+def read_lists(part: PKUPart, found: Sequence[Entry], stems: Collection[str], report: Report) -> dict[str, list[str]]:
+    """Return the test recordings of each split of which the authors' list is there; a note says which list counts.
 
     Raises UserError where a recording stands in neither half of a list (D27) and where a list is of the other part
     (D28), unless the right one is there as well.
@@ -135,7 +135,7 @@ def read_lists(part: Part, found: Sequence[Entry], stems: Collection[str], repor
     return tests
 
 
-def _one_list(part: Part, entries: Sequence[Entry], stems: Collection[str], report: Report) -> set[str]:
+def _one_list(part: PKUPart, entries: Sequence[Entry], stems: Collection[str], report: Report) -> set[str]:
     lists = [(str(entry), *read_split(read_bytes(entry), str(entry))) for entry in entries]
     ours = [(file, train, test) for file, train, test in lists if not (train | test).isdisjoint(stems)]
     if not ours:

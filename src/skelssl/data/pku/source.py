@@ -17,8 +17,8 @@ import numpy as np
 from skelssl.core.errors import UserError
 from skelssl.data.clip import PKU as PKU_FORM
 from skelssl.data.clip import RawClip
-from skelssl.data.pku.files import Part, find, pku_facts, read_lists
-from skelssl.data.pku.text import Action, Recording, lines
+from skelssl.data.pku.files import PKUPart, find_pku_files, pku_facts, read_lists
+from skelssl.data.pku.text import LabelLine, PKURecording, lines
 from skelssl.data.report import Report, Span
 from skelssl.data.roots import one_per_name, read_bytes
 from skelssl.data.source import AS_RECORDED, BadInput, Entry, Skipped
@@ -46,7 +46,7 @@ class PKU:
         known = pku_facts()["benchmarks"]
         if dataset not in known:
             raise UserError(f"dataset: found {dataset!r}, expected one of {', '.join(known)}")
-        self.dataset, self.part = dataset, Part(dataset)
+        self.dataset, self.part = dataset, PKUPart(dataset)
         self._labels: dict[str, bytes] = {}  # recording -> label file
         self._tests: dict[str, list[str]] = {}  # split -> recordings that test, where the authors' list was found
 
@@ -65,11 +65,11 @@ class PKU:
         return tuple(self.facts["splits"])
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
-        """The recordings that have a label file, stamped with both files.
+        """Return the recordings that have a label file, stamped with both files.
 
         Raises UserError for a bad root, for none found, for the other part's files and for bad split lists.
         """
-        found = find(self.part, roots, report)
+        found = find_pku_files(self.part, roots, report)
         recordings = one_per_name(found.recordings, report)
         labels = {entry.name: entry for entry in one_per_name(found.labels, report)}
         names = {entry.name for entry in recordings}
@@ -90,17 +90,17 @@ class PKU:
         return replace(entry, stamp=int.from_bytes(digest[:8]))
 
     def read(self, entry: Entry) -> list[RawClip | Skipped]:
-        """A clip, or the reason for none, per line of the label file; raises BadInput for a bad recording."""
-        recording = Recording.of(read_bytes(entry))
+        """Return a clip, or the reason for none, per line of the label file; raise BadInput for a bad recording."""
+        recording = PKURecording.of(read_bytes(entry))
         found = [self._clip(entry.name, recording, *line) for line in lines(self._labels[entry.name])]
         if not found:
             raise BadInput("D01", "empty label file")
         return found
 
-    def _clip(self, recorded: str, recording: Recording, number: int, line: str) -> RawClip | Skipped:
+    def _clip(self, recorded: str, recording: PKURecording, number: int, line: str) -> RawClip | Skipped:
         name = f"{recorded}_{number:03d}"
         try:
-            action = Action.of(line, recording.n_frames)
+            action = LabelLine.of(line, recording.n_frames)
             x = recording.persons(action.first, action.stop)
         except BadInput as bad:
             return Skipped(name, bad.code, bad.reason)
@@ -122,10 +122,10 @@ class PKU:
         return Split(tuple(names[~test]), tuple(names[test]))
 
     def expected(self) -> dict[str, Any]:
-        """``clips`` is a Span for part II, whose papers do not agree."""
+        """Return the counts of a complete dataset; ``clips`` is a Span for part II, on which the papers disagree."""
         low, high = self.facts["clips"]
         values = {key: range(first, last + 1) for key, (first, last) in self.facts["ranges"].items()}
         if self.dataset == "pku1":
             values["label"] = range(len(self.class_names))
-            del values["setup"]  # 13 of the numbered recordings do not exist, and nobody published which
+            del values["setup"]  # 13 of the numbered recordings do not exist, and their numbers are not published
         return {"clips": low if low == high else Span(low, high), **values}

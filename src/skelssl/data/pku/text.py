@@ -24,15 +24,15 @@ _LABEL = ("class", "start", "end", "confidence")
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class PKURecording:
     """The words of a recording; only the frames that are asked for become numbers."""
 
     words: Words
     n_frames: int
 
     @classmethod
-    def of(cls, data: bytes) -> Recording:
-        """Raises BadInput with D01 (empty), D24 (a line without exactly 150 numbers) or D23 (comma decimals)."""
+    def of(cls, data: bytes) -> PKURecording:
+        """Raise BadInput with D01 (empty), D24 (a line without exactly 150 numbers) or D23 (comma decimals)."""
         words = Words.of(data)
         if not len(words):
             raise BadInput("D01", "empty file")
@@ -54,7 +54,7 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class LabelLine:
     """One line of a label file: class ``label`` in the rows ``first:stop`` of its recording, all 0-based."""
 
     label: int
@@ -63,8 +63,8 @@ class Action:
     mended: bool  # the interval was swapped or cut to the recording
 
     @classmethod
-    def of(cls, text: str, n_frames: int) -> Action:
-        """Reads ``class,start,end,confidence``: 1-based, the end included, the confidence ignored.
+    def of(cls, text: str, n_frames: int) -> LabelLine:
+        """Read ``class,start,end,confidence``: 1-based, the end included, the confidence ignored.
 
         Integral floats count as whole numbers, start and end may be exchanged, and the interval is cut to the
         recording. Raises BadInput D25 for anything else.
@@ -92,7 +92,7 @@ def _whole(text: str, what: str) -> int:
 
 
 def lines(data: bytes) -> Iterator[tuple[int, str]]:
-    """The lines of a label file that are not blank, each with its 1-based number."""
+    """Yield the lines of a label file that are not blank, each with its 1-based number."""
     for number, line in enumerate(data.decode("utf-8-sig", "replace").splitlines(), start=1):
         if line.strip():
             yield number, line
@@ -108,7 +108,7 @@ def looks_like_labels(head: bytes) -> bool | None:
 
 
 def read_split(data: bytes, where: str) -> tuple[set[str], set[str]]:
-    """Stems that train and stems that test, of a file with a header and a list of stems for either.
+    """Return the training and the test stems of a file with a header and a list of stems for either.
 
     Headers may be misspelt: one that names neither side is the next one in the order training, validation. Raises
     UserError for an item that is no stem, and D27 for a stem on both sides.

@@ -17,18 +17,18 @@ from skelssl.data.poses.keypoints import frame_number
 from skelssl.data.poses.poses import Poses
 
 
-def knows(content: Any) -> bool:
+def sniff_alphapose(content: Any) -> bool:
     """Whether a JSON document is AlphaPose's: persons with the names of images, or with ``idx``; frames by image."""
     if isinstance(content, Mapping):
-        return bool(content) and all(map(openpose.is_frame, content.values()))
-    return coco.is_results(content) and any(isinstance(one["image_id"], str) or "idx" in one for one in content)
+        return bool(content) and all(map(openpose.sniff_openpose, content.values()))
+    return coco.is_coco_results(content) and any(isinstance(one["image_id"], str) or "idx" in one for one in content)
 
 
-def read(content: Any, path: Path, name: str) -> list[Poses]:
-    """One clip; raises Refused where two images have one number."""
+def read_alphapose(content: Any, path: Path, name: str) -> list[Poses]:
+    """Return one clip; raise Refused where two images have one number."""
     if isinstance(content, Mapping):
         frames = {frame_number(image, path): frame for image, frame in content.items()}
         if len(frames) < len(content):
             raise Refused(path, "D18", "found two images of one number, expected the frames of one film")
-        return [openpose.read_frames(frames, path, name)]
-    return [coco.results_clip(content, path, name, id_key="idx")]
+        return [openpose.read_openpose_frames(frames, path, name)]
+    return [coco.coco_results_clip(content, path, name, id_key="idx")]

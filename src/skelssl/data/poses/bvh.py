@@ -24,7 +24,7 @@ _LEG = {"m": (0.4, 1.2), "cm": (40.0, 120.0)}  # thigh and shin of a person, chi
 
 
 @dataclass(slots=True)
-class Joint:
+class BVHJoint:
     """A node of the hierarchy."""
 
     name: str
@@ -33,13 +33,13 @@ class Joint:
     channels: tuple[str, ...] = ()
 
 
-def knows(head: bytes) -> bool:
-    """Whether a file that begins so is a BVH."""
+def sniff_bvh(head: bytes) -> bool:
+    """Return whether a file that begins so is a BVH."""
     return head.removeprefix(b"\xef\xbb\xbf").lstrip().upper().startswith(b"HIERARCHY")
 
 
-def read(path: Path, name: str) -> list[Poses]:
-    """The one clip, with the joints of ``smpl22`` that the hierarchy has; raises Refused."""
+def read_bvh(path: Path, name: str) -> list[Poses]:
+    """Return the one clip, with the joints of ``smpl22`` that the hierarchy has; raise Refused."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -48,7 +48,7 @@ def read(path: Path, name: str) -> list[Poses]:
         raise Refused(path, "D02", f"found bytes that are no text ({error}), expected a BVH") from error
     joints, tokens = _hierarchy(text, path)
     motion, seconds = _motion(tokens, sum(len(joint.channels) for joint in joints), path)
-    places = forward(joints, motion)
+    places = forward_kinematics(joints, motion)
     found = house_names([joint.name for joint in joints], [joint.parent for joint in joints], path)
     body = load_layout(LAYOUT)
     x = np.zeros((len(motion), 1, len(body.joints), 3), np.float32)
@@ -58,8 +58,8 @@ def read(path: Path, name: str) -> list[Poses]:
     return [Poses(name, x, seen, LAYOUT, 1 / seconds, _unit(x[0, 0]))]
 
 
-def forward(joints: list[Joint], motion: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Places (T, J, 3) of the joints, in the file's unit; ``motion`` (T, channels) in that unit and degrees."""
+def forward_kinematics(joints: list[BVHJoint], motion: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return places (T, J, 3) of the joints, in the file's unit; ``motion`` (T, channels) in that unit and degrees."""
     places = np.zeros((len(motion), len(joints), 3))
     turns = np.zeros((len(motion), len(joints), 3, 3))
     column = 0
@@ -82,7 +82,7 @@ def forward(joints: list[Joint], motion: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def _rotation(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(T,) radians -> (T, 3, 3) about x, y or z, right-handed."""
+    """Return (T,) radians -> (T, 3, 3) about x, y or z, right-handed."""
     one, two = (axis + 1) % 3, (axis + 2) % 3
     turn = np.zeros((len(angle), 3, 3))
     turn[:, axis, axis] = 1
@@ -91,10 +91,10 @@ def _rotation(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
     return turn
 
 
-def _hierarchy(text: str, path: Path) -> tuple[list[Joint], Iterator[str]]:
-    """The joints, parents first, and the words from MOTION on."""
+def _hierarchy(text: str, path: Path) -> tuple[list[BVHJoint], Iterator[str]]:
+    """Return the joints, parents first, and the words from MOTION on."""
     words = iter(text.split())
-    joints, above = list[Joint](), list[int]()  # the joints that are open, -1 for an end site
+    joints, above = list[BVHJoint](), list[int]()  # the joints that are open, -1 for an end site
     try:
         next(words)
         for word in words:
@@ -104,7 +104,7 @@ def _hierarchy(text: str, path: Path) -> tuple[list[Joint], Iterator[str]]:
             if key in ("ROOT", "JOINT"):
                 if (key == "ROOT") != (not above) or (key == "ROOT" and joints):
                     raise Refused(path, "D24", f"found a second tree at {word}, expected one ROOT and JOINTs below it")
-                joints.append(Joint(_name(words), above[-1] if above else -1))
+                joints.append(BVHJoint(_name(words), above[-1] if above else -1))
                 above.append(len(joints) - 1)
             elif key == "END":
                 _name(words)
@@ -127,7 +127,7 @@ def _hierarchy(text: str, path: Path) -> tuple[list[Joint], Iterator[str]]:
 
 
 def _name(words: Iterator[str]) -> str:
-    """The words up to the brace: some names have blanks."""
+    """Return the words up to the brace: some names have blanks."""
     name = list(iter(words.__next__, "{"))
     if not name:
         raise ValueError("a joint without a name")
@@ -141,7 +141,7 @@ def _channel(word: str) -> str:
 
 
 def _motion(words: Iterator[str], width: int, path: Path) -> tuple[NDArray[np.float64], float]:
-    """Rows (T, width) and the seconds a frame lasts."""
+    """Return rows (T, width) and the seconds a frame lasts."""
     try:
         head = [next(words).upper() for _ in range(2)]
         count = int(head[1])
@@ -166,7 +166,7 @@ def _motion(words: Iterator[str], width: int, path: Path) -> tuple[NDArray[np.fl
 
 
 def _unit(pose: NDArray[np.float32]) -> str:
-    """The unit in which this body's leg is a person's; the file itself never says."""
+    """Return the unit in which this body's leg is a person's; the file itself never says."""
     body = load_layout(LAYOUT)
     hip, knee, ankle = (pose[body.index(f"{joint}_left")] for joint in ("hip", "knee", "ankle"))
     leg = float(np.linalg.norm(hip - knee) + np.linalg.norm(knee - ankle))

@@ -96,7 +96,7 @@ def _spine(chain: Sequence[int]) -> dict[str, int]:
 
 
 def _above(joint: int, parents: Sequence[int]) -> list[int]:
-    """A joint and those above it, up to the root."""
+    """Return a joint and those above it, up to the root."""
     chain = [joint]
     while parents[chain[-1]] >= 0:
         chain.append(parents[chain[-1]])
@@ -104,6 +104,6 @@ def _above(joint: int, parents: Sequence[int]) -> list[int]:
 
 
 def _meet(a: int, b: int, parents: Sequence[int]) -> int:
-    """The lowest joint that is above both."""
+    """Return the lowest joint that is above both."""
     others = set(_above(b, parents))
     return next(joint for joint in _above(a, parents) if joint in others)

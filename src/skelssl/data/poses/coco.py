@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.core.errors import Refused
-from skelssl.data.poses.keypoints import COCO_FIRST, confidence, frame_number, image_clip, numbers, triples, whole
+from skelssl.data.poses.keypoints import (
+    COCO_FIRST,
+    are_whole_numbers,
+    confidence,
+    frame_number,
+    image_clip,
+    numbers,
+    triples,
+)
 from skelssl.data.poses.poses import Poses
 from skelssl.data.poses.tracks import Detection, timeline
 from skelssl.skeleton.layout import load_layout
@@ -26,8 +34,8 @@ _JOINTS = 17
 _LEAST = 12  # of COCO's joints that a list of other names must have: the limbs
 
 
-def is_results(content: Any) -> bool:
-    """Whether a JSON document is a list of persons found in images."""
+def is_coco_results(content: Any) -> bool:
+    """Return whether a JSON document is a list of persons found in images."""
     return (
         isinstance(content, list)
         and bool(content)
@@ -35,24 +43,24 @@ def is_results(content: Any) -> bool:
     )
 
 
-def knows(content: Any) -> bool:
-    """Whether a JSON document is COCO's or MMPose's."""
+def sniff_coco(content: Any) -> bool:
+    """Return whether a JSON document is COCO's or MMPose's."""
     if not isinstance(content, Mapping):
-        return is_results(content)
+        return is_coco_results(content)
     return any(isinstance(content.get(key), list) for key in ("annotations", "instance_info"))
 
 
-def read(content: Any, path: Path, name: str) -> list[Poses]:
-    """One clip, or one for each film (``vid_id`` or ``video_id`` of the images), called NAME/film."""
+def read_coco(content: Any, path: Path, name: str) -> list[Poses]:
+    """Return one clip, or one for each film (``vid_id`` or ``video_id`` of the images), called NAME/film."""
     if isinstance(content, list):
-        return [results_clip(content, path, name, id_key="track_id")]
+        return [coco_results_clip(content, path, name, id_key="track_id")]
     if "instance_info" in content:
         return [_mmpose_clip(content, path, name)]
     return _annotated(content, path, name)
 
 
-def results_clip(results: Sequence[Mapping[str, Any]], path: Path, name: str, *, id_key: str) -> Poses:
-    """One clip of a list of results, frames by the number in ``image_id``."""
+def coco_results_clip(results: Sequence[Mapping[str, Any]], path: Path, name: str, *, id_key: str) -> Poses:
+    """Return one clip of a list of results, frames by the number in ``image_id``."""
     numbered = defaultdict[int, list[Detection]](list)
     for one in results:
         points = triples(one["keypoints"], path, "keypoints")
@@ -62,7 +70,7 @@ def results_clip(results: Sequence[Mapping[str, Any]], path: Path, name: str, *,
 
 
 def _annotated(content: Mapping[str, Any], path: Path, name: str) -> list[Poses]:
-    """Clips of annotations: one frame for each image, in the order of ``frame_id`` or else of the ids."""
+    """Return the clips of annotations: one frame for each image, in the order of ``frame_id`` or else of the ids."""
     images, persons = content.get("images"), content["annotations"]
     if not isinstance(images, list) or not all(isinstance(one, Mapping) and "id" in one for one in images):
         raise Refused(path, "D24", "found annotations without a list of images with ids, expected both")
@@ -94,7 +102,7 @@ def _rank(image: Mapping[str, Any], path: Path) -> int:
 
 
 def _has_hidden(persons: Sequence[Mapping[str, Any]], path: Path) -> bool:
-    """Whether v is one of 0, 1 and 2; a file that knows no 2 has flags of 0 and 1, or scores."""
+    """Return whether v is one of 0, 1 and 2; a file that knows no 2 has flags of 0 and 1, or scores."""
     values = {float(v) for one in persons for v in triples(one["keypoints"], path, "keypoints")[:, 2]}
     return values <= {0.0, 1.0, 2.0} and 2.0 in values
 
@@ -117,7 +125,7 @@ def _house(name: str) -> str:
 
 
 def _mmpose_clip(content: Mapping[str, Any], path: Path, name: str) -> Poses:
-    """One clip of MMPose's ``instance_info``: frames with ``frame_id``, each with its instances."""
+    """Return one clip of MMPose's ``instance_info``: frames with ``frame_id``, each with its instances."""
     names = (content.get("meta_info") or {}).get("keypoint_id2name") or {}
     order = _order([names[number] for number in sorted(names, key=int)] if isinstance(names, Mapping) else names, path)
     numbered = defaultdict[int, list[Detection]](list)
@@ -158,9 +166,9 @@ def _detection(
 
 
 def _id(person: Mapping[str, Any], key: str) -> Hashable | None:
-    """The tracker's number of a person; some versions of AlphaPose wrap it in a list."""
+    """Return the tracker's number of a person; some versions of AlphaPose wrap it in a list."""
     value = person.get(key)
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
     value = int(value) if isinstance(value, float) and value.is_integer() else value
-    return value if whole([value]) else None
+    return value if are_whole_numbers([value]) else None

@@ -16,13 +16,13 @@ from skelssl.data.poses.poses import FROM_IMAGE, Poses
 from skelssl.data.poses.tracks import Frames, tracked
 
 _NUMBER = re.compile(r"([0-9]+)\D*$")
-_IN_PIXELS = 2.0  # no coordinate normalised to [0, 1] or [-1, 1] is beyond; anything in pixels is
+_MAX_NORMALISED = 2.0  # no coordinate normalised to [0, 1] or [-1, 1] is beyond; anything in pixels is
 
 COCO_FIRST = (17, 26, 133, 136)  # COCO, Halpe and the whole bodies: all begin with COCO's 17
 
 
 def load_json(path: Path) -> Any:
-    """The content of a JSON file; raises Refused for one that cannot be read, and for malformed text (D02)."""
+    """Return the content of a JSON file; raise Refused for one that cannot be read, and for malformed text (D02)."""
     try:
         return json.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
@@ -32,7 +32,7 @@ def load_json(path: Path) -> Any:
 
 
 def numbers(values: Any, path: Path, what: str) -> NDArray[np.float32]:
-    """Nested lists as an array; raises Refused unless they are finite numbers in equal rows."""
+    """Return nested lists as an array; raise Refused unless they are finite numbers in equal rows."""
     try:
         with np.errstate(over="ignore"):
             array = np.array(values, np.float64).astype(np.float32)
@@ -44,7 +44,7 @@ def numbers(values: Any, path: Path, what: str) -> NDArray[np.float32]:
 
 
 def triples(values: Any, path: Path, what: str, width: int = 3) -> NDArray[np.float32]:
-    """(V, width) of a flat list or of rows, such as x, y and confidence; raises Refused for any other length."""
+    """Return (V, width) of a flat list or of rows, such as x, y and confidence; raise Refused for any other length."""
     array = numbers(values, path, what)
     if array.size == 0 or array.size % width or (array.ndim == 2 and array.shape[1] != width) or array.ndim > 2:
         raise Refused(path, "D24", f"found {what} of shape {array.shape}, expected {width} numbers per joint")
@@ -52,12 +52,12 @@ def triples(values: Any, path: Path, what: str, width: int = 3) -> NDArray[np.fl
 
 
 def confidence(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scores cut to [0, 1]: some tools give logits."""
+    """Return scores cut to [0, 1]: some tools give logits."""
     return np.clip(values, 0, 1)
 
 
 def frame_number(name: object, path: Path) -> int:
-    """The last number in a frame's name, or the number itself; raises Refused where there is none."""
+    """Return the last number in a frame's name, or the number itself; raise Refused where there is none."""
     if isinstance(name, int) and not isinstance(name, bool) and name >= 0:
         return name
     if isinstance(name, str) and (match := _NUMBER.search(name.rpartition(".")[0] or name)):
@@ -74,23 +74,23 @@ def image_clip(
     fps: float | None = None,
     unit: str | None = None,
 ) -> Poses:
-    """A clip of detections in the image plane, x right and y down in the file, both turned from here on.
+    """Return a clip of detections in the image plane, x right and y down in the file, both turned from here on.
 
     Without ``unit`` it is pixels where a coordinate is too large for anything else.
     """
     x, seen = tracked(frames, path)
-    unit = unit or ("px" if np.abs(x).max() > _IN_PIXELS else "unknown")
+    unit = unit or ("px" if np.abs(x).max() > _MAX_NORMALISED else "unknown")
     return Poses(name, x * FROM_IMAGE + 0, seen, layout, fps, unit)
 
 
 def space_clip(name: str, frames: Frames, path: Path, *, layout: str, unit: str, fps: float | None = None) -> Poses:
-    """A clip in space, x right, y down and z away from the camera in the file: turned half round z."""
+    """Return a clip in space, x right, y down and z away from the camera in the file: turned half round z."""
     x, seen = tracked(frames, path)
     return Poses(name, x * np.append(FROM_IMAGE, np.float32(1)) + 0, seen, layout, fps, unit)
 
 
-def whole(values: Sequence[Any]) -> bool:
-    """Whether all are whole numbers of at least 0."""
+def are_whole_numbers(values: Sequence[Any]) -> bool:
+    """Return whether all are whole numbers of at least 0."""
     return all(type(value) is int and value >= 0 for value in values)
 
 

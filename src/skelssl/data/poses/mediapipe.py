@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.core.errors import Refused
-from skelssl.data.poses.keypoints import confidence, image_clip, numbers, space_clip, whole
+from skelssl.data.poses.keypoints import are_whole_numbers, confidence, image_clip, numbers, space_clip
 from skelssl.data.poses.poses import Poses
 from skelssl.data.poses.tracks import Detection, timeline
 from skelssl.skeleton.layout import load_layout
@@ -35,13 +35,13 @@ _AT_HIPS = 0.05  # metres: no nearer to a corner of the image are anybody's hips
 Landmarks = NDArray[np.float32]  # (33, 4) x, y, z, visibility
 
 
-def knows(content: Any) -> bool:
-    """Whether a JSON document holds frames of landmarks."""
+def sniff_mediapipe(content: Any) -> bool:
+    """Return whether a JSON document holds frames of landmarks."""
     return bool(_frames(content)[0])
 
 
-def read(content: Any, path: Path, name: str) -> list[Poses]:
-    """One clip: of world landmarks where the file has them, else of the image's."""
+def read_mediapipe(content: Any, path: Path, name: str) -> list[Poses]:
+    """Return one clip: of world landmarks where the file has them, else of the image's."""
     frames, about = _frames(content)
     image = [_persons(_under(frame, _IMAGE), path) for frame in frames]
     world = [_persons(_under(frame, _WORLD), path) for frame in frames]
@@ -67,7 +67,7 @@ def read(content: Any, path: Path, name: str) -> list[Poses]:
 
 
 def _frames(content: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """The list of frames and what stands beside it; empty where there is none."""
+    """Return the list of frames and what stands beside it; empty where there is none."""
     if isinstance(content, Mapping):
         lists = [value for value in content.values() if isinstance(value, list) and _frames(value)[0]]
         return (lists[0], content) if len(lists) == 1 else ((), {})
@@ -77,7 +77,7 @@ def _frames(content: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
 
 
 def _is_frame(frame: Any) -> bool:
-    """Whether something is a frame with somebody in it."""
+    """Return whether something is a frame that shows a person."""
     found = _under(frame, _WORLD) or _under(frame, _IMAGE)
     if isinstance(found, list) and found and not _is_point(found[0]):
         found = _unwrapped(found[0])
@@ -98,7 +98,7 @@ def _under(frame: Any, keys: Sequence[str]) -> Any:
 
 
 def _unwrapped(found: Any) -> Any:
-    """The list in MediaPipe's own message of landmarks; anything else as it is."""
+    """Return the list in MediaPipe's own message of landmarks; anything else as it is."""
     return found["landmark"] if isinstance(found, Mapping) and "landmark" in found else found
 
 
@@ -125,7 +125,7 @@ def _landmarks(points: Sequence[Any], path: Path) -> Landmarks:
 
 
 def _around_hips(frames: Sequence[Sequence[Landmarks]]) -> bool:
-    """Whether the middle of the hips is the origin, as of world landmarks alone."""
+    """Return whether the middle of the hips is the origin, as of world landmarks alone."""
     body = load_layout(LAYOUT)
     hips = [body.index("hip_left"), body.index("hip_right")]
     middles = [np.abs(one[hips, :3].mean(0)).max() for persons in frames for one in persons]
@@ -144,10 +144,10 @@ def _in_space(world: Sequence[Sequence[Landmarks]], image: Sequence[Sequence[Lan
 
 
 def _order(frames: Sequence[Any], path: Path) -> Any:
-    """What puts frames at their numbers where all have one; as they come otherwise."""
+    """Return what puts frames at their numbers where all have one; as they come otherwise."""
     for key in _NUMBERS:
         found = [frame.get(key) if isinstance(frame, Mapping) else None for frame in frames]
-        if whole(found):
+        if are_whole_numbers(found):
             if len(set(found)) < len(found):
                 raise Refused(path, "D18", f"found two frames of one number under {key}, expected each once")
             return lambda detections, found=found: timeline(dict(zip(found, detections, strict=True)), path)

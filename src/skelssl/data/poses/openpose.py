@@ -24,23 +24,23 @@ _SPACE = "pose_keypoints_3d"
 _LISTS = ("people", "bodies")
 
 
-def is_frame(content: Any) -> bool:
-    """Whether a JSON document is one frame: a list of people."""
+def sniff_openpose(content: Any) -> bool:
+    """Return whether a JSON document is one frame: a list of people."""
     return isinstance(content, Mapping) and any(isinstance(content.get(key), list) for key in _LISTS)
 
 
 def is_folder_of_frames(folder: Path) -> bool:
-    """Whether the first JSON file of a folder, by name, is a frame."""
+    """Return whether the first JSON file of a folder, by name, is a frame."""
     first = next(iter(_files(folder)), None)
     if first is None:
         return False
     try:
-        return is_frame(load_json(first))
+        return sniff_openpose(load_json(first))
     except Refused:
         return first.stem.endswith("_keypoints")
 
 
-def read_folder(folder: Path, name: str) -> list[Poses]:
+def read_openpose_folder(folder: Path, name: str) -> list[Poses]:
     """One clip, frames in the order of the numbers in the files' names, numbers that are left out as empty frames."""
     frames = dict[int, Any]()
     named = dict[int, Path]()
@@ -51,11 +51,13 @@ def read_folder(folder: Path, name: str) -> list[Poses]:
                 folder, "D18", f"found {other.name} and {file.name}, both of frame {number}, expected a folder per clip"
             )
         frames[number], named[number] = load_json(file), file
-    return [read_frames(frames, folder, name, named)]
+    return [read_openpose_frames(frames, folder, name, named)]
 
 
-def read_frames(frames: Mapping[int, Any], path: Path, name: str, named: Mapping[int, Path] | None = None) -> Poses:
-    """One clip of documents by frame number; ``named``: the file of each, for what is to be said of it."""
+def read_openpose_frames(
+    frames: Mapping[int, Any], path: Path, name: str, named: Mapping[int, Path] | None = None
+) -> Poses:
+    """Return one clip of documents by frame number; ``named``: the file of each, for what is to be said of it."""
     named = named or {}
     people = {number: _people(content, named.get(number, path)) for number, content in frames.items()}
     everyone = [person for persons in people.values() for person in persons]
@@ -92,7 +94,7 @@ def _detection(person: Mapping[str, Any], key: str, path: Path) -> Detection:
 
 
 def _layout(counts: Iterable[int], path: Path) -> str:
-    """The layout by the number of joints; a person without any (no 3-D for him) is in no frame."""
+    """Return the layout by the number of joints; a person without any (no 3-D for him) is in no frame."""
     found = set(counts) - {0}
     if not found:
         return _LAYOUTS[25]

@@ -24,7 +24,7 @@ class Poses:
     name: str
     x: NDArray[np.float32]  # (T, M, V, C), C = 2 (image plane) or 3, zeros where not seen
     seen: NDArray[np.float32]  # (T, M, V) confidence in [0, 1]; 0 = not seen
-    layout: str  # for ``skelssl.skeleton.layout.layout``
+    layout: str  # for ``skelssl.skeleton.layout.load_layout``
     fps: float | None = None  # None where the file does not say
     unit: str = "unknown"  # one of UNITS
     label: int | None = None  # of annotated clips alone

@@ -21,7 +21,7 @@ _LAYOUTS = {17: "coco17", 18: "openpose18"}
 _LISTS = (list, tuple)
 
 
-def read(path: Path, name: str) -> list[Poses]:
+def read_pyskl(path: Path, name: str) -> list[Poses]:
     """All clips of a pickle, called NAME/frame_dir; raises Refused for one that is damaged, or holds anything else."""
     try:
         content = load(path)

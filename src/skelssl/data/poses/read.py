@@ -7,28 +7,34 @@ from pathlib import Path
 from typing import Any
 
 from skelssl.core.errors import Refused, UserError
-from skelssl.data.poses import alphapose, bvh, coco, mediapipe, openpose, pyskl
+from skelssl.data.poses.alphapose import read_alphapose, sniff_alphapose
+from skelssl.data.poses.bvh import read_bvh, sniff_bvh
+from skelssl.data.poses.coco import read_coco, sniff_coco
 from skelssl.data.poses.keypoints import load_json
+from skelssl.data.poses.mediapipe import read_mediapipe, sniff_mediapipe
+from skelssl.data.poses.openpose import is_folder_of_frames, read_openpose_folder, read_openpose_frames, sniff_openpose
 from skelssl.data.poses.poses import Poses
+from skelssl.data.poses.pyskl import read_pyskl
 
 FORMATS = ("coco", "mediapipe", "openpose", "alphapose", "pyskl", "bvh")
 SUFFIXES = (".json", ".bvh", ".pkl", ".pickle")  # which files of a folder are looked at; the content decides the rest
 _HEAD = 64  # bytes
 _PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
-_ASTRAY = (TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError)  # on data nobody thought of
+# What reading raises where a file has the tool's form but not its structure:
+_STRUCTURE_ERRORS = (TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError)
 
 Read = Callable[[Any, Path, str], list[Poses]]
 # Narrow before wide: AlphaPose's list is a list of COCO's results too.
 _JSON: dict[str, tuple[Callable[[Any], bool], Read]] = {
-    "alphapose": (alphapose.knows, alphapose.read),
-    "coco": (coco.knows, coco.read),
-    "mediapipe": (mediapipe.knows, mediapipe.read),
-    "openpose": (openpose.is_frame, lambda content, path, name: [openpose.read_frames({0: content}, path, name)]),
+    "alphapose": (sniff_alphapose, read_alphapose),
+    "coco": (sniff_coco, read_coco),
+    "mediapipe": (sniff_mediapipe, read_mediapipe),
+    "openpose": (sniff_openpose, lambda content, path, name: [read_openpose_frames({0: content}, path, name)]),
 }
 
 
 def read_poses(path: Path | str, format: str | None = None) -> list[Poses]:
-    """The clips of a file, of a folder of OpenPose's frames, or of all such below a folder, sorted by path.
+    """Return the clips of a file, of a folder of OpenPose's frames, or of all such below a folder, sorted by path.
 
     The content decides which tool wrote it; ``format`` (one of ``FORMATS``) only makes another one an error. A clip is
     called by the name of its file or folder, below a folder by its path there, without suffix; several in one file by
@@ -40,7 +46,7 @@ def read_poses(path: Path | str, format: str | None = None) -> list[Poses]:
         raise UserError(f"format: found {format!r}, expected one of {', '.join(FORMATS)}")
     if not path.exists():
         raise UserError(f"{path}: found nothing there, expected a file or folder of {', '.join(FORMATS)}")
-    places = list(find(path))
+    places = list(find_pose_files(path))
     if not places:
         raise UserError(f"{path}: found no file of {', '.join(SUFFIXES)}, expected some of {', '.join(FORMATS)}")
     clips = []
@@ -50,27 +56,27 @@ def read_poses(path: Path | str, format: str | None = None) -> list[Poses]:
     return clips
 
 
-def find(root: Path, suffixes: Sequence[str] = SUFFIXES, *, folders: bool = True) -> Iterator[Path]:
+def find_pose_files(root: Path, suffixes: Sequence[str] = SUFFIXES, *, folders: bool = True) -> Iterator[Path]:
     """Files of these suffixes, and ``folders`` of frames, at or below a path, sorted; hidden ones are passed over."""
-    if root.is_file() or (folders and openpose.is_folder_of_frames(root)):
+    if root.is_file() or (folders and is_folder_of_frames(root)):
         yield root
         return
     for path in sorted(root.iterdir()):
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            yield from find(path, suffixes, folders=folders)
+            yield from find_pose_files(path, suffixes, folders=folders)
         elif path.suffix.lower() in suffixes:
             yield path
 
 
 def name_of(inner: Path, place: Path) -> str:
-    """What a clip is called by its path: a file without its suffix, a folder as it is."""
+    """Return what a clip is called by its path: a file without its suffix, a folder as it is."""
     return (inner if place.is_dir() else inner.with_suffix("")).as_posix()
 
 
 def read_place(place: Path, name: str, format: str | None = None) -> list[Poses]:
-    """The clips of one file or one folder of frames; raises Refused, a UserError with a code."""
+    """Return the clips of one file or one folder of frames; raise Refused, a UserError with a code."""
     kind, read = _kind(place)
     if format not in (None, kind):
         raise Refused(place, "D24", f"found a file of {kind}, expected {format}")
@@ -78,7 +84,7 @@ def read_place(place: Path, name: str, format: str | None = None) -> list[Poses]
         return read(name)
     except UserError:
         raise
-    except _ASTRAY as error:
+    except _STRUCTURE_ERRORS as error:
         found = f"{type(error).__name__}: {error}"
         raise Refused(
             place, "D24", f"found a structure that no {kind} has ({found}), expected that of {kind}"
@@ -86,9 +92,9 @@ def read_place(place: Path, name: str, format: str | None = None) -> list[Poses]
 
 
 def _kind(place: Path) -> tuple[str, Callable[[str], list[Poses]]]:
-    """Which tool wrote it, and what reads it."""
+    """Return which tool wrote it, and what reads it."""
     if place.is_dir():
-        return "openpose", lambda name: openpose.read_folder(place, name)
+        return "openpose", lambda name: read_openpose_folder(place, name)
     try:
         with open(place, "rb") as file:
             head = file.read(_HEAD)
@@ -96,10 +102,10 @@ def _kind(place: Path) -> tuple[str, Callable[[str], list[Poses]]]:
         raise Refused(place, "D33", f"cannot be read ({error.strerror or error}), expected a file") from error
     if not head.strip():
         raise Refused(place, "D01", "found an empty file, expected poses")
-    if bvh.knows(head):
-        return "bvh", lambda name: bvh.read(place, name)
+    if sniff_bvh(head):
+        return "bvh", lambda name: read_bvh(place, name)
     if head.startswith(_PICKLES) or place.suffix.lower() in (".pkl", ".pickle"):
-        return "pyskl", lambda name: pyskl.read(place, name)
+        return "pyskl", lambda name: read_pyskl(place, name)
     if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
         content = load_json(place)
         for kind, (knows, read) in _JSON.items():

@@ -1,4 +1,4 @@
-"""Who is who: detections of single frames -> persons over time."""
+"""Tracking: detections of single frames -> persons over time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Frames = Sequence[Sequence[Detection]]
 
 
 def timeline(numbered: dict[int, list[Detection]], path: Path) -> list[list[Detection]]:
-    """Frames from the first number to the last, those in between without a detection included.
+    """Return frames from the first number to the last, those in between without a detection included.
 
     Raises Refused where the numbers cannot be those of a film's frames.
     """
@@ -54,7 +54,7 @@ def timeline(numbered: dict[int, list[Detection]], path: Path) -> list[list[Dete
 
 
 def tracked(frames: Frames, path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Persons (T, M, V, C) and how much they are seen (T, M, V), the most seen first; nobody is left out.
+    """Return persons (T, M, V, C) and how much they are seen (T, M, V), the most seen first; no person is left out.
 
     The tool's own ids are used where every detection has one. Else each frame's detections go to the persons whose
     last pose is nearest, the nearest pair first, as long as the joints seen in both have moved, on average, by less
@@ -126,13 +126,13 @@ def _moved(last: Sequence[Detection], new: Sequence[Detection]) -> NDArray[np.fl
 
 
 def _stacked(detections: Sequence[Detection]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Where they are, (N, V, C), and which joints are seen, (N, V)."""
+    """Return where they are, (N, V, C), and which joints are seen, (N, V)."""
     places = np.stack([d.x if d.place is None else d.place for d in detections]).astype(np.float64)
     return places, np.stack([d.seen > 0 for d in detections])
 
 
 def _sizes(x: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(N,) diagonals of the boxes around the seen joints; each body has some."""
+    """Return (N,) diagonals of the boxes around the seen joints; each body has some."""
     there = seen[..., None]
     box = np.where(there, x, -np.inf).max(1) - np.where(there, x, np.inf).min(1)
     sizes: NDArray[np.float64] = np.linalg.norm(box, axis=-1)

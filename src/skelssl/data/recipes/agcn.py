@@ -48,7 +48,7 @@ class AGCNRecipe:
         self.body, self.spine_mid = body, body.point("spine_mid")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
-        """The two persons who move most, the main one first. PKU-MMD clips stay as they are stored.
+        """Return the two persons who move most, the main one first. PKU-MMD clips stay as they are stored.
 
         Raises EmptyClip for a clip without a usable body.
         """
@@ -59,16 +59,16 @@ class AGCNRecipe:
         return x[:MAX_FRAMES] if self.faithful else x
 
     def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Fills, centres and turns (T, M, V, 3); raises EmptyClip where the first person is absent throughout."""
+        """Fill, centre and rotate (T, M, V, 3); raise EmptyClip where the first person is absent throughout."""
         return self._normalise(x, len(x))
 
     def published(self, clip: RawClip) -> NDArray[np.float32]:
-        """(3, 300, V, M): the clip as the reference's file has it, repeated to the end."""
+        """Return (3, 300, V, M): the clip as the reference's file has it, repeated to the end."""
         return self.as_published(self._normalise(self.select(clip), MAX_FRAMES))
 
     @staticmethod
     def as_published(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(T, M, V, 3) -> (3, T, V, M), the layout of the reference's files."""
+        """Convert (T, M, V, 3) -> (3, T, V, M), the layout of the reference's files."""
         return x.transpose(3, 0, 2, 1)
 
     def _normalise(self, x: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
@@ -106,7 +106,7 @@ def onto_axes(pose: NDArray[np.float32], body: Layout) -> NDArray[np.float64]:
 
 
 def _rotation(vector: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """The least rotation that brings ``vector`` onto a coordinate axis (Rodrigues)."""
+    """Return the least rotation that brings ``vector`` onto a coordinate axis (Rodrigues)."""
     about = np.cross(vector, np.eye(3)[axis])
     if np.abs(about).sum() < 1e-6:  # metres: the reference asks before it scales the vector
         return np.eye(3)
@@ -133,7 +133,7 @@ def _scatter(person: NDArray[np.float32]) -> float:
 
 
 def _repeated(person: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
-    """One person (T, V, 3), from his first to his last frame and again until ``frames`` are full.
+    """Return one person (T, V, 3), from his first to his last frame and again until ``frames`` are full.
 
     If the clip begins without him, his empty frames are closed up; otherwise those within stay and are repeated.
     """
@@ -145,7 +145,7 @@ def _repeated(person: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
 
 
 def _held(joint: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A joint (T, 3) where it is there, else where it was last; before its first frame, where it will be."""
+    """Return a joint (T, 3) where it is there, else where it was last; before its first frame, where it will be."""
     there = np.any(joint != 0, axis=-1)
     held: NDArray[np.float32] = joint[np.maximum.accumulate(np.where(there, np.arange(len(joint)), there.argmax()))]
     return held

@@ -45,7 +45,7 @@ class AimCLR:
         self.shoulders = body.index("shoulder_left"), body.index("shoulder_right")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
-        """The first two bodies of each frame's list (``faithful``), or two persons by their ids.
+        """Return the first two bodies of each frame's list (``faithful``), or two persons by their ids.
 
         Raises EmptyClip for a clip without a usable body.
         """
@@ -57,7 +57,7 @@ class AimCLR:
         return x[start : start + MAX_FRAMES] if self.faithful else x
 
     def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Cuts, centres, resizes to 50 frames and turns; raises EmptyClip where the first person is never there."""
+        """Cut, centre, resize to 50 frames and rotate; raise EmptyClip where the first person is always absent."""
         present = (located(x[:, 0], self.spine_base) != 0).any(-1)
         if not present.any():
             raise no_first_person()
@@ -70,12 +70,12 @@ class AimCLR:
         return face_camera(resized, *self.shoulders, per_clip=self.faithful).astype(np.float32)
 
     def published(self, clip: RawClip) -> NDArray[np.float32]:
-        """(3, 50, V, 2), as in the reference's ``*_position.npy``."""
+        """Return (3, 50, V, 2), as in the reference's ``*_position.npy``."""
         return self.as_published(self.normalise(self.select(clip)))
 
     @staticmethod
     def as_published(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(T, M, V, 3) -> (3, T, V, M), the layout of the reference's files."""
+        """Convert (T, M, V, 3) -> (3, T, V, M), the layout of the reference's files."""
         return x.transpose(3, 0, 2, 1)
 
 
@@ -90,7 +90,7 @@ def _by_place(clip: RawClip) -> NDArray[np.float32]:
 
 
 def resize(x: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
-    """(T, ...) -> (frames, ...): linear along time with half-pixel centres, no anti-aliasing, edges held."""
+    """Convert (T, ...) -> (frames, ...): linear along time with half-pixel centres, no anti-aliasing, edges held."""
     at = (np.arange(frames) + 0.5) * len(x) / frames - 0.5
     low = np.floor(at)
     weight = (at - low).astype(np.float32).reshape(-1, *[1] * (x.ndim - 1))
@@ -100,7 +100,7 @@ def resize(x: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
 
 
 def face_camera(x: NDArray[np.float32], left: int, right: int, *, per_clip: bool) -> NDArray[np.float64]:
-    """Turns each person about the y axis, per frame, so that the line from joint ``left`` to ``right`` lies along x.
+    """Turn each person about the y axis, per frame, so that the line from joint ``left`` to ``right`` lies along x.
 
     (T, M, V, 3) -> same. With ``per_clip`` the sign of the angle comes from the sum of the line's z over the whole
     clip, so frames in which the person faces the other way are turned wrongly, as in the reference. Without it the

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.core.errors import UserError
-from skelssl.data.clip import RECIPE_FREE, SERVES, EmptyClip, RawClip
+from skelssl.data.clip import RECIPE_FREE, RECIPES_OF_FORM, EmptyClip, RawClip
 from skelssl.data.recipes.agcn import AGCNRecipe
 from skelssl.data.recipes.aimclr import AimCLR
 from skelssl.data.recipes.base import Recipe, RecipeOptions
@@ -34,7 +34,7 @@ class RecipeConfig(RecipeOptions):
 
     @classmethod
     def parse(cls, config: Mapping[str, Any]) -> RecipeConfig:
-        """From a config block; raises UserError for an unknown key, name or value."""
+        """Parse a config block; raise UserError for an unknown key, name or value."""
         known = [f.name for f in fields(cls)]
         for key in config:
             if key not in known:
@@ -51,13 +51,13 @@ class RecipeConfig(RecipeOptions):
 
     @classmethod
     def published(cls, name: str, dataset: Mapping[str, Any], *, faithful: bool = True) -> RecipeConfig:
-        """As the published files of a data set were made; ``dataset`` is its block of the configuration."""
+        """Return the options with which the published files of a dataset were made; ``dataset`` is its config."""
         keys = [key for key in (*RECIPES[name].options, "coordinates") if key in dataset] if name in RECIPES else []
         return cls.parse({"name": name, "faithful": faithful, **{key: dataset[key] for key in keys}})
 
     def check_form(self, form: str, arguments: Mapping[str, Any], where: object) -> None:
-        """Raises UserError where clips of ``form`` were imported as another recipe, or other arguments, made them."""
-        serves = SERVES.get(form, (form,) if form in RECIPES else (self.name,))
+        """Raise UserError where clips of ``form`` were imported as another recipe, or other arguments, made them."""
+        serves = RECIPES_OF_FORM.get(form, (form,) if form in RECIPES else (self.name,))
         if self.name not in serves or (form not in RECIPE_FREE and not self.faithful):
             raise UserError(
                 f"{where}: found arrays imported in the form of recipe {' or '.join(serves)}, expected that recipe "
@@ -84,7 +84,7 @@ class RecipeConfig(RecipeOptions):
         return x
 
     def build(self, layout: str = "ntu25") -> Recipe:
-        """The recipe itself for bodies of ``layout``.
+        """Build the recipe for bodies of ``layout``.
 
         Raises UserError for an option that it does not have, and for a layout without a joint that it turns about.
         """

@@ -60,7 +60,7 @@ class CTRGCN:
         return x[:MAX_FRAMES] if self.faithful else x
 
     def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Subtracts the first person's mid-spine in his first frame from all that is there; zeros stay zero.
+        """Subtract the first person's mid-spine in his first frame from all that is there; zeros stay zero.
 
         With ``center=False`` nothing moves. Raises EmptyClip where the first person is absent throughout.
         """
@@ -75,16 +75,16 @@ class CTRGCN:
         )
 
     def published(self, clip: RawClip) -> NDArray[np.float32]:
-        """(T, 150), a row of the reference's files before they are padded to 300 frames."""
+        """Return (T, 150), a row of the reference's files before they are padded to 300 frames."""
         return self.as_published(self.normalise(self.select(clip)))
 
     @staticmethod
     def as_published(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(T, M, V, 3) -> (T, M*V*3), a frame per row as in the reference's files before they are padded."""
+        """Convert (T, M, V, 3) -> (T, M*V*3), a frame per row as in the reference's files before they are padded."""
         return x.reshape(len(x), -1)
 
 
 def _filled(x: NDArray[np.float32], faithful: bool) -> NDArray[np.bool_]:
-    """Where the last axis holds anything: a sum other than 0 in the references' terms, else any number but 0."""
+    """Return where the last axis holds anything: a sum other than 0 in the references' terms, else any number but 0."""
     filled: NDArray[np.bool_] = (x.sum(-1) if faithful else np.abs(x).sum(-1)) != 0
     return filled

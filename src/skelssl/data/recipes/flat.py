@@ -27,11 +27,11 @@ class Flat:
         self.turns_about = recipe.turns_about
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
-        """As the recipe does."""
+        """Select as the recipe does."""
         return self.recipe.select(clip)
 
     def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Fills gaps in time, scales, and lets the recipe do the rest; a joint that is never seen stays zero.
+        """Fill gaps in time, scales, and lets the recipe do the rest; a joint that is never seen stays zero.
 
         Raises EmptyClip where no torso is seen, besides what the recipe raises.
         """
@@ -41,7 +41,7 @@ class Flat:
         return y
 
     def published(self, clip: RawClip) -> NDArray[Any]:
-        """Raises UserError: no published file holds such clips."""
+        """Raise UserError: no published file holds such clips."""
         raise UserError("method.recipe.coordinates: found xyc, expected xyz, since no published file holds 2-D clips")
 
 

@@ -18,7 +18,7 @@ from skelssl.data.recipes.base import RecipeOptions
 from skelssl.data.recipes.tracks import PERSONS, as_stored, in_interval, located, two_people
 from skelssl.skeleton.layout import Layout
 
-EMPTY = 1e-3  # metres; a sum of absolute coordinates below it counts as absence
+ABSENT_BELOW = 1e-3  # metres; a sum of absolute coordinates below it counts as absence
 
 
 class PySKL:
@@ -44,7 +44,7 @@ class PySKL:
         self.body, self.spine_mid = body, body.point("spine_mid")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
-        """The cleaned bodies as two persons, from the first frame that shows either to the last.
+        """Return the cleaned bodies as two persons, from the first frame that shows either to the last.
 
         PKU-MMD clips stay as they are stored. Raises EmptyClip for a clip without a usable body.
         """
@@ -52,7 +52,7 @@ class PySKL:
         return np.pad(x, ((0, 0), (0, PERSONS - x.shape[1]), (0, 0), (0, 0)))
 
     def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(T, M, V, 3) -> (T', M, V, 3): pyskl's ``PreNormalize3D``.
+        """Convert (T, M, V, 3) -> (T', M, V, 3): pyskl's ``PreNormalize3D``.
 
         The main person is the second one if he is in more frames than the first, and then the two change places.
         Frames without the main person go, his mid-spine in the first frame left becomes the origin, zeros stay zero.
@@ -74,7 +74,7 @@ class PySKL:
 
     @staticmethod
     def as_published(x: NDArray[np.float32]) -> NDArray[Any]:
-        """(T, M, V, 3) -> (M, T, V, 3) float16, the layout of an annotation."""
+        """Convert (T, M, V, 3) -> (M, T, V, 3) float16, the layout of an annotation."""
         return x.swapaxes(0, 1).astype(np.float16)
 
     def _persons(self, clip: RawClip) -> NDArray[np.float32]:
@@ -83,11 +83,11 @@ class PySKL:
         if x is not None:
             return x
         x, bodies = two_people(clip, faithful=self.faithful)
-        filled = np.flatnonzero(~(np.abs(x).sum((1, 2, 3)) < EMPTY))  # a frame with NaN is not empty
+        filled = np.flatnonzero(~(np.abs(x).sum((1, 2, 3)) < ABSENT_BELOW))  # a frame with NaN is not empty
         if len(filled) == 0:
             raise EmptyClip("every body lies at the origin")
         x = x[filled[0] : filled[-1] + 1]
         if bodies == 1:  # one body is one person; several may leave the second one empty
             return x[:, :1]
-        late = np.abs(located(x[0], self.spine_mid)).sum(-1) > EMPTY
+        late = np.abs(located(x[0], self.spine_mid)).sum(-1) > ABSENT_BELOW
         return x[:, ::-1] if late[1] and not late[0] else x

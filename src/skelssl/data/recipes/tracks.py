@@ -1,4 +1,4 @@
-"""Who is who: the bodies of a tracker's list, told apart by their ids, cleaned and shared out over two persons.
+"""Persons by id: the bodies of a tracker's list, told apart by their ids, cleaned and shared out over two persons.
 
 The selection that CTR-GCN's preparation (Chen et al., ICCV 2021; after SGN, Zhang et al., CVPR 2020) and pyskl's (Duan
 et al., ACM MM 2022) have in common, with their quirks on demand.
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from skelssl.data.clip import LISTED, LISTED_TWO, PKU, RAW, EmptyClip, RawClip
 
-SHORTEST = 12  # frames; a shorter body beside others is noise
-WIDEST = 0.8  # x extent over y extent; wider frames are bad ones
-BAD_SHARE = 0.69754  # of bad frames that makes a body noise
+MIN_TRACK_FRAMES = 12  # frames; a shorter body beside others is noise
+MAX_WIDTH_RATIO = 0.8  # x extent over y extent; wider frames are bad ones
+MAX_BAD_FRACTION = 0.69754  # of bad frames that makes a body noise
 PERSONS = 2
 
 
@@ -31,16 +31,16 @@ class Track:
     def cleaned(self) -> Track | None:
         """The motion limited to that of the good frames; None for a body that is mostly too wide to be a person."""
         extent = np.ptp(self.points, axis=1)
-        good = extent[:, 0] <= WIDEST * extent[:, 1]
+        good = extent[:, 0] <= MAX_WIDTH_RATIO * extent[:, 1]
         if good.all():
             return self
-        if (~good).mean() >= BAD_SHARE:
+        if (~good).mean() >= MAX_BAD_FRACTION:
             return None
         return replace(self, motion=min(self.motion, _variance(self.points[good])))
 
 
 def two_people(clip: RawClip, *, faithful: bool, overlap: int = 0) -> tuple[NDArray[np.float32], int]:
-    """At most two persons (T, 2, V, 3), the one who moves most first, and how many bodies they were made of.
+    """Return at most two persons (T, 2, V, 3), the one who moves most first, and how many bodies they were made of.
 
     Frames that list nobody leave the timeline. ``faithful``: a body that vanishes and returns is pushed together, a
     person's frames are the hull of his bodies' frames, and bodies of one person may share ``overlap`` frames, where the
@@ -55,7 +55,7 @@ def two_people(clip: RawClip, *, faithful: bool, overlap: int = 0) -> tuple[NDAr
 
 
 def listed(clip: RawClip, *, contiguous: bool) -> tuple[list[Track], int]:
-    """The bodies in the order in which the file first names them, and the number of frames that list somebody.
+    """Return the bodies in the order in which the file first names them, and the number of frames that list somebody.
 
     ``contiguous`` closes the gaps of a body that vanishes and returns: its later frames slide to the left.
     Raises EmptyClip for a clip without bodies, and for a body that a frame lists twice.
@@ -78,14 +78,14 @@ def listed(clip: RawClip, *, contiguous: bool) -> tuple[list[Track], int]:
 
 
 def denoise(tracks: Sequence[Track], *, keep_longest: bool) -> list[Track]:
-    """Drops short bodies, and too wide ones as long as another is left; sorts by motion, largest first.
+    """Drop short bodies, and too wide ones as long as another is left; sorts by motion, largest first.
 
     Where all are short, ``keep_longest`` keeps the longest one; without it that is an EmptyClip (the references fail).
     """
-    kept = [track for track in tracks if len(track.frames) >= SHORTEST]
+    kept = [track for track in tracks if len(track.frames) >= MIN_TRACK_FRAMES]
     if not kept:
         if not keep_longest:
-            raise EmptyClip(f"every body is listed in fewer than {SHORTEST} frames")
+            raise EmptyClip(f"every body is listed in fewer than {MIN_TRACK_FRAMES} frames")
         kept = [max(tracks, key=lambda track: len(track.frames))]
     clean: list[Track] = []
     for i, track in enumerate(kept):
@@ -101,7 +101,7 @@ def as_stored(clip: RawClip) -> NDArray[np.float32] | None:
 
 
 def located(x: NDArray[np.float32], joints: Sequence[int], *, flat: bool = False) -> NDArray[np.float32]:
-    """(..., V, C) -> (..., C): where the mean of ``joints`` is; zero where one of several is absent.
+    """Convert (..., V, C) -> (..., C): where the mean of ``joints`` is; zero where one of several is absent.
 
     ``flat``: the third number is a confidence and no place, so it is zero.
     """
@@ -114,7 +114,7 @@ def located(x: NDArray[np.float32], joints: Sequence[int], *, flat: bool = False
 
 
 def in_interval(clip: RawClip, pku_interval: str | None) -> RawClip:
-    """The clip without its leading frame where it is of PKU-MMD and its interval is read as ``after_start``."""
+    """Return the clip without its leading frame where it is of PKU-MMD and its interval is read as ``after_start``."""
     if pku_interval != "after_start" or clip.form != PKU:
         return clip
     first = clip.frame_ptr[1]
@@ -152,7 +152,7 @@ def _by_frame(tracks: Sequence[Track], shape: tuple[int, ...]) -> NDArray[np.flo
 
 
 def interpolate(x: NDArray[np.float32], missing: NDArray[np.bool_], seen: NDArray[np.bool_]) -> None:
-    """Fills joints (T, M, V, C) in place where they are ``missing`` (T, M, V), from the frames in which they are seen.
+    """Fill joints (T, M, V, C) in place where they are ``missing`` (T, M, V), from the frames in which they are seen.
 
     Linear in time; before the first and after the last such frame a joint stays where it was, and one that is never
     seen is left alone.

@@ -39,7 +39,7 @@ class Wave:
 
 
 @dataclass(frozen=True)
-class Part:
+class Role:
     """What one person does."""
 
     keys: tuple[Key, ...]
@@ -51,8 +51,8 @@ class Action:
     """One class: the first person's part and, with two people, the second's and how far apart they meet."""
 
     name: str
-    first: Part
-    second: Part | None = None
+    first: Role
+    second: Role | None = None
     gap: float = 0.0  # metres between the two spine bases ...
     meet: float = 0.5  # ... at this share of the action's time
     chair: bool = False  # may as well be done while seated
@@ -71,7 +71,7 @@ def _both(**angles: float) -> Pose:
 
 
 def _hold(start: float, end: float, pose: Pose) -> tuple[Key, ...]:
-    """From rest into a pose, held, and back."""
+    """Move from rest into a pose, held, and back."""
     return Key(0, {}), Key(start, pose), Key(end, pose), Key(1, {})
 
 
@@ -118,56 +118,56 @@ def _stride(cycles: float, start: float = 0.0, end: float = 1.0) -> tuple[Wave, 
 
 
 _LOOSE: Pose = _both(knee=24)
-_WALKING = Part(_hold(0.12, 0.88, _LOOSE), _stride(2.5))
-_HUGGING = Part(
+_WALKING = Role(_hold(0.12, 0.88, _LOOSE), _stride(2.5))
+_HUGGING = Role(
     (Key(0, {}), Key(0.1, _LOOSE), Key(0.5, _LOOSE | _EMBRACE), Key(0.8, _EMBRACE), Key(1, {})), _stride(1.5, 0, 0.5)
 )
 _HOP: Pose = {"rise": 0.14, **_LEG_UP}
 _DIP: Pose = {**_LEG_UP, **_right(hip=22, knee=36, ankle=14), "lean": 14}
 
 ACTIONS: Final = (
-    Action("drink", chair=True, first=Part(
+    Action("drink", chair=True, first=Role(
         _hold(0.3, 0.7, _MOUTH), (Wave("nod", -14, 0.5, 0.3, 0.75), Wave("flex_r", 7, 0.5, 0.3, 0.7)))),
-    Action("brush teeth", chair=True, first=Part(
+    Action("brush teeth", chair=True, first=Role(
         _hold(0.2, 0.85, _MOUTH), (Wave("rot_r", 9, 5, 0.2, 0.85), Wave("elbow_r", 7, 5, 0.2, 0.85)))),
-    Action("phone call", chair=True, first=Part(_hold(0.25, 0.8, _EAR | {"tilt": -8}), (Wave("turn", 10, 1),))),
-    Action("salute", chair=True, first=Part(_hold(0.3, 0.7, _BROW))),
-    Action("wave", chair=True, first=Part(
+    Action("phone call", chair=True, first=Role(_hold(0.25, 0.8, _EAR | {"tilt": -8}), (Wave("turn", 10, 1),))),
+    Action("salute", chair=True, first=Role(_hold(0.3, 0.7, _BROW))),
+    Action("wave", chair=True, first=Role(
         _hold(0.2, 0.85, _RAISED), (Wave("rot_r", 24, 3.5, 0.2, 0.85), Wave("abd_r", 8, 3.5, 0.2, 0.85)))),
-    Action("clap", chair=True, first=Part(
+    Action("clap", chair=True, first=Role(
         _hold(0.15, 0.88, _HANDS),
         (Wave("rot_r", -18, 4.5), Wave("rot_l", -18, 4.5), Wave("abd_r", 7, 4.5), Wave("abd_l", 7, 4.5)))),
-    Action("rub hands", chair=True, first=Part(
+    Action("rub hands", chair=True, first=Role(
         _hold(0.15, 0.88, _RUB),
         (Wave("elbow_r", 9, 5), Wave("elbow_l", -9, 5), Wave("flex_r", 6, 5), Wave("flex_l", -6, 5)))),
-    Action("throw", Part((Key(0, {}), Key(0.38, _COCKED), Key(0.55, _THROWN), Key(0.68, _FOLLOW), Key(1, {})))),
-    Action("point", chair=True, first=Part(_hold(0.35, 0.7, _POINT))),
-    Action("pick up", Part((Key(0, {}), Key(0.4, _STOOP), Key(0.52, _STOOP), Key(0.9, _CARRY), Key(1, _CARRY)))),
-    Action("bow", Part(_hold(0.38, 0.58, _BOW))),
-    Action("sit down", Part((Key(0, {}), Key(0.4, _RISING), Key(0.68, _SEATED), Key(1, _SEATED)))),
-    Action("stand up", Part((Key(0, _SEATED), Key(0.25, _SEATED), Key(0.52, _RISING), Key(0.85, {}), Key(1, {})))),
-    Action("jump up", Part((Key(0, {}), Key(0.32, _CROUCH), Key(0.5, _FLIGHT), Key(0.66, _CROUCH), Key(1, {})))),
-    Action("hop on one foot", Part((
+    Action("throw", Role((Key(0, {}), Key(0.38, _COCKED), Key(0.55, _THROWN), Key(0.68, _FOLLOW), Key(1, {})))),
+    Action("point", chair=True, first=Role(_hold(0.35, 0.7, _POINT))),
+    Action("pick up", Role((Key(0, {}), Key(0.4, _STOOP), Key(0.52, _STOOP), Key(0.9, _CARRY), Key(1, _CARRY)))),
+    Action("bow", Role(_hold(0.38, 0.58, _BOW))),
+    Action("sit down", Role((Key(0, {}), Key(0.4, _RISING), Key(0.68, _SEATED), Key(1, _SEATED)))),
+    Action("stand up", Role((Key(0, _SEATED), Key(0.25, _SEATED), Key(0.52, _RISING), Key(0.85, {}), Key(1, {})))),
+    Action("jump up", Role((Key(0, {}), Key(0.32, _CROUCH), Key(0.5, _FLIGHT), Key(0.66, _CROUCH), Key(1, {})))),
+    Action("hop on one foot", Role((
         Key(0, {}), Key(0.14, _DIP), Key(0.24, _HOP), Key(0.35, _DIP), Key(0.46, _HOP), Key(0.57, _DIP),
         Key(0.68, _HOP), Key(0.8, _DIP), Key(1, {})))),
-    Action("kick forwards", Part((
+    Action("kick forwards", Role((
         Key(0, {}), Key(0.35, _right(hip=-22, knee=55) | {"lean": 8}),
         Key(0.52, _right(hip=72, knee=12) | {"lean": -6}), Key(0.8, {}), Key(1, {})))),
-    Action("kick sideways", Part((
+    Action("kick sideways", Role((
         Key(0, {}), Key(0.35, _right(hip=42, knee=75, spread=8)),
         Key(0.52, _right(hip=20, knee=10, spread=52) | {"side": 18, "roll": 8}), Key(0.8, {}), Key(1, {})))),
-    Action("fall down", Part((Key(0, {}), Key(0.35, _FALLING), Key(0.62, _LYING), Key(1, _LYING)))),
-    Action("shake hands", gap=0.86, first=Part(_hold(0.3, 0.8, _SHAKE), (Wave("elbow_r", 9, 3, 0.3, 0.8),)),
-           second=Part(_hold(0.34, 0.8, _SHAKE), (Wave("elbow_r", 9, 3, 0.3, 0.8),))),
+    Action("fall down", Role((Key(0, {}), Key(0.35, _FALLING), Key(0.62, _LYING), Key(1, _LYING)))),
+    Action("shake hands", gap=0.86, first=Role(_hold(0.3, 0.8, _SHAKE), (Wave("elbow_r", 9, 3, 0.3, 0.8),)),
+           second=Role(_hold(0.34, 0.8, _SHAKE), (Wave("elbow_r", 9, 3, 0.3, 0.8),))),
     Action("give", gap=1.0,
-           first=Part((Key(0, _CARRY), Key(0.4, _GIVE), Key(0.55, _GIVE), Key(0.85, {}), Key(1, {}))),
-           second=Part((Key(0, {}), Key(0.15, {}), Key(0.5, _GIVE), Key(0.6, _GIVE), Key(1, _CARRY)))),
+           first=Role((Key(0, _CARRY), Key(0.4, _GIVE), Key(0.55, _GIVE), Key(0.85, {}), Key(1, {}))),
+           second=Role((Key(0, {}), Key(0.15, {}), Key(0.5, _GIVE), Key(0.6, _GIVE), Key(1, _CARRY)))),
     Action("punch", gap=0.72, meet=0.45,
-           first=Part((Key(0, {}), Key(0.3, _GUARD), Key(0.48, _PUNCH), Key(0.62, _GUARD), Key(1, {}))),
-           second=Part((Key(0, {}), Key(0.45, {}), Key(0.6, _REEL), Key(1, {})))),
+           first=Role((Key(0, {}), Key(0.3, _GUARD), Key(0.48, _PUNCH), Key(0.62, _GUARD), Key(1, {}))),
+           second=Role((Key(0, {}), Key(0.45, {}), Key(0.6, _REEL), Key(1, {})))),
     Action("push", gap=0.68, meet=0.45,
-           first=Part((Key(0, {}), Key(0.3, _DRAWN), Key(0.5, _PUSH), Key(0.62, _PUSH), Key(1, {}))),
-           second=Part((Key(0, {}), Key(0.46, {}), Key(0.64, _REEL), Key(1, _STEP_BACK)))),
+           first=Role((Key(0, {}), Key(0.3, _DRAWN), Key(0.5, _PUSH), Key(0.62, _PUSH), Key(1, {}))),
+           second=Role((Key(0, {}), Key(0.46, {}), Key(0.64, _REEL), Key(1, _STEP_BACK)))),
     Action("hug", gap=0.34, meet=0.6, first=_HUGGING, second=_HUGGING),
     Action("walk towards each other", gap=0.9, meet=1.0, first=_WALKING, second=_WALKING),
 )  # fmt: skip
@@ -176,14 +176,14 @@ _AT = {name: d for d, name in enumerate((*DOFS, "rise"))}
 
 
 def vector(pose: Pose) -> Floats:
-    """A pose as (D + 1,): the angles in the order of ``DOFS`` and the rise above the floor in metres."""
+    """Return a pose as (D + 1,): the angles in the order of ``DOFS`` and the rise above the floor in metres."""
     out = np.zeros(len(_AT))
     for name, value in {**REST, **pose}.items():
         out[_AT[name]] = value
     return out
 
 
-def follow(part: Part, time: Floats, jitter: Floats) -> Floats:
+def follow_role(part: Role, time: Floats, jitter: Floats) -> Floats:
     """The part's poses (T, D + 1) at the times (T,) in [0, 1]; ``jitter`` (keys, D + 1) is added to the key poses."""
     keys = np.stack([vector(key.pose) for key in part.keys]) + jitter
     at = np.array([key.time for key in part.keys])

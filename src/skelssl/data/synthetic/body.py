@@ -85,17 +85,17 @@ class Body:
 
 
 def limited(pose: Floats) -> Floats:
-    """The pose (..., D) brought into the joint limits."""
+    """Return the pose (..., D) brought into the joint limits."""
     return np.asarray(np.clip(pose, _LOW, _HIGH))
 
 
 def mirrored(pose: Floats) -> Floats:
-    """The pose (..., D) of the mirror image: right becomes left."""
+    """Return the pose (..., D) of the mirror image: right becomes left."""
     return np.asarray(pose[..., _MIRROR] * _FLIPPED)
 
 
 def rotation(axis: str, degrees: Floats) -> Floats:
-    """(...,) angles to (..., 3, 3) right-handed rotations about x, y or z."""
+    """Return (...,) angles to (..., 3, 3) right-handed rotations about x, y or z."""
     radians = np.deg2rad(degrees)
     cos, sin = np.cos(radians), np.sin(radians)
     i, j = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
@@ -107,7 +107,7 @@ def rotation(axis: str, degrees: Floats) -> Floats:
 
 
 def _apply(turned: Floats, x: float | Floats, y: float, z: float) -> Floats:
-    """The offset (x, y, z) carried along by the rotations (..., 3, 3)."""
+    """Return the offset (x, y, z) carried along by the rotations (..., 3, 3)."""
     return np.asarray(turned[..., 0] * np.asarray(x)[..., None] + turned[..., 1] * y + turned[..., 2] * z)
 
 
@@ -157,7 +157,7 @@ def _legs(out: Floats, body: Body, pelvis: Floats, angles: Floats) -> None:
 
 
 def grounded(xyz: Floats, rise: Floats) -> Floats:
-    """Joints (T, V, 3) put on the floor y = 0, ``rise`` (T,) metres above it, with feet that do not slide.
+    """Return joints (T, V, 3) put on the floor y = 0, ``rise`` (T,) metres above it, with feet that do not slide.
 
     The spine base moves so that the feet near the floor stay where they are: steps, sitting down and falling carry the
     body along by themselves. It starts above x = z = 0.

@@ -21,19 +21,19 @@ class Dice:
         self._bits = np.random.Philox(np.random.SeedSequence(list(name)))
 
     def uniform(self, low: float, high: float, *shape: int) -> Floats:
-        """Uniform on [low, high), 53 random bits each; ``shape`` () gives a 0-d array."""
+        """Draw uniformly from [low, high), 53 random bits each; ``shape`` () gives a 0-d array."""
         words = self._bits.random_raw(math.prod(shape)).reshape(shape)
         return np.asarray(low + (high - low) * ((words >> np.uint64(11)) * 2.0**-53), dtype=np.float64)
 
     def normal(self, scale: float, *shape: int) -> Floats:
-        """Centred normal with standard deviation ``scale`` (Box and Muller, 1958)."""
+        """Draw from a centred normal with standard deviation ``scale`` (Box and Muller, 1958)."""
         u, v = self.uniform(0, 1, 2, *shape)
         return np.asarray(scale * np.sqrt(-2 * np.log1p(-u)) * np.cos(2 * np.pi * v))
 
     def chance(self, probability: float) -> bool:
-        """True with the given probability."""
+        """Draw true with the given probability."""
         return bool(self.uniform(0, 1) < probability)
 
     def integer(self, low: int, high: int) -> int:
-        """A whole number, both ends included."""
+        """Draw a whole number, both ends included."""
         return low + int(self.uniform(0, high - low + 1))

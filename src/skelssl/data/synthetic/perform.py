@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skelssl.data.synthetic.actions import ACTIONS, CHAIR, Part, follow, vector
+from skelssl.data.synthetic.actions import ACTIONS, CHAIR, Role, follow_role, vector
 from skelssl.data.synthetic.body import DOFS, Body, grounded, joints, limited, mirrored, rotation
 from skelssl.data.synthetic.dice import Dice, Floats
 
@@ -48,8 +48,8 @@ class Habits:
         )
 
 
-def perform(seed: int, label: int, subject: int, replication: int) -> list[Floats]:
-    """Joints (T, V, 3) of each person in the room: metres, y up from the floor, facing -z; 40 to 110 frames."""
+def perform_action(seed: int, label: int, subject: int, replication: int) -> list[Floats]:
+    """Return the joints (T, V, 3) of each person in the room: m, y up from the floor, facing -z; 40 to 110 frames."""
     action = ACTIONS[label]
     dice = Dice(seed, _ACT, label, subject, replication)
     lead = Habits.draw(Dice(seed, _SUBJECT, subject))
@@ -79,10 +79,10 @@ def _clock(dice: Dice, frames: int) -> Floats:
     return np.asarray(u + slow * np.sin(np.pi * u) + halves * np.sin(2 * np.pi * u))
 
 
-def _play(dice: Dice, habits: Habits, part: Part, time: Floats, mirror: bool, chair: Floats) -> Floats:
-    """A person's poses (T, D + 1): the part in this person's manner, with the unrest of a living body."""
+def _play(dice: Dice, habits: Habits, part: Role, time: Floats, mirror: bool, chair: Floats) -> Floats:
+    """Return a person's poses (T, D + 1): the part in this person's manner, with the unrest of a living body."""
     manner = dice.normal(_MANNER, _WIDTH) + dice.normal(_UNREST, len(part.keys), _WIDTH)
-    pose = follow(part, time, manner * _FREE)
+    pose = follow_role(part, time, manner * _FREE)
     rest = vector({})
     pose = rest + habits.reach**_FREE * (pose - rest) + habits.posture + chair + _sway(dice, len(time))
     angles = mirrored(pose[:, :-1]) if mirror else pose[:, :-1]
@@ -90,13 +90,13 @@ def _play(dice: Dice, habits: Habits, part: Part, time: Floats, mirror: bool, ch
 
 
 def _sway(dice: Dice, frames: int) -> Floats:
-    """(T, D + 1) three slow sinusoids for every angle, 0.1 to 0.6 Hz at 30 frames a second."""
+    """Return (T, D + 1) three slow sinusoids for every angle, 0.1 to 0.6 Hz at 30 frames a second."""
     hertz, phase = dice.uniform(0.1, 0.6, 3, _WIDTH), dice.uniform(0, 2 * np.pi, 3, _WIDTH)
     seconds = np.arange(frames)[:, None, None] / 30
     return np.asarray(np.sin(2 * np.pi * hertz * seconds + phase).sum(1) * (_SWAY * _FREE + _WANDER))
 
 
 def _placed(body: Body, pose: Floats, frame: int) -> Floats:
-    """The moving body with its spine base above x = z = 0 at one frame."""
+    """Return the moving body with its spine base above x = z = 0 at one frame."""
     xyz = grounded(joints(body, pose[:, :-1]), pose[:, -1])
     return np.asarray(xyz - xyz[frame, 0] * np.array([1.0, 0.0, 1.0]))

@@ -1,4 +1,4 @@
-"""The synthetic set as a source of clips beside the recorded ones: same names, same store, same splits."""
+"""The synthetic dataset as a source of clips beside the recorded ones: same names, same store, same splits."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from skelssl.data.source import AS_RECORDED, Entry
 from skelssl.data.split import ClipTable, Split
 from skelssl.data.synthetic.actions import ACTIONS
 from skelssl.data.synthetic.dice import Dice
-from skelssl.data.synthetic.perform import perform
-from skelssl.data.synthetic.tracker import ANGLES, track, viewed
+from skelssl.data.synthetic.perform import perform_action
+from skelssl.data.synthetic.tracker import ANGLES, camera_view, track
 
 _VERSION: Final = 1  # of the motion; one more whenever any clip's bytes change
 _SETUP, _TRACKER = 3, 4  # streams of random numbers, beside those of a performance
@@ -24,7 +24,7 @@ _SETUPS = 17
 
 
 class Synthetic:
-    """Clips of procedural human motion, named as in NTU RGB+D, made anew whenever they are read.
+    """Clips of procedural human motion, named as in NTU RGB+D, computed again whenever they are read.
 
     A clip depends on ``seed`` and its own class, subject, replication and camera only, so a larger set contains the
     smaller ones, and the bytes are the same on every machine. Class k of ``ACTIONS`` has the name A(k + 1). NTU's own
@@ -59,20 +59,22 @@ class Synthetic:
         self._counts = classes, subjects, replications
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
-        """One entry per clip, sorted by name; needs no roots. The location tells sets of another seed apart."""
+        """Return one entry per clip, sorted by name; needs no roots. The location tells sets of another seed apart."""
         classes, subjects, replications = self._counts
         parts = product(range(classes), range(1, subjects + 1), ANGLES, range(1, replications + 1))
         return [Entry(name, f"synthetic v{_VERSION}, seed {self.seed}") for name in sorted(_name(*p) for p in parts)]
 
     def read(self, entry: Entry) -> list[RawClip]:
-        """The one clip of an entry."""
+        """Return the one clip of an entry."""
         found = parse_name(entry.name)
         return [self.clip(found["action"] - 1, found["subject"], found["camera"], found["replication"])]
 
     def clip(self, label: int, subject: int, camera: int, replication: int = 1) -> RawClip:
         """Class ``label`` (0-based) by ``subject`` as ``camera`` 1, 2 or 3 sees it; a pure function."""
         setup = _setup(subject)
-        people = viewed(perform(self.seed, label, subject, replication), Dice(self.seed, _SETUP, setup), camera)
+        people = camera_view(
+            perform_action(self.seed, label, subject, replication), Dice(self.seed, _SETUP, setup), camera
+        )
         seen = track(people, Dice(self.seed, _TRACKER, label, subject, replication, camera))
         return RawClip(
             name=_name(label, subject, camera, replication),
@@ -85,13 +87,13 @@ class Synthetic:
         )
 
     def split(self, name: str, clips: ClipTable) -> Split:
-        """X-Sub and X-View by NTU's rules; raises UserError for another name."""
+        """Split by NTU's rules for X-Sub and X-View; raise UserError for another name."""
         if name not in self.splits:
             raise UserError(f"split of {self.dataset}: found {name!r}, expected one of {', '.join(self.splits)}")
         return NTU("ntu60").split(name, clips)
 
     def expected(self) -> dict[str, int]:
-        """How many clips a whole set has."""
+        """Return how many clips a complete dataset has."""
         classes, subjects, replications = self._counts
         return {"clips": classes * subjects * len(ANGLES) * replications}
 

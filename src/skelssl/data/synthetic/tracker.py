@@ -23,7 +23,7 @@ _FIRST_ID = 72057594037927936  # 2 ** 56: Kinect counts its bodies from here
 
 
 @dataclass(frozen=True)
-class Recording:
+class TrackedBodies:
     """Body-frames in the order the tracker lists them; the fields are those of ``RawClip``."""
 
     bodies: NDArray[np.float32]  # (R, V, 3)
@@ -32,7 +32,7 @@ class Recording:
     frame_ptr: NDArray[np.int64]  # (F + 1,)
 
 
-def viewed(people: list[Floats], setup: Dice, camera: int) -> list[Floats]:
+def camera_view(people: list[Floats], setup: Dice, camera: int) -> list[Floats]:
     """Room coordinates (T, V, 3) to camera coordinates: ``setup`` gives distance, height and tilt for all cameras."""
     away, height, tilt = setup.uniform(2.6, 3.8), setup.uniform(0.9, 1.3), setup.uniform(-6, 2)
     turn = rotation("x", tilt) @ rotation("y", np.asarray(ANGLES[camera]))
@@ -40,8 +40,8 @@ def viewed(people: list[Floats], setup: Dice, camera: int) -> list[Floats]:
     return [scene + np.einsum("ij,tvj->tvi", turn, xyz - eye) for xyz in people]
 
 
-def track(people: list[Floats], dice: Dice) -> Recording:
-    """Adds what a tracker gets wrong to each person (T, V, 3) in camera space and lists the body-frames."""
+def track(people: list[Floats], dice: Dice) -> TrackedBodies:
+    """Add what a tracker gets wrong to each person (T, V, 3) in camera space and lists the body-frames."""
     frames = len(people[0])
     seen = [_noisy(xyz, dice) for xyz in people]
     present = np.ones((frames, len(people)), dtype=bool)
@@ -60,11 +60,11 @@ def track(people: list[Floats], dice: Dice) -> Recording:
     ptr = np.concatenate([[0], present.sum(1).cumsum()]).astype(np.int64)
     # Sine and cosine differ in the last bit between machines; a micrometre hides that, and keeps all bytes alike.
     rounded = np.round(xyz[present], 6).astype(np.float32)
-    return Recording(rounded, ids[present], state[present], ptr)
+    return TrackedBodies(rounded, ids[present], state[present], ptr)
 
 
 def _noisy(xyz: Floats, dice: Dice) -> tuple[Floats, NDArray[np.uint8]]:
-    """One person (T, V, 3) as tracked, and each joint's state (T, V)."""
+    """Return one person (T, V, 3) as tracked, and each joint's state (T, V)."""
     frames, joints = xyz.shape[:2]
     hidden = _hidden(xyz)
     drift = _smooth(dice.normal(1.0, frames + 12, joints, 3), 13)
@@ -80,7 +80,7 @@ def _noisy(xyz: Floats, dice: Dice) -> tuple[Floats, NDArray[np.uint8]]:
 
 
 def _hidden(xyz: Floats) -> Floats:
-    """(T, V) from 0 to 1: how much of a joint the own trunk covers, seen from the camera at the origin."""
+    """Return (T, V) from 0 to 1: how much of a joint the person's trunk covers, seen from the camera at the origin."""
     trunk = xyz[:, [1]]
     behind = (xyz - trunk)[..., 2]
     beside = np.abs(xyz[..., 0] / xyz[..., 2] - trunk[..., 0] / trunk[..., 2]) * trunk[..., 2]
@@ -89,14 +89,14 @@ def _hidden(xyz: Floats) -> Floats:
 
 
 def _smooth(noise: Floats, width: int) -> Floats:
-    """Running mean over ``width`` frames at unit variance."""
+    """Return the running mean over ``width`` frames at unit variance."""
     total = np.cumsum(np.concatenate([np.zeros_like(noise[:1]), noise]), 0)
     return np.asarray((total[width:] - total[:-width]) / np.sqrt(width))
 
 
 def _haunted(xyz: Floats, state: NDArray[np.uint8], ids: NDArray[np.int64], present: NDArray[np.bool_], dice: Dice
              ) -> tuple[Floats, NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]:  # fmt: skip
-    """Lets a piece of furniture pass for one more body during 4 to 9 frames: wide, low and shaking."""
+    """Let a piece of furniture pass for one more body during 4 to 9 frames: wide, low and shaking."""
     frames, _, joints, _ = xyz.shape
     ghost = dice.normal(1.0, 1, 1, joints, 3) * [0.5, 0.1, 0.15] + dice.normal(0.01, frames, 1, joints, 3)
     ghost += xyz[:1, :1, :1] + [0.9, -0.4, 0.4]
