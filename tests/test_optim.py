@@ -78,5 +78,5 @@ def test_mistakes_name_the_key():
         Optim(name="lion", lr=1, epochs=1)
     with pytest.raises(UserError, match=r"method\.optim\.epochs: found 0"):
         Optim(name="adam", lr=1, epochs=0)
-    with pytest.raises(UserError, match=r"method\.optim\.speed: unknown key"):
+    with pytest.raises(UserError, match=r"method\.optim\.speed: found an unknown key"):
         Optim.parse({"name": "adam", "lr": 1, "epochs": 1, "speed": 2})

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skelssl.core.errors import UserError
+from skelssl.core.schema import at_least, between, check_fields
 from skelssl.runtime.collectives import gather
 
 
@@ -90,16 +90,12 @@ class Schedule:
         UserError: for a momentum outside 0 to 1, and for fewer than one epoch.
     """
 
-    start: float
-    end: float
-    epochs: int
+    start: Annotated[float, between(0, 1)]
+    end: Annotated[float, between(0, 1)]
+    epochs: Annotated[int, at_least(1)]
 
     def __post_init__(self) -> None:
-        for key in ("start", "end"):
-            if not isinstance(value := getattr(self, key), int | float) or not 0 <= value <= 1:
-                raise UserError(f"method.teacher.{key}: found {value!r}, expected a number from 0 to 1")
-        if not isinstance(self.epochs, int) or self.epochs < 1:
-            raise UserError(f"method.teacher.epochs: found {self.epochs!r}, expected a whole number of at least 1")
+        check_fields(self, "method.teacher")
 
     def momentum(self, n: int, per_epoch: int) -> float:
         """Return the momentum of update ``n`` (0-based), at ``per_epoch`` updates per epoch."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from skelssl.core.errors import UserError
+from skelssl.core.schema import at_least, check_fields, expect, read_block
 
 
 class RateSchedule(Protocol):
@@ -54,46 +54,31 @@ class Optim:
         UserError: for an unknown optimiser, schedule or interval, and for numbers out of range; it names the key.
     """
 
-    name: str  # adam (L2 added to the gradient) | adamw | sgd
-    lr: float
-    epochs: int  # horizon of the schedule
-    weight_decay: float = 0.0
+    name: Literal["adam", "adamw", "sgd"]  # adam: L2 added to the gradient
+    lr: Annotated[float, at_least(0)]
+    epochs: Annotated[int, at_least(1)]  # horizon of the schedule
+    weight_decay: Annotated[float, at_least(0)] = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8  # not sgd
-    momentum: float = 0.9  # sgd only
-    schedule: str = "cosine"  # cosine | step | constant
-    interval: str = "epoch"  # epoch: the learning rate changes between epochs | step: with every step
-    warmup_epochs: float = 0
-    min_lr: float = 0.0
+    eps: Annotated[float, at_least(0)] = 1e-8  # not sgd
+    momentum: Annotated[float, at_least(0)] = 0.9  # sgd only
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    interval: Literal["epoch", "step"] = "epoch"  # epoch: one rate per epoch | step: the fractional epoch of every step
+    warmup_epochs: Annotated[float, at_least(0)] = 0
+    min_lr: Annotated[float, at_least(0)] = 0.0
     milestones: tuple[int, ...] = ()  # step: lr x gamma from each of these epochs on
-    gamma: float = 0.1
-    stop_epoch: int | None = None  # stop before the horizon
+    gamma: Annotated[float, at_least(0)] = 0.1
+    stop_epoch: Annotated[int | None, at_least(1)] = None  # stop before the horizon
     clip: float | None = None  # largest gradient norm
 
     def __post_init__(self) -> None:
-        choices = {"name": ("adam", "adamw", "sgd"), "schedule": ("cosine", "step", "constant"),
-                   "interval": ("epoch", "step")}  # fmt: skip
-        for key, values in choices.items():
-            if (found := getattr(self, key)) not in values:
-                raise UserError(f"method.optim.{key}: found {found!r}, expected one of {', '.join(values)}")
-        for key in ("epochs", *(["stop_epoch"] if self.stop_epoch is not None else [])):
-            if not isinstance(value := getattr(self, key), int) or value < 1:
-                raise UserError(f"method.optim.{key}: found {value!r}, expected a whole number of at least 1")
-        for key in ("lr", "weight_decay", "eps", "momentum", "warmup_epochs", "min_lr", "gamma"):
-            if not isinstance(value := getattr(self, key), int | float) or not value >= 0:
-                raise UserError(f"method.optim.{key}: found {value!r}, expected a number of at least 0")
-        if self.schedule == "cosine" and self.warmup_epochs >= self.epochs:
-            raise UserError(
-                f"method.optim.warmup_epochs: found {self.warmup_epochs}, expected fewer than {self.epochs} epochs"
-            )
+        check_fields(self, "method.optim")
+        late = self.schedule == "cosine" and self.warmup_epochs >= self.epochs
+        expect("method.optim.warmup_epochs", self.warmup_epochs, not late, f"fewer than {self.epochs} epochs")
 
     @classmethod
     def parse(cls, block: Mapping[str, Any]) -> Optim:
-        """Read the block ``method.optim``; raises UserError for an unknown key or a wrong value."""
-        known = [f.name for f in fields(cls)]
-        if unknown := [key for key in block if key not in known]:
-            raise UserError(f"method.optim.{unknown[0]}: unknown key, expected one of {', '.join(known)}")
-        return cls(**block)
+        """Read the block ``method.optim``; raises UserError for an unknown or missing key and for a wrong value."""
+        return read_block(cls, block, "method.optim")
 
     @property
     def last_epoch(self) -> int:

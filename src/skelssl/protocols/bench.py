@@ -61,14 +61,14 @@ class Done(NamedTuple):
 
 
 def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) -> list[Done]:
-    """Runs each protocol for every seed and prints a line for each; what already stands is read, not run again.
+    """Run each protocol for every seed and print a line for each; a finished evaluation is read, not run again.
 
     ``config`` is a resolved ``evaluate.yaml``, a protocol a resolved ``conf/protocol/<name>.yaml``.
     """
-    check(config)
+    check_evaluation(config)
     keep_pages()
     path = run_of(Path(config["checkpoint"]))
-    encoder, data = opened(config, path)
+    encoder, data = open_encoder_and_data(config, path)
     about = Pretrained.of(encoder).about
     digest = weights_digest(weights_files(path, config["representation"]))
     facts = {
@@ -89,7 +89,7 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
             "setting": setting(config, about, recipe, data.name),
             "baseline": protocol.get("baseline", True) if config["baseline"] is None else config["baseline"],
         }  # fmt: skip
-        cells = [bench.result(home, protocol, {**cell, "seed": seed}) for seed in seeds(config, about)]
+        cells = [bench.result(home, protocol, {**cell, "seed": seed}) for seed in evaluation_seeds(config, about)]
         for done in cells:
             say(one_line(done.result))
         if len(cells) > 1:
@@ -100,8 +100,8 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
     return results
 
 
-def opened(config: Mapping[str, Any], path: Path) -> tuple[nn.Module, Dataset]:
-    """The encoder at ``path`` and the data it is asked about; raises UserError where the two do not belong together."""
+def open_encoder_and_data(config: Mapping[str, Any], path: Path) -> tuple[nn.Module, Dataset]:
+    """Load the encoder at ``path`` and open its dataset; raises UserError where the two do not belong together."""
     encoder = load_encoder(
         path, config["source"], config["representation"], method=config.get("method"), trust=config["trust"],
         stream=config["stream"],
@@ -128,10 +128,10 @@ class Bench:
 
     def _frozen(self, encoder: nn.Module) -> Frozen:
         limit, precision = self.config["limit"]["clips"], self.config["precision"]
-        return Frozen(encoder, self.data, device=device(self.config), precision=precision, limit=limit)
+        return Frozen(encoder, self.data, device=device_of(self.config), precision=precision, limit=limit)
 
     def random(self, seed: int) -> Frozen:
-        """The same architecture as ``seed`` draws it."""
+        """Return the same architecture, randomly initialised from ``seed``."""
         if seed not in self._random:
             self._random = {seed: self._frozen(random_init(self.about, seed, self.config["trust"]))}
         return self._random[seed]
@@ -163,12 +163,12 @@ class Bench:
 
 
 def short_hash(facts: Mapping[str, Any]) -> str:
-    """Ten hex digits that depend on the content alone."""
+    """Return ten hex digits that depend on the content alone."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Refuses values that no later step would name as clearly."""
+def check_evaluation(config: Mapping[str, Any]) -> None:
+    """Raise UserError for values of ``evaluate.yaml`` that no later step would name as clearly."""
     if config["mode"] not in MODES:
         raise UserError(f"mode: found {config['mode']!r}, expected one of {', '.join(MODES)}")
     if config["precision"] not in PRECISIONS:
@@ -197,7 +197,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def dataset_of(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    """The dataset asked for, else the run's own."""
+    """Return the block of the dataset that the command names, else that of the run."""
     if config.get("dataset") is not None:
         chosen: Mapping[str, Any] = config["dataset"]
         return chosen
@@ -208,22 +208,22 @@ def dataset_of(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     return own
 
 
-def seeds(config: Mapping[str, Any], about: Mapping[str, Any]) -> list[int]:
-    """``seeds=[0,1,2]``, else the one ``seed``, else the run's own."""
+def evaluation_seeds(config: Mapping[str, Any], about: Mapping[str, Any]) -> list[int]:
+    """Return ``seeds=[0,1,2]``, else the one ``seed``, else the run's seed."""
     given = config["seeds"] if config["seeds"] is not None else config["seed"]
     given = about["seed"] if given is None else given
     return list(given) if isinstance(given, list) else [given]
 
 
 def random_init(about: Mapping[str, Any], seed: int, trust: list[str]) -> nn.Module:
-    """The encoder as ``seed`` draws it; with the run's own seed, what its training began with."""
+    """Return a randomly initialised encoder; with the run's seed, the one its training began with."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return build_encoder(about, trust)
 
 
-def device(config: Mapping[str, Any]) -> torch.device:
-    """Where features are computed: as ``trainer.accelerator`` says."""
+def device_of(config: Mapping[str, Any]) -> torch.device:
+    """Return the device of ``trainer.accelerator``, on which features are computed."""
     wanted = config["trainer"]["accelerator"]
     gpu = wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     return torch.device("cuda", local_rank()) if gpu else torch.device("cpu")

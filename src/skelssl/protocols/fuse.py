@@ -10,7 +10,7 @@ from typing import Any
 from skelssl.core.errors import UserError
 from skelssl.core.runs import git_commit, load_config
 from skelssl.pretrained.files import joint_digest, run_of
-from skelssl.protocols.bench import Done, check, evaluate, short_hash
+from skelssl.protocols.bench import Done, check_evaluation, evaluate, short_hash
 from skelssl.protocols.frozen import COVERAGE
 from skelssl.protocols.fusion import fuse, read_part, stream_name, weights_of
 from skelssl.protocols.plan import read_protocols
@@ -50,7 +50,7 @@ def _runs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise UserError(f"representation: found {len(names)} of them, expected {len(paths)}, one for each checkpoint")
     runs = [{"checkpoint": str(run_of(Path(p))), "representation": n} for p, n in zip(paths, names, strict=True)]
     for run in runs:  # before the first of them is evaluated
-        check({**config, **run})
+        check_evaluation({**config, **run})
     return runs
 
 

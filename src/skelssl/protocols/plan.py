@@ -12,11 +12,17 @@ from skelssl.core.errors import UserError
 from skelssl.protocols.subsets import SMALLEST
 from skelssl.results.published import departures
 
-NEIGHBOURS = ("k", "temperature", "autoencoder")
-CHANGES = ("ratio", "select", *NEIGHBOURS, "weights", "crops")  # keys of evaluate.yaml that replace one of a recipe
-CALLED = {"crops": "passes"}  # where the recipe has another name for it
-USUAL = ("linear", "knn")  # the suite of a method that names none
-ALONE = ("fusion", "transfer")  # they need several runs, or another dataset
+NEIGHBOUR_KEYS = ("k", "temperature", "autoencoder")
+OVERRIDING_KEYS = (
+    "ratio",
+    "select",
+    *NEIGHBOUR_KEYS,
+    "weights",
+    "crops",
+)  # keys of evaluate.yaml that replace one of a recipe
+RECIPE_NAMES = {"crops": "passes"}  # where the recipe has another name for it
+DEFAULT_SUITE = ("linear", "knn")  # the suite of a method that names none
+NOT_IN_SUITES = ("fusion", "transfer")  # these need several runs, or another dataset
 
 Block = Mapping[str, Any]
 
@@ -40,7 +46,9 @@ def read_protocols(names: Any, key: str = "then") -> list[Block]:
         if (name := changed.get("name")) not in known:
             raise UserError(f"{key}: found {name!r}, expected protocols out of {', '.join(known)}")
         block = {**resolved(OmegaConf.load(known[name])), **changed}  # type: ignore[arg-type]
-        if (key in ("then", "suite") and name in ALONE) or (key in ("suite", "protocol.of") and "run" not in block):
+        if (key in ("then", "suite") and name in NOT_IN_SUITES) or (
+            key in ("suite", "protocol.of") and "run" not in block
+        ):
             raise UserError(f"{key}: found {name}, expected protocols of one run on its own data")
         protocols.append(block)
     return protocols
@@ -50,8 +58,8 @@ def tasks(config: Block, protocols: Sequence[Block], about: Block) -> list[Task]
     """Every protocol, suites taken apart, with every recipe it is asked for."""
     members = [member for protocol in protocols for member in _members(protocol, about)]
     found = [Task(member, recipe) for member in members for recipe in probe_recipes(config, member, about)]
-    for key in CHANGES:
-        if config[key] is not None and not any(CALLED.get(key, key) in _leaf(task.recipe) for task in found):
+    for key in OVERRIDING_KEYS:
+        if config[key] is not None and not any(RECIPE_NAMES.get(key, key) in _leaf(task.recipe) for task in found):
             names = ", ".join(dict.fromkeys(task.protocol["name"] for task in found))
             raise UserError(f"{key}: found {config[key]!r}, expected null: there is no {key} in {names}")
     return found
@@ -61,7 +69,7 @@ def _members(protocol: Block, about: Block) -> list[Block]:
     """A protocol, or those of a suite: as asked, as the method's paper reports, or the usual ones."""
     if "suite" not in protocol:
         return [protocol]
-    asked = about["probe"].get("suite", [*USUAL]) if protocol["suite"] is None else protocol["suite"]
+    asked = about["probe"].get("suite", [*DEFAULT_SUITE]) if protocol["suite"] is None else protocol["suite"]
     if not (members := read_protocols(asked, "suite")):
         raise UserError(f"suite: found {asked!r}, expected at least one protocol")
     return members
@@ -93,7 +101,7 @@ def probe_recipe(config: Block, protocol: Block, about: Block) -> dict[str, Any]
     if config["mode"] == "paper":
         _unchanged(protocol, ("recipe", "choose") if published else ("choose",))
     recipe = dict(published or protocol["recipe"])
-    given = {key: config[key] for key in NEIGHBOURS if key in protocol["recipe"] and config[key] is not None}
+    given = {key: config[key] for key in NEIGHBOUR_KEYS if key in protocol["recipe"] and config[key] is not None}
     recipe |= given
     if protocol["name"] == "linear" and config["crops"] is not None:
         recipe["passes"] = _crops(config["crops"], recipe)
@@ -176,7 +184,7 @@ def _lost(recipe: Block) -> list[str]:
 def _changed(config: Block, recipe: Block) -> list[str]:
     leaf = _leaf(recipe)
     cached = [f"{config['crops']} cached crops a training clip"] if config["crops"] and "passes" in leaf else []
-    return [f"{key} {config[key]}" for key in NEIGHBOURS if config[key] is not None and key in leaf] + cached
+    return [f"{key} {config[key]}" for key in NEIGHBOUR_KEYS if config[key] is not None and key in leaf] + cached
 
 
 def _leaf(recipe: Block) -> Block:

@@ -16,8 +16,8 @@ from skelssl.results.statistics import Interval, paired_difference
 from skelssl.results.tables import markdown_table, rich_table
 from skelssl.results.text import points
 
-# Sides are brought together by these parts of their cells; what is still alone then tries the next line.
-RUNGS = (
+# Cells are paired where they agree in these keys; cells that stay unpaired try the next line.
+MATCHING_KEYS = (
     ("dataset", "protocol", "mode", "setting", "stream"),
     ("dataset", "protocol", "mode", "stream"),
     ("dataset", "protocol"),
@@ -79,8 +79,8 @@ def compare(first: Sequence[Result], second: Sequence[Result]) -> Comparison:
     """
     sides = [_groups(results) for results in (first, second)]
     pairs = []
-    for rung in RUNGS:
-        keys = [_alone(side, rung) for side in sides]
+    for keys_to_match in MATCHING_KEYS:
+        keys = [_alone(side, keys_to_match) for side in sides]
         for key in sorted(keys[0].keys() & keys[1].keys(), key=str):
             a, b = keys[0][key], keys[1][key]
             pairs.append(_pair(sides[0].pop(a), sides[1].pop(b)))
@@ -102,11 +102,11 @@ def _groups(results: Sequence[Result]) -> dict[Cell, list[Result]]:
     return {cell: groups[0] for cell, groups in cells.items()}
 
 
-def _alone(side: Mapping[Cell, Any], rung: Sequence[str]) -> dict[tuple[Any, ...], Cell]:
+def _alone(side: Mapping[Cell, Any], keys_to_match: Sequence[str]) -> dict[tuple[Any, ...], Cell]:
     """Cells by these parts, those left out that share them with another."""
     keys: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in side:
-        keys.setdefault(tuple(getattr(cell, part) for part in rung), []).append(cell)
+        keys.setdefault(tuple(getattr(cell, part) for part in keys_to_match), []).append(cell)
     return {key: cells[0] for key, cells in keys.items() if len(cells) == 1}
 
 

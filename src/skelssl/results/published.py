@@ -16,7 +16,7 @@ from skelssl.core.compose import composed, resolved
 from skelssl.core.identity import identity
 
 # What a run may have of its own and still be the published one: who draws, how it is watched, how it is computed.
-FREE = ("seed", "precision", "matmul_precision", "compile", "method.monitor")
+NEUTRAL_KEYS = ("seed", "precision", "matmul_precision", "compile", "method.monitor")
 TOLERANCE = 0.01  # of the clips of a split: papers disagree by less, since some recordings cannot be used
 
 Status = Literal["confirmed", "second_hand", "unverified"]
@@ -77,7 +77,7 @@ def _plain(*overrides: str) -> dict[str, Any]:
 def departures(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> tuple[str, ...]:
     """Keys in which a run's ``config.yaml`` is not what ``method=M dataset=D`` trains with ``overrides`` alone.
 
-    ``FREE`` keys and those of the machine do not count. A data set that the package does not ship is one itself.
+    ``NEUTRAL_KEYS`` and those of the machine do not count. A dataset that the package does not ship is one itself.
     """
     own = identity(config)
     method, dataset = ((config.get(key) or {}).get("name") for key in ("method", "dataset"))
@@ -85,7 +85,7 @@ def departures(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> tupl
     if not usual:
         return ("dataset",)
     odd = (key for key in sorted(own.keys() | usual.keys()) if own.get(key) != usual.get(key))
-    return tuple(key for key in odd if not any(key == free or key.startswith(free + ".") for free in FREE))
+    return tuple(key for key in odd if not any(key == free or key.startswith(free + ".") for free in NEUTRAL_KEYS))
 
 
 def split_clips(dataset: str) -> tuple[int, ...]:
