@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -17,10 +16,6 @@ from skelssl.methods.ha_cm import HACM
 from tests.helpers.config import compose
 from tests.helpers.golden import clip, golden_step, noise, weight
 
-pytestmark = [
-    pytest.mark.shared,
-    pytest.mark.skipif("SKELSSL_SHARED" not in os.environ, reason="SKELSSL_SHARED is not set"),
-]
 OURS = {
     "joints_embed.proj.weight": "encoder.patch_embed.weight",
     "pos_embed": "encoder.positions.space",

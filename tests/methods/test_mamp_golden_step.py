@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -12,11 +11,6 @@ from skelssl.encoders.transformer import Transformer, from_mamp_names
 from skelssl.losses.masked_prediction import MaskedPrediction
 from skelssl.maskers.motion_gumbel import MotionGumbelMask
 from tests.helpers.golden import clip, golden_step, noise, weight
-
-pytestmark = [
-    pytest.mark.shared,
-    pytest.mark.skipif("SKELSSL_SHARED" not in os.environ, reason="SKELSSL_SHARED is not set"),
-]
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -14,11 +13,6 @@ from skelssl.heads import Projector
 from skelssl.losses.barlow_twins import BarlowTwins
 from skelssl.skeleton.layout import load_layout
 from tests.helpers.golden import clip, golden_step, weight
-
-pytestmark = [
-    pytest.mark.shared,
-    pytest.mark.skipif("SKELSSL_SHARED" not in os.environ, reason="SKELSSL_SHARED is not set"),
-]
 
 
 @pytest.fixture(scope="module")

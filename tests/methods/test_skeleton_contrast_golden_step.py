@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import Any
 
@@ -20,10 +19,6 @@ from skelssl.methods.skeleton_contrast import SkeletonContrast
 from skelssl.momentum import Queue
 from tests.helpers.golden import clip, golden_step, weight
 
-pytestmark = [
-    pytest.mark.shared,
-    pytest.mark.skipif("SKELSSL_SHARED" not in os.environ, reason="SKELSSL_SHARED is not set"),
-]
 PLACES = {"encoder_q": ("seq", "query"), "encoder_r": ("graph", "query"), "encoder_k": ("seq", "key"),
           "encoder_l": ("graph", "key")}  # fmt: skip
 
