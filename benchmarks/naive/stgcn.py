@@ -46,7 +46,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, graph: Tensor) -> Tensor:
         y = self.tcn(self.gcn(x, graph))
-        # See skelssl.encoders.stgcn.Block: torch's own stride is unsafe here once a compiler has chosen channels-last.
+        # See encoders.stgcn.STGCNBlock: torch's own stride is unsafe once a compiler has chosen channels-last.
         return torch.relu_(y if self.residual is None else y + self.residual(x[:, :, :: self.stride]))
 
 

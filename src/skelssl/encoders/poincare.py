@@ -1,4 +1,4 @@
-"""The Poincaré ball of curvature -c, radius 1/√c: the map from its tangent space at the origin and back, and distances.
+"""The Poincaré ball of curvature -c, radius 1/√c: the map from its tangent space at the origin, and distances.
 
 Nickel and Kiela, Poincaré Embeddings, NeurIPS 2017 (arXiv 1705.08039); Ganea et al., Hyperbolic Neural Networks,
 NeurIPS 2018 (arXiv 1805.09112). Near the boundary half a precision's digits decide between a large number and infinity:
@@ -15,21 +15,14 @@ import torch
 from torch import Tensor
 
 EDGE = 1e-5  # points beyond radius (1 - EDGE)/√c are put back to it
-TINY = 1e-12  # below this length a vector is as good as the origin, where both maps are the identity
+TINY = 1e-12  # below this length a vector counts as the origin, where the map is the identity
 
 
 def expmap0(v: Tensor, c: float = 1.0, dim: int = -1) -> Tensor:
-    """Tangent vectors at the origin -> points, tanh(√c‖v‖) v / (√c‖v‖); the identity at v = 0, its gradient too."""
+    """Map tangent vectors at the origin to points, tanh(√c‖v‖) v / (√c‖v‖); the identity at v = 0, its gradient too."""
     v = _wide(v)
     length, inside = _length(v, c, dim)
     return torch.where(inside, torch.tanh(length) / length, 1.0) * v
-
-
-def logmap0(y: Tensor, c: float = 1.0, dim: int = -1) -> Tensor:
-    """Points -> tangent vectors at the origin, artanh(√c‖y‖) y / (√c‖y‖); those beyond the edge are taken at it."""
-    y = _wide(y)
-    length, inside = _length(y, c, dim)
-    return torch.where(inside, torch.atanh(length.clamp(max=1 - EDGE)) / length, 1.0) * y
 
 
 def project(y: Tensor, c: float = 1.0, dim: int = -1) -> Tensor:
