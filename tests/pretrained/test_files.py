@@ -134,7 +134,7 @@ def test_only_modules_of_trusted_packages_are_built(tmp_path):
     with pytest.raises(UserError, match=r"_target_: found os\.system, expected a module under skelssl or a package"):
         build_encoder(bad)
     with pytest.raises(
-        UserError, match=r"_target_: found skelssl\.runs\.git_commit, expected the name of an nn\.Module"
+        UserError, match=r"_target_: found skelssl\.core\.runs\.git_commit, expected the name of an nn\.Module"
     ):
         check_target({"a": [{"_target_": "skelssl.core.runs.git_commit"}]}, ())
     with pytest.raises(UserError, match=r"found torch\.nn\.Linear"):
