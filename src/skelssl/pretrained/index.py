@@ -40,9 +40,10 @@ class Hit(NamedTuple):
 class Index:
     """Features of a collection of clips, searched exactly: every query is compared with every clip.
 
-    >>> import numpy, skelssl
+    >>> import numpy, skelssl, torch
     >>> from skelssl.pretrained.load import build_encoder
     >>> from skelssl.pretrained.foreign import foreign_about
+    >>> _ = torch.manual_seed(0)
     >>> encoder = build_encoder(foreign_about("pstl", encoder={"hidden": 2}))  # or load_encoder("outputs/pstl/.../RUN")
     >>> clips = {f"clip{i}": numpy.random.default_rng(i).normal(size=(20 + i, 25, 3)) for i in range(4)}
     >>> index = skelssl.Index.build(clips, encoder)
