@@ -26,7 +26,7 @@ from skelssl.skeleton.layout import Layout, load_layout
 
 mpl.use("Agg")
 PATH = Path(__file__).with_suffix(".png")
-ACTION, SEGMENTS, PATCH, RATIO = "throw", 6, 10, 0.8
+ACTION, SEGMENTS, PATCH, RATIO = "throw", 6, 10, 0.6
 LEFT, RIGHT, TRUNK, MASKED = "#3f7df0", "#e8950c", "#7d8794", "#dd3f70"  # readable on white and on dark backgrounds
 
 
@@ -50,16 +50,17 @@ def draw(poses: NDArray[np.float64], masked: NDArray[np.bool_], layout: Layout) 
     """Write the picture: one pose per temporal segment, masked joints hollow and their bones dashed."""
     side = [LEFT if j.split("_")[-1] == "left" else RIGHT if j.split("_")[-1] == "right" else TRUNK
             for j in layout.joints]  # fmt: skip
-    figure, axes = plt.subplots(figsize=(10, 3.3))
+    head = np.array([joint == "head" for joint in layout.joints])
+    figure, axes = plt.subplots(figsize=(11, 3.2))
     for s, (pose, gone) in enumerate(zip(poses, masked, strict=True)):
-        x, y = pose[:, 0] - pose[:, 0].mean() + 0.95 * s, pose[:, 1]
+        x, y = pose[:, 0] - pose[:, 0].mean() + 1.15 * s, pose[:, 1]
         for child, parent in layout.bones:
             cut = gone[child] or gone[parent]
             style = {"color": MASKED, "lw": 1.2, "ls": (0, (2, 2))} if cut else {"color": side[child], "lw": 3.5}
             axes.plot(x[[child, parent]], y[[child, parent]], zorder=1, solid_capstyle="round", **style)
-        axes.scatter(x[~gone], y[~gone], s=34, c=np.array(side)[~gone], zorder=3, linewidths=0)
-        axes.scatter(x[gone], y[gone], s=20, facecolors="none", edgecolors=MASKED, linewidths=1.2, zorder=2)
-        axes.text(0.95 * s, poses[..., 1].min() - 0.22, f"segment {s + 1}", ha="center", color=TRUNK, fontsize=10)
+        axes.scatter(x[~gone], y[~gone], s=np.where(head, 190, 34)[~gone], c=np.array(side)[~gone], zorder=3, linewidths=0)
+        axes.scatter(x[gone], y[gone], s=np.where(head, 110, 20)[gone], facecolors="none", edgecolors=MASKED, linewidths=1.2, zorder=2)
+        axes.text(1.15 * s, poses[..., 1].min() - 0.22, f"segment {s + 1}", ha="center", color=TRUNK, fontsize=10)
     axes.set_aspect("equal")
     axes.axis("off")
     figure.savefig(PATH, dpi=140, transparent=True, bbox_inches="tight", pad_inches=0.05, metadata={"Software": None})
