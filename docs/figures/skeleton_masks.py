@@ -58,8 +58,18 @@ def draw(poses: NDArray[np.float64], masked: NDArray[np.bool_], layout: Layout) 
             cut = gone[child] or gone[parent]
             style = {"color": MASKED, "lw": 1.2, "ls": (0, (2, 2))} if cut else {"color": side[child], "lw": 3.5}
             axes.plot(x[[child, parent]], y[[child, parent]], zorder=1, solid_capstyle="round", **style)
-        axes.scatter(x[~gone], y[~gone], s=np.where(head, 190, 34)[~gone], c=np.array(side)[~gone], zorder=3, linewidths=0)
-        axes.scatter(x[gone], y[gone], s=np.where(head, 110, 20)[gone], facecolors="none", edgecolors=MASKED, linewidths=1.2, zorder=2)
+        axes.scatter(
+            x[~gone], y[~gone], s=np.where(head, 190, 34)[~gone], c=np.array(side)[~gone], zorder=3, linewidths=0
+        )
+        axes.scatter(
+            x[gone],
+            y[gone],
+            s=np.where(head, 110, 20)[gone],
+            facecolors="none",
+            edgecolors=MASKED,
+            linewidths=1.2,
+            zorder=2,
+        )
         axes.text(1.15 * s, poses[..., 1].min() - 0.22, f"segment {s + 1}", ha="center", color=TRUNK, fontsize=10)
     axes.set_aspect("equal")
     axes.axis("off")
