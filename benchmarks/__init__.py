@@ -1,1 +1,1 @@
-"""Measurements of skelssl against the straightforward form of the same arithmetic, both in one run."""
+"""Measurements of skelssl against the naive baseline of the same arithmetic, both in one run."""

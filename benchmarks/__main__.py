@@ -1,7 +1,7 @@
-"""Every method's training step, ours against the straightforward form: ``python -m benchmarks``, or ``make bench``.
+"""Every method's training step, ours against the naive baseline: ``python -m benchmarks``, or ``make bench``.
 
-Both forms start from equal weights, each in a process of its own; that they compute the same is asserted first, in
-float64. Peak memory is that of a process of its own for each form. Prints Markdown tables; ``--out`` keeps everything.
+Both forms start from equal weights, each in a separate process; that they compute the same is asserted first, in
+float64. Peak memory is measured in a separate process for each form. Prints Markdown tables; ``--out`` writes JSON.
 docs/speed.md says what the columns mean.
 """
 
@@ -40,7 +40,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--small", action="store_true", help="tiny networks in this process: whether it runs")
     parser.add_argument("--compile", action="store_true", help="also under torch.compile; that takes minutes")
     parser.add_argument("--no-memory", action="store_true", help="without the processes that measure peak memory")
-    parser.add_argument("--keep-memory", action="store_true", help="the straightforward form keeps freed memory too")
+    parser.add_argument("--keep-memory", action="store_true", help="the naive baseline keeps freed memory too")
     parser.add_argument("--out", type=Path, help="a JSON file")
     options = parser.parse_args(given)
     options.only = options.only.split(",")

@@ -1,6 +1,6 @@
 """Input: clips a second that one worker on one core reads out of a recipe store and shows to the method.
 
-Ours gathers a batch from the memory map and works on it as a whole; the straightforward form reads, pads and augments
+Ours gathers a batch from the memory map and works on it as a whole; the naive baseline reads, pads and augments
 clip by clip. Both show the same clips, to rounding, which is asserted.
 """
 

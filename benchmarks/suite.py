@@ -50,7 +50,7 @@ class Options:
     small: bool = False
     compile: bool = False
     memory: bool = True
-    keep_memory: bool = False  # the straightforward form keeps freed memory too
+    keep_memory: bool = False  # the naive baseline keeps freed memory too
     overrides: tuple[str, ...] = ()
 
 
@@ -82,7 +82,7 @@ class Case:
 
 
 def measure(name: str, options: Options) -> dict[str, Any]:
-    """Everything about one method, ready for JSON. Each form is timed in a process of its own."""
+    """Everything about one method, ready for JSON. Each form is timed in a separate process."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -103,7 +103,7 @@ def measure(name: str, options: Options) -> dict[str, Any]:
 def as_training(name: str, form: str, options: Options) -> Iterator[Case]:
     """The case of ``name`` under the settings that training has, for one of its forms.
 
-    Ours keeps freed memory, as training does. The straightforward form has the C library's usual way with it, unless
+    Ours keeps freed memory, as training does. The naive baseline has the C library's usual way with it, unless
     ``keep_memory`` gives it ours.
     """
     torch.set_num_threads(options.threads)
@@ -141,7 +141,7 @@ def timed(name: str, form: str, options: Options) -> dict[str, Any]:
 def compiled(name: str, form: str, options: Options) -> dict[str, Any]:
     """Seconds of a form's first step, which compiles its parts, its loss, and the seconds of later steps.
 
-    Ours is compiled as training does it, the straightforward form part by part. Dropout is off, so that the losses of
+    Ours is compiled as training does it, the naive baseline part by part. Dropout is off, so that the losses of
     both can be compared.
     """
     with ready(name, form, options) as (case, own):
@@ -260,9 +260,9 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def peak(name: str, form: str, options: Options) -> dict[str, int]:
-    """Run in a process of its own: most bytes of a step, weights and optimiser included, and of its loss alone.
+    """Run in a separate process: most bytes of a step, weights and optimiser included, and of its loss alone.
 
-    The straightforward form never keeps freed memory here: it would not give back what is past.
+    The naive baseline never keeps freed memory here: it would not give back what is past.
     """
     with as_training(name, form, replace(options, keep_memory=False)) as case:
         warm_up(options.device)

@@ -1,4 +1,4 @@
-"""Figures of one clip: as recorded, as each recipe leaves it, and as pre-training draws it."""
+"""Turn clips into players: as recorded, under each recipe, and with the views and masks of pre-training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PERSONS = "first person", "second person"
 
 
 def recorded_player(clip: RawClip, *, flat: bool = False) -> PlayerClip:
-    """All bodies in the order in which the file first names them, each with its id."""
+    """Return all bodies in the order of their first appearance in the file, each with its id."""
     ids, first, body = np.unique(clip.body_id, return_index=True, return_inverse=True)
     order = np.argsort(first)
     x = np.zeros((clip.n_frames, len(ids), *clip.bodies.shape[1:]), np.float32)
@@ -43,7 +43,7 @@ def recorded_player(clip: RawClip, *, flat: bool = False) -> PlayerClip:
 
 
 def recipe_players(clip: RawClip, layout: str, dataset: Mapping[str, Any]) -> tuple[list[PlayerClip], dict[str, str]]:
-    """A figure per recipe, two where faithful and fixed differ visibly; and why a recipe cannot use the clip.
+    """Return a player per recipe, two where faithful and fixed differ visibly; and why a recipe cannot use the clip.
 
     ``dataset`` is the block of the configuration, which knows how the published files of a recipe were made.
     """
@@ -72,19 +72,19 @@ def _title(name: str, faithful: bool) -> str:
 
 
 def apply_recipe(clip: RawClip, recipe: RecipeConfig, layout: str) -> NDArray[np.float32]:
-    """(T, M, V, 3) as the recipe's store would hold the clip; raises EmptyClip or UserError where it would not."""
+    """Return the clip (T, M, V, 3) as the recipe stores it; raise EmptyClip or UserError if it cannot use the clip."""
     recipe.check_form(clip.form, {"coordinates": recipe.coordinates}, clip.name)
     return recipe.apply(clip, recipe.build(layout))
 
 
 def visibly_differ(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
-    """Whether an eye could tell two (T, M, V, 3) apart."""
+    """Return True if any coordinate of two clips (T, M, V, 3) differs by more than ``VISIBLE``."""
     return a.shape != b.shape or bool(np.abs(a - b).max(initial=0) > VISIBLE)
 
 
 @dataclass(frozen=True)
 class ClipMethod:
-    """The method that draws on a clip: freshly drawn itself, or with the encoder that ``run`` trained."""
+    """The method whose views and masks are drawn: randomly initialised, or with the encoder trained by ``run``."""
 
     config: Mapping[str, Any]  # with the blocks method and seed, resolved
     run: Path | None = None
@@ -120,7 +120,7 @@ class ClipMethod:
 
 
 def training_players(
-    clip: RawClip, layout: str, drawer: ClipMethod, draws: int, seed: int
+    clip: RawClip, layout: str, source: ClipMethod, draws: int, seed: int
 ) -> tuple[list[PlayerClip], ...]:
     """``draws`` views of the clip as the method's pre-training draws them, and what its masks hide."""
     import torch  # slow to load, and the page of a data set does without
@@ -128,7 +128,7 @@ def training_players(
     from skelssl.data.batch import Batch
     from skelssl.methods.base import Method
 
-    method = drawer.config["method"]
+    method = source.config["method"]
     recipe = RecipeConfig.parse(method["recipe"])
     x = apply_recipe(clip, recipe, layout)
     whole = torch.from_numpy(np.ascontiguousarray(x))[None].permute(0, 4, 1, 3, 2)  # (1, 3, T, V, M)
@@ -144,7 +144,7 @@ def training_players(
     target: Any = get_class(method["_target_"])
     if target.visualize is Method.visualize:  # it has no masks to show
         return views, []
-    return views, mask_players(drawer.build().visualize(whole, dice), whole, flat=recipe.flat)
+    return views, mask_players(source.build().visualize(whole, dice), whole, flat=recipe.flat)
 
 
 def mask_players(shown: Sequence[MaskedClip], x: Tensor, *, flat: bool = False) -> list[PlayerClip]:
@@ -163,28 +163,28 @@ def mask_players(shown: Sequence[MaskedClip], x: Tensor, *, flat: bool = False) 
 
 
 def player_clip(title: str, x: Tensor, *, flat: bool = False, **more: Any) -> PlayerClip:
-    """A figure of positions (1, 3, T, V, M); where they are ``flat`` the third number says how sure a joint is."""
+    """Return a player of positions (1, 3, T, V, M); with ``flat`` the third coordinate is a confidence."""
     seen = x[0, 2].cpu().numpy() > 0 if flat else None  # (T, V, M)
     points = (without_confidence(x) if flat else x)[0].permute(1, 2, 0, 3).cpu().numpy()  # (T, V, 3, M)
     return PlayerClip(title, points, seen=seen, **more)
 
 
 def without_confidence(x: Tensor) -> Tensor:
-    """Clips (N, 3, T, V, M) of x, y and confidence in the plane of x and y."""
+    """Set the confidence of clips (N, 3, T, V, M) of x, y and confidence to 0."""
     return x * x.new_tensor([1, 1, 0]).view(1, 3, 1, 1, 1)
 
 
 def feature_plane(features: Features, store: RecipeStore) -> tuple[Embedding, float]:
-    """Clips, on the CPU, on the two main axes of their features; and the share of the variance that the plane holds."""
+    """Project features, on the CPU, onto their principal plane; also return the fraction of variance explained."""
     rows = features.index.numpy()
     xy, share = principal_plane(features.x.mean(1).numpy())
     facts = {key: store.facts[key][rows] for key in ("subject", "camera")}
-    facts = {key: values for key, values in facts.items() if (values >= 0).any()}  # some sets tell nothing
+    facts = {key: values for key, values in facts.items() if (values >= 0).any()}  # unknown in some datasets
     return Embedding(xy, features.label.numpy(), [store.names[i] for i in rows], **facts), share
 
 
 def _player(title: str, x: NDArray[np.float32], *, flat: bool, **more: Any) -> PlayerClip:
-    """A figure of positions (T, M, V, 3); ``flat`` as in `positioned`."""
+    """Return a player of positions (T, M, V, 3); ``flat`` as in `positioned`."""
     import torch
 
     return player_clip(title, torch.from_numpy(np.ascontiguousarray(x))[None].permute(0, 4, 1, 3, 2), flat=flat, **more)

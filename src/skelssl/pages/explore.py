@@ -36,7 +36,7 @@ CANDIDATES = 2000  # names compared letter by letter with one that is not known
 
 @dataclass(frozen=True)
 class DescribedClip:
-    """One clip, and all that is known of it in words."""
+    """One clip with its metadata in words."""
 
     clip: RawClip
     layout: str  # name or path, as the store has it
@@ -45,7 +45,7 @@ class DescribedClip:
 
 
 def write_explore_page(config: DictConfig) -> None:
-    """Writes the page of the clip ``name``, or of the data set, and prints where it lies."""
+    """Write the page of the clip ``name``, or of the dataset, and print its path."""
     if config.stream != "joint":
         raise UserError(f"stream: found {config.stream!r}, expected joint (only positions can be drawn)")
     for key, least in (("draws", 1), ("seed", 0)):
@@ -65,7 +65,7 @@ def write_explore_page(config: DictConfig) -> None:
 
 
 def page_path(config: DictConfig, source: Source, stem: str) -> Path:
-    """Where the user wants the page, else a place beside the store."""
+    """Return the path of the page: ``html``, or by default a file beside the store."""
     if config.html is not None:
         return Path(config.html).expanduser()
     return parsed_folder(Path(config.data_root), source).parent / "explore" / f"{stem}.html"
@@ -98,13 +98,13 @@ def open_parsed(source: Source, data_root: Path) -> ParsedStore:
 
 
 def read_report(store: ParsedStore) -> dict[str, Any]:
-    """What became of every raw file."""
+    """Return the preparation report: counts, warnings and skipped files."""
     report: dict[str, Any] = read_json(store.folder.parent / "report.json")
     return report
 
 
 def explore_dataset(store: ParsedStore, path: Path) -> None:
-    """Writes the page of the whole set; reads no body."""
+    """Write the page of the dataset, without reading any body."""
     write_dataset_page(
         path,
         title=store.dataset,
@@ -149,7 +149,7 @@ def _why_not(store: ParsedStore, name: str, report: Mapping[str, Any]) -> str:
 
 
 def describe_clip(clip: RawClip, class_name: str) -> list[tuple[str, str]]:
-    """What the clip itself tells, in words."""
+    """Return the metadata of a clip in words."""
     row = ClipIndex()
     row.add(clip)
     empty = int((np.diff(clip.frame_ptr) == 0).sum())
@@ -173,16 +173,16 @@ def _form(form: str) -> str:
 
 
 def explore_clip(found: DescribedClip, path: Path, config: DictConfig, dataset: str) -> None:
-    """Writes the page of one clip: as recorded, under each recipe, and as training draws it."""
-    drawer = ClipMethod.read(config, found.layout, found.coordinates)
+    """Write the page of one clip: as recorded, under each recipe, and with the views and masks of pre-training."""
+    method = ClipMethod.read(config, found.layout, found.coordinates)
     dataset_block = {**config.dataset, "coordinates": found.coordinates}
     recipes, refused = recipe_players(found.clip, found.layout, dataset_block)
     views: list[PlayerClip] = []
     masks: list[PlayerClip] = []
     try:
-        views, masks = training_players(found.clip, found.layout, drawer, config.draws, config.seed)
+        views, masks = training_players(found.clip, found.layout, method, config.draws, config.seed)
     except (UserError, EmptyClip) as error:
-        refused[f"augmentations of {drawer.config['method']['name']}"] = str(error)
+        refused[f"augmentations of {method.config['method']['name']}"] = str(error)
     write_clip_page(
         path,
         title=found.clip.name,

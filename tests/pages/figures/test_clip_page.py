@@ -87,7 +87,7 @@ def test_sections_of_a_clip(clip_page: Path) -> None:
     assert [len(c["x"]) for c in recipes["clips"]] == [10, 20]
     assert masks["clips"][0]["dropped"] == [1]
     assert masks["clips"][1]["note"] == "person 1: 83 of 125 tokens masked; person 2: 83 of 125 tokens masked"
-    assert "The map below a figure" in html
+    assert "The map below a clip" in html
     assert NASTY not in html
     assert html.count("&lt;/script&gt;&lt;b&gt;&amp;") == 2
 
