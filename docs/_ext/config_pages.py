@@ -14,10 +14,12 @@ from skelssl.core.compose import config_dir
 COMMANDS = ("train", "evaluate", "prepare", "explore", "embed", "search", "export", "tune")
 OF_HYDRA = ("hydra.launcher.", "hydra.sweeper.")  # the keys of Hydra's that are meant to be changed
 GROUPS = {
-    "method": "One paper each.", "probe": "How each paper evaluates its encoder.", "dataset": "What `prepare` takes, and the splits that `train` takes.",
+    "method": "One paper each.", "probe": "How each paper evaluates its encoder.",
+    "dataset": "What `prepare` takes, and the splits that `train` takes.",
     "protocol": "What is asked of an encoder.", "trainer": "Where it runs.", "callbacks": "What watches a run.",
     "logger": "Where figures go.", "launcher": "Who starts the cells of a sweep.",
     "debug": "Quick looks.", "experiment": "Settings and studies that stand in the docs.",
+    "scale": "Sizes and lengths below the published ones.",
     "preset": "What a paper sets differently for a dataset (`preset/family`) or for one of its splits.",
 }  # fmt: skip
 
