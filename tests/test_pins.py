@@ -1,5 +1,8 @@
 """What must not change when the code moves: run ids, the weights of a smoke run, and run folders of earlier versions.
 
+Here every method meets every dataset and every study is unfolded, so what these configurations must be else is asserted
+here too, and each is composed once.
+
 ``python -m tests.test_pins`` prints the table anew. A changed row is a changed experiment: results of before can no
 longer be found, so it needs a reason that a user would accept.
 """
@@ -10,7 +13,7 @@ import hashlib
 import json
 import platform
 import sys
-from itertools import product
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from safetensors.torch import load_file
 from skelssl.api import run_protocol
 from skelssl.core.compose import config_dir
 from skelssl.core.identity import run_id
+from skelssl.methods.build import build_method
 from skelssl.pretrained.export import export_encoder
 from skelssl.pretrained.load import load_encoder
 from skelssl.results.study import cells
@@ -36,21 +40,21 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
 
 
-def ids_of_methods() -> dict[str, str]:
-    """Run id of every method x dataset, at its published setting and as a smoke test."""
-    pairs = list(product(METHODS, choices("dataset")))
-    plain = {f"{m} {d}": run_id(compose("train", f"method={m}", f"dataset={d}")) for m, d in pairs}
-    smoke = {f"{m} smoke": run_id(compose("train", f"method={m}", "debug=smoke")) for m in METHODS}
-    return plain | smoke
+def on_datasets(method: str) -> dict[str, dict[str, Any]]:
+    """The configuration of a method on each dataset, on the default one first."""
+    names = sorted(choices("dataset"), key=lambda name: name != "synthetic")
+    return {name: compose("train", f"method={method}", f"dataset={name}") for name in names}
 
 
-def ids_of_experiments(names: dict[str, list[str]]) -> dict[str, str]:
-    """One digest over the run ids of all cells of each study, which its overrides name."""
-    digests = {}
-    for name, overrides in names.items():
-        ids = sorted(cells([*overrides, "seed=0"]))
-        digests[name] = hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]
-    return digests
+def ids_of_method(method: str, published: dict[str, dict[str, Any]], smoke: dict[str, Any]) -> dict[str, str]:
+    """Run ids of a method on each dataset at its published setting, and of its smoke test."""
+    ids = {f"{method} {dataset}": run_id(config) for dataset, config in published.items()}
+    return ids | {f"{method} smoke": run_id(smoke)}
+
+
+def digest_of(ids: Iterable[str]) -> str:
+    """One digest over the run ids of all cells of a study."""
+    return hashlib.sha256(" ".join(sorted(ids)).encode()).hexdigest()[:16]
 
 
 def machine() -> dict[str, str]:
@@ -76,18 +80,41 @@ def smoke_encoder(method: str, data_root: Path, folder: Path) -> dict[str, Any]:
 PINNED: dict[str, Any] = json.loads(PINS.read_text()) if PINS.exists() else {}
 
 
-def test_run_ids_of_methods_on_datasets():
-    assert ids_of_methods() == PINNED["methods"]
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_on_every_dataset_is_the_run_that_it_was_and_is_built(method):
+    published, blocks = on_datasets(method), dict[str, str]()
+    for dataset, config in published.items():
+        assert (config["method"]["name"], config["dataset"]["name"]) == (method, dataset)
+        blocks.setdefault(json.dumps(config["method"]), dataset)
+    # Datasets of one block build one method: the first of them stands for all.
+    smoke = {d: compose("train", f"method={method}", f"dataset={d}", "debug=smoke") for d in blocks.values()}
+    for config in smoke.values():
+        assert build_method(config).optim.epochs == 1
+    found = ids_of_method(method, published, smoke["synthetic"])
+    assert found == {name: pinned for name, pinned in PINNED["methods"].items() if name.split()[0] == method}
 
 
-def test_run_ids_of_experiments():
-    names = {name: row["overrides"] for name, row in PINNED["experiments"].items()}
-    assert ids_of_experiments(names) == {name: row["ids"] for name, row in PINNED["experiments"].items()}
+SWEEPS = {"benchmark": 30, "mask_ratio_demo": 3, "mask_ratio": 15, "ablation_pstl_spatial": 4,
+          "ablation_pstl_temporal": 9, "ablation_pstl_loss": 9, "ablation_skeleton2vec_tube": 7,
+          "ablation_skeleton2vec_teacher": 4, "ablation_skeleton2vec_motion": 5, "ablation_skeleton2vec_targets": 6,
+          "ablation_ha_cm_parts": 4, "skeleton_contrast_augmentation": 8, "skeleton_contrast_intra": 3,
+          "skeleton_contrast_pairs": 3, "skeleton_contrast_published": 6}  # fmt: skip
 
 
-def test_every_experiment_is_pinned():
-    pinned = {word for row in PINNED["experiments"].values() for word in row["overrides"]}
-    assert {f"experiment={name}" for name in choices("experiment")} <= pinned
+@pytest.mark.parametrize("name", PINNED["experiments"])
+def test_the_cells_of_every_study_are_the_runs_that_they_were(name):
+    found = cells([*PINNED["experiments"][name]["overrides"], "seed=0"])
+    assert len(found) == SWEEPS.get(name, 1)  # each another run
+    assert digest_of(found) == PINNED["experiments"][name]["ids"]
+
+
+def test_every_method_and_study_is_pinned():
+    pinned = [set(row["overrides"]) for row in PINNED["experiments"].values()]
+    assert set(METHODS) == set(choices("method"))
+    for name in choices("experiment"):
+        assert {f"experiment={name}"} in pinned
+    for method in METHODS:
+        assert {f"method={method}", "scale=short"} in pinned
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -126,12 +153,16 @@ def record() -> dict[str, Any]:
     import tempfile
 
     experiments = PINNED.get("experiments") or {n: {"overrides": [f"experiment={n}"]} for n in choices("experiment")}
-    ids = ids_of_experiments({name: row["overrides"] for name, row in experiments.items()})
+    ids = {name: digest_of(cells([*row["overrides"], "seed=0"])) for name, row in experiments.items()}
+    methods = dict[str, str]()
+    for method in METHODS:
+        smoke = compose("train", f"method={method}", "debug=smoke")
+        methods |= ids_of_method(method, on_datasets(method), smoke)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         encoders = {method: smoke_encoder(method, root / "data", root / method) for method in METHODS}
     return {
-        "machine": machine(), "methods": ids_of_methods(),
+        "machine": machine(), "methods": methods,
         "experiments": {name: {**row, "ids": ids[name]} for name, row in experiments.items()},
         "encoders": encoders, "runs": PINNED.get("runs", {}),
     }  # fmt: skip

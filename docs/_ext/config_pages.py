@@ -16,9 +16,10 @@ OF_HYDRA = ("hydra.launcher.", "hydra.sweeper.")  # the keys of Hydra's that are
 GROUPS = {
     "method": "One paper each.", "probe": "How each paper evaluates its encoder.",
     "dataset": "What `prepare` takes, and the splits that `train` takes.",
-    "protocol": "What is asked of an encoder.", "trainer": "Where it runs.", "callbacks": "What watches a run.",
-    "logger": "Where figures go.", "launcher": "Who starts the cells of a sweep.",
-    "debug": "Quick looks.", "experiment": "Settings and studies that stand in the docs.",
+    "protocol": "How an encoder is evaluated.", "trainer": "Where it runs.", "callbacks": "What watches a run.",
+    "logger": "Where metrics are logged.", "launcher": "Who starts the cells of a sweep.",
+    "debug": "Quick tries and tracebacks.", "experiment": "Settings and studies of the docs.",
+    "scale": "Sizes and lengths below the published ones.",
     "preset": "What a paper sets differently for a dataset (`preset/family`) or for one of its splits.",
 }  # fmt: skip
 

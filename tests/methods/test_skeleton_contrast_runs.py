@@ -49,12 +49,15 @@ def last_row(folder: Path) -> dict[str, float]:
     return {key: float(value) for key, value in read_rows(folder / "metrics.csv")[-1].items() if value}
 
 
-POINTS = [(name, point) for name in named("experiment") for point in sweep(name) if "dataset=" not in str(point)]
+POINTS = [(f"experiment={n}", point) for n in named("experiment") for point in sweep(n) if "dataset=" not in str(point)]
+POINTS += [("scale=short", (METHOD,))]
 
 
-@pytest.mark.parametrize(("name", "point"), POINTS, ids=lambda value: " ".join(value) if value else "")
-def test_every_point_of_every_experiment_trains(data_root: Path, tmp_path: Path, name: str, point: tuple[str]) -> None:
-    config = train_config(data_root, f"experiment={name}", "dataset=synthetic", "callbacks.probe=null", *point)
+@pytest.mark.parametrize(
+    ("study", "point"), POINTS, ids=lambda value: value if isinstance(value, str) else " ".join(value)
+)
+def test_every_point_of_every_experiment_trains(data_root: Path, tmp_path: Path, study: str, point: tuple[str]) -> None:
+    config = train_config(data_root, study, "dataset=synthetic", "callbacks.probe=null", *point)
     assert config["method"]["name"] == "skeleton_contrast"
     train(config, tmp_path)
     assert last_row(tmp_path)["step"] == 1

@@ -116,7 +116,7 @@ def test_metrics_leave_empty_cells_out(tmp_path: Path) -> None:
         ({"n_train": 965, "n_test": 516}, ("data",)),  # another set under the name
         ({"overrides": ["method.optim.epochs=6", "method.encoder.hidden=8"]},
          ("method.encoder.hidden", "method.optim.epochs")),
-        ({"overrides": ["experiment=pstl_short", "seed=4"], "mode": "clean"},
+        ({"overrides": ["scale=short", "seed=4"], "mode": "clean"},
          ("mode", "method.head.dim", "method.loader.batch", "method.loss.lambda_", "method.optim.epochs",
           "method.optim.interval", "method.optim.lr", "method.optim.warmup_epochs")),
         ({"recipe": {"fusion": [{"departures": []}, {"departures": ["method.optim.lr"]}]}}, ("method.optim.lr",)),

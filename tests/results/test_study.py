@@ -53,6 +53,9 @@ def test_the_published_cell_is_the_run_of_the_method_alone() -> None:
              for method in ("mamp", "ha_cm", "skeleton2vec")}  # fmt: skip
     assert units["mamp"] == units["ha_cm"] == [f"method.masking.ratio={ratio}" for ratio in (0.8, 0.85, 0.9, 0.95)]
     assert "method.masking.ratio=0.9 method.masking.tube=5" in units["skeleton2vec"]
+    contrast = cells(["experiment=mask_ratio", "method=skeleton_contrast", "seed=0"])
+    assert [name.rpartition("=")[2] for name in contrast.values()] == ["5", "10", "15", "20"]
+    assert run_id(compose("train", "method=skeleton_contrast")) in contrast
 
 
 def write_cell(folder: Path, lr: float, seed: int, mask: object = 4, **facts: Any) -> None:

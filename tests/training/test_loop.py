@@ -20,7 +20,7 @@ from skelssl.core.identity import run_id
 from skelssl.core.runs import run_folder
 from skelssl.training.callbacks.metrics import read_rows
 from skelssl.training.loop import train
-from tests.helpers.config import TINY, train_config
+from tests.helpers.config import TINY, TINY_DATA, compose, train_config
 
 ARGUMENTS = ("method.optim.epochs=3", "method.loader.batch=8", "trainer.limit_train_batches=null",
              "callbacks.checkpoint.every_n_steps=1", "method.monitor.every_n_epochs=2")  # fmt: skip
@@ -48,6 +48,16 @@ def whole(data_root, tmp_path_factory):
     config = train_config(data_root, *ARGUMENTS)
     train(config, folder)
     return config, folder
+
+
+def test_without_callbacks_a_run_leaves_its_encoder_and_no_checkpoint(data_root, tmp_path):
+    config = compose("train", *TINY_DATA, "debug=smoke", f"data_root='{data_root}'", "callbacks=none")
+    assert config["callbacks"] == {}
+    train(config, tmp_path)
+    assert read_json(tmp_path / "run.json")["finished"]
+    assert {"encoder", "metrics.csv"} <= {path.name for path in tmp_path.iterdir()}
+    assert not list(tmp_path.rglob("*.ckpt"))
+    assert run_id(config) == run_id(train_config(data_root))  # watched or not, it is the same run
 
 
 def test_a_run_leaves_everything_behind(whole):

@@ -11,8 +11,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-# For defaults lists: the dataset that a split belongs to, pku1 of pku1_xsub; empty for what has no splits.
-OmegaConf.register_new_resolver("family", lambda dataset: str(dataset).rpartition("_")[0], replace=True)
+# For defaults lists. family: the dataset that a split belongs to, pku1 of pku1_xsub; empty for what has no splits.
+OmegaConf.register_new_resolver("family", lambda dataset: str(dataset).rpartition("_")[0])
+# sized: the file of a method at a scale, short_pstl; published without a scale.
+OmegaConf.register_new_resolver("sized", lambda scale, method: f"{scale}_{method}" if scale else "published")
 
 
 def config_dir() -> Path:
