@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from skelssl.encoders.blocks import Attention, Block
+from skelssl.encoders.blocks import Attention, TransformerBlock
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.tokens import patchify, take_tokens
 from skelssl.encoders.transformer import Transformer
@@ -23,7 +23,7 @@ def attention(module: Attention, x: Tensor) -> Tensor:
     return out
 
 
-def block(module: Block, x: Tensor) -> Tensor:
+def block(module: TransformerBlock, x: Tensor) -> Tensor:
     """One pre-norm block without DropPath."""
     gamma1, gamma2 = (1.0 if gamma is None else gamma for gamma in (module.gamma1, module.gamma2))
     x = x + gamma1 * attention(module.attn, module.norm1(x))
@@ -33,7 +33,7 @@ def block(module: Block, x: Tensor) -> Tensor:
 
 def blocks(modules: nn.ModuleList, x: Tensor) -> Tensor:
     for module in modules:
-        assert isinstance(module, Block)
+        assert isinstance(module, TransformerBlock)
         x = block(module, x)
     return x
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.naive import transformer as naive
 from skelssl.core.errors import UserError
-from skelssl.encoders.blocks import Attention, Block
+from skelssl.encoders.blocks import Attention, TransformerBlock
 from skelssl.encoders.decoder import Decoder
 from skelssl.encoders.tokens import once_for_absent, patchify, put_tokens, take_tokens
 from skelssl.encoders.transformer import Transformer, from_mamp_names
@@ -111,12 +111,12 @@ def test_bfloat16_stays_close() -> None:
 def test_a_block_is_pre_norm_with_layer_scale() -> None:
     torch.manual_seed(0)
     options = {"mlp_ratio": 2.0, "drop_path": 0.0, "eps": 1e-6}
-    block, x = Block(16, 2, layer_scale=0.3, **options).double(), torch.randn(2, 5, 16, dtype=torch.float64)
+    block, x = TransformerBlock(16, 2, layer_scale=0.3, **options).double(), torch.randn(2, 5, 16, dtype=torch.float64)
     middle = x + 0.3 * naive.attention(block.attn, F.layer_norm(x, (16,), eps=1e-6))
     hidden = F.gelu(block.mlp.fc1(F.layer_norm(middle, (16,), eps=1e-6)))
     torch.testing.assert_close(block(x), middle + 0.3 * block.mlp.fc2(hidden))
     assert hidden.shape == (2, 5, 32)
-    assert Block(16, 2, layer_scale=None, **options).gamma1 is None
+    assert TransformerBlock(16, 2, layer_scale=None, **options).gamma1 is None
 
 
 def test_drop_path_skips_whole_sequences_and_keeps_the_mean() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from skelssl.core.runs import LAST
+from skelssl.core.runs import LAST_CHECKPOINT
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.methods.base import Method
 from skelssl.methods.build import build_method, load_trained_method
@@ -63,8 +63,8 @@ def test_what_a_run_began_from_is_drawn_with_too(data_root: Path, tmp_path: Path
     method = build_method(other)
     save_encoders(method.encoders(), tmp_path / "encoder", config, None)
     assert not torch.equal(load_trained_method(config, tmp_path).masking.l1.weight, method.masking.l1.weight)
-    (tmp_path / LAST).parent.mkdir()
-    torch.save({"state_dict": method.state_dict()}, tmp_path / LAST)
+    (tmp_path / LAST_CHECKPOINT).parent.mkdir()
+    torch.save({"state_dict": method.state_dict()}, tmp_path / LAST_CHECKPOINT)
     for name, value in load_trained_method(config, tmp_path).state_dict().items():
         assert torch.equal(value, method.state_dict()[name]), name
 

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from skelssl.core.errors import UserError
 from skelssl.core.identity import run_id
-from skelssl.encoders.stgcn import Block
+from skelssl.encoders.stgcn import STGCNBlock
 from skelssl.methods.base import Method
 from skelssl.methods.build import build_method
 from skelssl.runtime import compile as compilation
@@ -171,7 +171,7 @@ def block_of_a_rank() -> dict[str, torch.Tensor]:
     found = {}
     for backend in ("", "eager"):
         torch.manual_seed(0)
-        block = sync_batch_norms(Block(4, 8, partitions=3, stride=2, dropout=0.0, residual=True))
+        block = sync_batch_norms(STGCNBlock(4, 8, partitions=3, stride=2, dropout=0.0, residual=True))
         x, graph = torch.randn(25, 4, 8, 6), torch.rand(3, 25, 25)
         if backend:
             block.forward = torch.compile(block.forward, backend=backend)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from skelssl import load_encoder
-from skelssl.cli import prepare_dataset as prepare_command
+from skelssl.cli.prepare import prepare_command
 from skelssl.core.compose import config_dir
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
@@ -120,7 +120,7 @@ def test_recordings_in_space_have_no_confidence(data_root: Path, tmp_path: Path)
     with hydra.initialize_config_dir(str(config_dir()), version_base=None):
         config = hydra.compose("prepare", ["dataset=ntu60", "dataset.coordinates=xyc", f"raw='{tmp_path}'"])
     with pytest.raises(UserError, match=r"^dataset\.coordinates: found xyc, expected xyz, which ntu60 consists of"):
-        prepare_command.run(config)
+        prepare_command(config)
 
 
 def test_an_encoder_of_space_is_not_tested_in_a_plane(flat_set: Path, data_root: Path, tmp_path: Path) -> None:
