@@ -13,8 +13,7 @@ from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
 from skelssl.pages.report import collect
 from skelssl.protocols.bench import evaluate
-from skelssl.protocols.fuse import fuse_runs
-from skelssl.protocols.fusion import Part, fuse, read_part, stream_name, weights_of
+from skelssl.protocols.fusion import Part, fuse, fuse_runs, read_part, stream_name, weights_of
 from skelssl.results.published import targets
 from skelssl.training.loop import train
 from tests.helpers.config import compose, train_config
