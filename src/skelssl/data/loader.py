@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from skelssl.core.errors import UserError
+from skelssl.core.schema import expect
 from skelssl.data.batch import Batch
 from skelssl.data.resident import Resident, resident_bytes, stays_resident
 from skelssl.data.store import RecipeStore
@@ -123,8 +124,8 @@ class TrainLoader:
 def _check_numbers(**least: tuple[int, int]) -> None:
     """Raise UserError for a setting (value, least) that is no whole number or too small."""
     for key, (value, low) in least.items():
-        if not isinstance(value, int) or value < low:
-            raise UserError(f"method.loader.{key}: found {value!r}, expected a whole number of at least {low}")
+        good = isinstance(value, int) and value >= low
+        expect(f"method.loader.{key}", value, good, f"a whole number of at least {low}")
 
 
 def ahead(

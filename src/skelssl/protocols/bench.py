@@ -19,6 +19,7 @@ from skelssl.core.compose import resolved
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
 from skelssl.core.runs import git_commit, load_config
+from skelssl.core.schema import expect
 from skelssl.data.module import Dataset, open_dataset
 from skelssl.pretrained.attributes import Pretrained
 from skelssl.pretrained.features import PRECISIONS
@@ -169,10 +170,8 @@ def short_hash(facts: Mapping[str, Any]) -> str:
 
 def check_evaluation(config: Mapping[str, Any]) -> None:
     """Raise UserError for values of ``evaluate.yaml`` that no later step would name as clearly."""
-    if config["mode"] not in MODES:
-        raise UserError(f"mode: found {config['mode']!r}, expected one of {', '.join(MODES)}")
-    if config["precision"] not in PRECISIONS:
-        raise UserError(f"precision: found {config['precision']!r}, expected one of {', '.join(PRECISIONS)}")
+    for key, choices in (("mode", MODES), ("precision", PRECISIONS)):
+        expect(key, config[key], config[key] in choices, f"one of {', '.join(choices)}")
     if not isinstance(config["checkpoint"], str):
         raise UserError(
             f"checkpoint: found {config['checkpoint']}, expected one run folder or file (protocol=fusion takes several)"
@@ -181,17 +180,16 @@ def check_evaluation(config: Mapping[str, Any]) -> None:
         raise UserError(f"representation: found {config['representation']}, expected one name")
     for key in ("seed", "seeds"):
         values = config[key] if isinstance(config[key], list) else [config[key]]
-        if not values or not all(value is None or (isinstance(value, int) and value >= 0) for value in values):
-            raise UserError(f"{key}: found {config[key]!r}, expected whole numbers of at least 0")
-        if len(set(values)) < len(values):
-            raise UserError(f"{key}: found {config[key]!r}, expected each number once")
+        good = all(value is None or (isinstance(value, int) and value >= 0) for value in values)
+        expect(key, config[key], bool(values) and good, "whole numbers of at least 0")
+        expect(key, config[key], len(set(values)) == len(values), "each number once")
     if config.get("method") and not config["source"]:
         raise UserError(
             f"method: found {config['method']['name']}, expected none without source=: a run brings its own"
         )
     for key, value in config["limit"].items():
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise UserError(f"limit.{key}: found {value!r}, expected null or a whole number of at least 1")
+        good = value is None or (isinstance(value, int) and value >= 1)
+        expect(f"limit.{key}", value, good, "null or a whole number of at least 1")
     if not Path(config["checkpoint"]).exists():
         raise UserError(f"checkpoint: found nothing at {config['checkpoint']}, expected a run folder or a file")
 

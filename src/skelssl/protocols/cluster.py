@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from skelssl.core.errors import UserError
+from skelssl.core.schema import expect
 from skelssl.protocols.assignment import best_assignment
 from skelssl.protocols.frozen import Frozen
 from skelssl.results.scores import Scores
@@ -44,8 +45,8 @@ def cluster(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
 def check(recipe: Mapping[str, Any]) -> None:
     """Raises UserError for a recipe without restarts or iterations."""
     for key in ("restarts", "iterations"):
-        if type(recipe[key]) is not int or recipe[key] < 1:
-            raise UserError(f"probe.cluster.{key}: found {recipe[key]!r}, expected a whole number of at least 1")
+        good = type(recipe[key]) is int and recipe[key] >= 1
+        expect(f"probe.cluster.{key}", recipe[key], good, "a whole number of at least 1")
 
 
 class Clusters(NamedTuple):

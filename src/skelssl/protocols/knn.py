@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skelssl.core.errors import UserError
+from skelssl.core.schema import expect
 from skelssl.pretrained.features import Features, full_float32
 from skelssl.pretrained.nearest import nearest_rows
 from skelssl.results.scores import Scores
@@ -46,11 +46,11 @@ def knn(
 
 
 def _check(k: int, temperature: float | None, size: int) -> None:
-    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= size:
-        raise UserError(f"probe.knn.k: found {k!r}, expected a whole number of 1 to {size} (the gallery's size)")
+    whole = isinstance(k, int) and not isinstance(k, bool)
+    expect("probe.knn.k", k, whole and 1 <= k <= size, f"a whole number of 1 to {size} (the gallery's size)")
     number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
-    if temperature is not None and not (number and temperature > 0):
-        raise UserError(f"probe.knn.temperature: found {temperature!r}, expected a number above 0 or null")
+    good = temperature is None or (number and temperature > 0)
+    expect("probe.knn.temperature", temperature, good, "a number above 0 or null")
 
 
 def _votes(s: Tensor, row: Tensor, label: Tensor, temperature: float | None, classes: int) -> Tensor:

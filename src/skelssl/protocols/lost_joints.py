@@ -17,6 +17,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from skelssl.core.errors import UserError
+from skelssl.core.schema import expect
 from skelssl.data.batch import Batch
 from skelssl.encoders.inputs import zero_joints
 from skelssl.pretrained.features import Features
@@ -50,14 +51,12 @@ class LostRecipe:
             **{key: (_counts(recipe[key], top), f"a list of numbers of 1 to {top}") for key, top in most.items()},
         }
         for key, (good, expected) in checks.items():
-            if not good:
-                raise UserError(f"probe.lost_joints.{key}: found {recipe[key]!r}, expected {expected}")
+            expect(f"probe.lost_joints.{key}", recipe[key], good, expected)
         values: dict[str, Any] = {f.name: recipe[f.name] for f in fields(cls)}
         values |= {key: tuple(values[key]) for key in most}
         read = cls(**values)
-        if read.headline not in (names := [lost.name for lost in lost_sets(body, read, 0)]):
-            found, expected = read.headline, ", ".join(names)
-            raise UserError(f"probe.lost_joints.headline: found {found!r}, expected one of {expected}")
+        names = [lost.name for lost in lost_sets(body, read, 0)]
+        expect("probe.lost_joints.headline", read.headline, read.headline in names, f"one of {', '.join(names)}")
         return read
 
 

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from skelssl.core.compose import config_files, resolved
 from skelssl.core.errors import UserError
+from skelssl.core.schema import expect
 from skelssl.protocols.subsets import SMALLEST
 from skelssl.results.published import departures
 
@@ -70,8 +71,8 @@ def _members(protocol: Block, about: Block) -> list[Block]:
     if "suite" not in protocol:
         return [protocol]
     asked = about["probe"].get("suite", [*DEFAULT_SUITE]) if protocol["suite"] is None else protocol["suite"]
-    if not (members := read_protocols(asked, "suite")):
-        raise UserError(f"suite: found {asked!r}, expected at least one protocol")
+    members = read_protocols(asked, "suite")
+    expect("suite", asked, bool(members), "at least one protocol")
     return members
 
 
@@ -86,8 +87,7 @@ def probe_recipes(config: Block, protocol: Block, about: Block) -> list[dict[str
         )
     usual = SMALLEST if config["limit"]["clips"] else protocol["ratio"]  # a tenth of a few clips a class is none
     ratio = usual if config["ratio"] is None else config["ratio"]
-    if ratio == []:
-        raise UserError("ratio: found [], expected at least one")
+    expect("ratio", ratio, ratio != [], "at least one")
     select = config["select"] or recipe.get("select", protocol["recipe"]["select"])
     return [{**recipe, "ratio": one, "select": select} for one in (ratio if isinstance(ratio, list) else [ratio])]
 

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skelssl.core.errors import UserError
 from skelssl.core.files import atomic_file, read_json, write_json
+from skelssl.core.schema import expect
 from skelssl.data.split import read_splits
 
 SELECT = ("stratified", "uniform")
@@ -69,14 +70,13 @@ def smallest_ratio(names: Sequence[str], labels: ArrayLike, seed: int, select: s
 
 
 def _check(ratio: object) -> None:
-    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 1:
-        raise UserError(f"ratio: found {ratio!r}, expected a number above 0 and up to 1, or {SMALLEST}")
+    good = isinstance(ratio, int | float) and not isinstance(ratio, bool) and 0 < ratio <= 1
+    expect("ratio", ratio, good, f"a number above 0 and up to 1, or {SMALLEST}")
 
 
 def _order(names: Sequence[str], seed: int, select: str) -> NDArray[np.int64]:
     """(N,) positions in the order in which they are drawn."""
-    if select not in SELECT:
-        raise UserError(f"select: found {select!r}, expected one of {', '.join(SELECT)}")
+    expect("select", select, select in SELECT, f"one of {', '.join(SELECT)}")
     digests = [blake2b(f"{seed}/{name}".encode(), digest_size=8).digest() for name in names]
     return np.array(sorted(range(len(names)), key=digests.__getitem__), np.int64)
 

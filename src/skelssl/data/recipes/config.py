@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skelssl.core.errors import UserError
+from skelssl.core.schema import expect
 from skelssl.data.clip import RECIPE_FREE, RECIPES_OF_FORM, EmptyClip, RawClip
 from skelssl.data.recipes.agcn import AGCNRecipe
 from skelssl.data.recipes.aimclr import AimCLR
@@ -44,9 +45,8 @@ class RecipeConfig(RecipeOptions):
                    "pku_interval": ("inclusive", "after_start"), "single_person_fill": ("zero", "copy"),
                    "center": (True, False), "coordinates": ("xyz", "xyc")}  # fmt: skip
         for key, values in choices.items():
-            if (value := getattr(recipe, key)) not in values:
-                expected = " or ".join(str(v) for v in values)
-                raise UserError(f"method.recipe.{key}: found {value!r}, expected {expected}")
+            value = getattr(recipe, key)
+            expect(f"method.recipe.{key}", value, value in values, " or ".join(map(str, values)))
         return recipe
 
     @classmethod
