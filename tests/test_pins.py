@@ -27,7 +27,7 @@ from skelssl.core.identity import run_id
 from skelssl.methods.build import build_method
 from skelssl.pretrained.export import export_encoder
 from skelssl.pretrained.load import load_encoder
-from skelssl.results.study import cells
+from skelssl.results.study import study_cells
 from skelssl.training.loop import train
 from tests.helpers.config import compose, train_config
 
@@ -103,7 +103,7 @@ SWEEPS = {"benchmark": 30, "mask_ratio_demo": 3, "mask_ratio": 15, "ablation_pst
 
 @pytest.mark.parametrize("name", PINNED["experiments"])
 def test_the_cells_of_every_study_are_the_runs_that_they_were(name):
-    found = cells([*PINNED["experiments"][name]["overrides"], "seed=0"])
+    found = study_cells([*PINNED["experiments"][name]["overrides"], "seed=0"])
     assert len(found) == SWEEPS.get(name, 1)  # each another run
     assert digest_of(found) == PINNED["experiments"][name]["ids"]
 
@@ -153,7 +153,7 @@ def record() -> dict[str, Any]:
     import tempfile
 
     experiments = PINNED.get("experiments") or {n: {"overrides": [f"experiment={n}"]} for n in choices("experiment")}
-    ids = {name: digest_of(cells([*row["overrides"], "seed=0"])) for name, row in experiments.items()}
+    ids = {name: digest_of(study_cells([*row["overrides"], "seed=0"])) for name, row in experiments.items()}
     methods = dict[str, str]()
     for method in METHODS:
         smoke = compose("train", f"method={method}", "debug=smoke")

@@ -20,9 +20,9 @@ def main() -> None:
 
 
 def _job(config: DictConfig) -> None:
-    from skelssl.protocols.bench import run  # not before a help text or a typo has been answered
+    from skelssl.protocols.bench import run_evaluation  # not before a help text or a typo has been answered
 
-    run(config)
+    run_evaluation(config)
 
 
 if __name__ == "__main__":

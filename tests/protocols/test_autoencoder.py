@@ -7,7 +7,7 @@ import torch
 
 from skelssl.pretrained.features import Features
 from skelssl.protocols import autoencoder
-from skelssl.protocols.autoencoder import codes, trained
+from skelssl.protocols.autoencoder import autoencoder_codes, train_autoencoder
 from skelssl.protocols.knn import knn
 
 
@@ -25,12 +25,12 @@ def sides() -> tuple[Features, Features]:
 def test_shape_and_repeatability() -> None:
     train, test = sides()
     before = torch.get_rng_state()
-    gallery, queries = codes(train, test, seed=3, epochs=2)
+    gallery, queries = autoencoder_codes(train, test, seed=3, epochs=2)
     assert torch.equal(torch.get_rng_state(), before)
     assert (gallery.x.shape, queries.x.shape) == ((48, 1, 125), (24, 1, 125))
     assert torch.equal(gallery.label, train.label)
-    again, _ = codes(train, test, seed=3, epochs=2)
-    other, _ = codes(train, test, seed=4, epochs=2)
+    again, _ = autoencoder_codes(train, test, seed=3, epochs=2)
+    other, _ = autoencoder_codes(train, test, seed=4, epochs=2)
     assert torch.equal(gallery.x, again.x)
     assert not torch.allclose(gallery.x, other.x)
 
@@ -38,12 +38,14 @@ def test_shape_and_repeatability() -> None:
 def test_test_clips_do_not_train_it() -> None:
     train, test = sides()
     elsewhere = Features(test.x + 5, test.label, test.index)
-    assert torch.equal(codes(train, test, 0, epochs=2)[0].x, codes(train, elsewhere, 0, epochs=2)[0].x)
+    assert torch.equal(
+        autoencoder_codes(train, test, 0, epochs=2)[0].x, autoencoder_codes(train, elsewhere, 0, epochs=2)[0].x
+    )
 
 
 def test_layers_are_the_published_ones() -> None:
     torch.manual_seed(0)
-    layers = list(trained(torch.randn(4, 6), epochs=0))
+    layers = list(train_autoencoder(torch.randn(4, 6), epochs=0))
     assert [tuple(layer.weight.shape) for layer in layers[::2]] == [(1024, 6), (512, 1024), (125, 512)]
     assert all(isinstance(layer, torch.nn.Tanh) for layer in layers[1::2])
     assert (autoencoder.EPOCHS, autoencoder.BATCH, autoencoder.LR) == (400, 64, 1e-3)
@@ -54,12 +56,12 @@ def test_the_rate_falls_every_fifty_steps(monkeypatch: pytest.MonkeyPatch) -> No
     step = torch.optim.Adam.step
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: (rates.append(self.param_groups[0]["lr"]), step(self)))
     monkeypatch.setattr(autoencoder, "WIDTHS", (4, 2))
-    trained(torch.randn(130, 3), epochs=35)  # three steps an epoch
+    train_autoencoder(torch.randn(130, 3), epochs=35)  # three steps an epoch
     assert [rates.index(rate) for rate in dict.fromkeys(rates)] == [0, 50, 100]
     assert rates[104] == pytest.approx(1e-3 * 0.95**2)
 
 
 def test_codes_keep_what_tells_clips_apart() -> None:
     train, test = sides()
-    scores = knn(*codes(train, test, 0, epochs=30), classes=3, k=1, temperature=None)
+    scores = knn(*autoencoder_codes(train, test, 0, epochs=30), classes=3, k=1, temperature=None)
     assert scores.top1 > 0.8

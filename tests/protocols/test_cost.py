@@ -13,12 +13,12 @@ from skelssl.encoders.gru import GRU
 from skelssl.encoders.hcn import HCN
 from skelssl.encoders.stgcn import STGCN
 from skelssl.encoders.transformer import Transformer
-from skelssl.protocols.cost import cost, flops
+from skelssl.protocols.cost import count_flops, measure_cost
 from tests.helpers.config import compose
 
 
 def gflops(encoder: nn.Module, frames: int) -> float:
-    return flops(encoder.eval(), torch.zeros(1, 3, frames, 25, 2)) / 1e9
+    return count_flops(encoder.eval(), torch.zeros(1, 3, frames, 25, 2)) / 1e9
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_transformer_by_hand() -> None:
     """Per person and block 24·D²·L + 4·L²·D, and the patches: 2·L·(3·patch)·D."""
     encoder, d, tokens = Transformer(frames=8, patch=4, hidden=16, depth=2, heads=2), 16, 2 * 25
     block = 24 * d * d * tokens + 4 * tokens**2 * d
-    assert flops(encoder.eval(), torch.zeros(1, 3, 8, 25, 2)) == 2 * (2 * block + 2 * tokens * 12 * d)
+    assert count_flops(encoder.eval(), torch.zeros(1, 3, 8, 25, 2)) == 2 * (2 * block + 2 * tokens * 12 * d)
 
 
 class Clips(nn.Module):
@@ -72,11 +72,11 @@ def test_every_clip_of_a_sample_counts_and_nothing_changes() -> None:
     encoder, x = STGCN(hidden=8, out=16).train(), torch.randn(4, 3, 6, 25, 2)
     before = {key: value.clone() for key, value in encoder.state_dict().items()}
     batch = Batch(x, torch.full((4,), 6), torch.zeros(4).long(), torch.arange(4))
-    found = cost(encoder, Clips(), batch)
+    found = measure_cost(encoder, Clips(), batch)
     assert (found.clips, found.batch, found.device, found.precision) == (3, 4, "cpu", "fp32")
-    assert found.gflops == pytest.approx(3 * flops(encoder.eval(), x[:1]) / 1e9)
+    assert found.gflops == pytest.approx(3 * count_flops(encoder.eval(), x[:1]) / 1e9)
     assert found.threads == torch.get_num_threads()
     assert 0 < found.ms_per_sample < 1e4
     assert all(torch.equal(before[key], value) for key, value in encoder.state_dict().items())
-    assert cost(encoder.train(), Clips(), batch).gflops == found.gflops
+    assert measure_cost(encoder.train(), Clips(), batch).gflops == found.gflops
     assert encoder.training

@@ -23,7 +23,14 @@ from skelssl.pretrained.features import extract
 from skelssl.pretrained.load import build_encoder, load_encoder
 from skelssl.protocols import finetune as module
 from skelssl.protocols.bench import evaluate
-from skelssl.protocols.finetune import Classifier, classifier, epoch_steps, finetune, parameter_groups, score
+from skelssl.protocols.finetune import (
+    Classifier,
+    build_classifier,
+    epoch_steps,
+    finetune,
+    parameter_groups,
+    score_test_clips,
+)
 from skelssl.protocols.finetune_recipe import FinetuneRecipe
 from skelssl.protocols.frozen import Frozen
 from skelssl.results.scores import Scores
@@ -166,7 +173,7 @@ def test_the_last_epoch_is_reported_and_the_best_beside_it(
         label = torch.arange(4)
         return Scores(F.one_hot(torch.where(right, label, (label + 1) % 4), 4).float(), label, label)
 
-    monkeypatch.setattr(module, "score", looked_at)
+    monkeypatch.setattr(module, "score_test_clips", looked_at)
     scores = finetune(frozen_of(runs["pstl"], data_root), published("pstl", epochs=5, test_every=2), seed=0)
     assert (scores.top1, scores.best_epoch_top1) == (0.5, 0.75)
     assert next(hits, None) is None  # after epochs 2, 4 and the last
@@ -174,7 +181,7 @@ def test_the_last_epoch_is_reported_and_the_best_beside_it(
 
 def test_logits_are_averaged_over_the_clips_of_a_sample(runs: dict[str, Path], data_root: Path) -> None:
     frozen = frozen_of(runs["pstl"], data_root)
-    model = classifier(frozen.encoder, 4, FinetuneRecipe(), where=WHERE)
+    model = build_classifier(frozen.encoder, 4, FinetuneRecipe(), where=WHERE)
     plain = frozen.views["test"]
 
     class Scaled(nn.Module):
@@ -187,7 +194,7 @@ def test_logits_are_averaged_over_the_clips_of_a_sample(runs: dict[str, Path], d
     with torch.no_grad():
         x = plain(batch, torch.Generator())
         expected = (model(x) + model(0.5 * x) + model(2 * x)) / 3
-    torch.testing.assert_close(score(model, frozen).logits, expected)
+    torch.testing.assert_close(score_test_clips(model, frozen).logits, expected)
 
 
 def test_steps_hold_every_row_once_and_no_lone_one() -> None:
@@ -239,7 +246,7 @@ def test_the_large_head_is_its_definition() -> None:
 def test_layer_decay_and_weight_decay_of_mamp() -> None:
     """Spec: 0.8^(9 - id), id 0 for patches and positions, i + 1 for block i, 9 for the last norm and the head."""
     plan = FinetuneRecipe.read(published("mamp"))
-    model = classifier(full_encoder("mamp"), 60, plan, where=WHERE)
+    model = build_classifier(full_encoder("mamp"), 60, plan, where=WHERE)
     groups = parameter_groups(model, plan, where=WHERE)
     found = {id(p): (g["lr_scale"], g.get("weight_decay", 0.05)) for g in groups for p in g["params"]}
     assert sum(len(g["params"]) for g in groups) == len(found) == len(list(model.parameters()))
@@ -251,7 +258,7 @@ def test_layer_decay_and_weight_decay_of_mamp() -> None:
 
 def test_the_norm_of_skeleton2vec_belongs_to_its_last_block_and_positions_are_spared() -> None:
     plan = FinetuneRecipe.read(published("skeleton2vec"))
-    model = classifier(full_encoder("skeleton2vec"), 60, plan, where=WHERE)
+    model = build_classifier(full_encoder("skeleton2vec"), 60, plan, where=WHERE)
     groups = parameter_groups(model, plan, where=WHERE)
     found = {id(p): (g["lr_scale"], g.get("weight_decay")) for g in groups for p in g["params"]}
     named = dict(model.named_parameters())
@@ -264,7 +271,7 @@ def test_the_norm_of_skeleton2vec_belongs_to_its_last_block_and_positions_are_sp
 
 def test_drop_path_is_the_recipes_and_the_weights_are_the_encoders() -> None:
     encoder: Any = full_encoder("mamp")
-    model: Any = classifier(encoder, 60, FinetuneRecipe.read(published("mamp")), where=WHERE)
+    model: Any = build_classifier(encoder, 60, FinetuneRecipe.read(published("mamp")), where=WHERE)
     rates = [block.drop_path for block in model.encoder.blocks]
     assert rates == pytest.approx([0.3 * i / 7 for i in range(8)])
     assert [block.drop_path for block in encoder.blocks] == [0.0] * 8
@@ -305,7 +312,7 @@ def test_the_defaults_are_pstl() -> None:
 def test_the_published_size_takes_a_step(method: str) -> None:
     """Two clips: every parameter that trains gets a finite gradient."""
     plan = FinetuneRecipe.read(published(method))
-    model = classifier(full_encoder(method), 60, plan, where=WHERE)
+    model = build_classifier(full_encoder(method), 60, plan, where=WHERE)
     frames = {"pstl": 50, "skeleton_contrast": 64, "mamp": 120}[method]
     torch.manual_seed(0)
     model.train()
@@ -364,7 +371,7 @@ def test_a_recipe_that_the_encoder_cannot_follow(runs: dict[str, Path], data_roo
 
 def test_joints_cannot_leave_the_large_head(runs: dict[str, Path], data_root: Path) -> None:
     frozen = frozen_of(runs["mamp"], data_root, limit=1)
-    model = classifier(frozen.encoder, 4, FinetuneRecipe(head="large"), where=WHERE)
+    model = build_classifier(frozen.encoder, 4, FinetuneRecipe(head="large"), where=WHERE)
     clips = [frozen.data.store.gather(frozen.rows["test"])]
     with pytest.raises(UserError, match=r"encoder ignore: found \[3\], expected none under a head that takes every"):
         extract(model, frozen.views["test"], clips, device="cpu", ignore=[3])

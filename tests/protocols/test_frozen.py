@@ -20,7 +20,7 @@ from skelssl.encoders.representations import ConcatL2
 from skelssl.protocols.frozen import Frozen, coverage, linear
 from skelssl.protocols.linear import linear_probe
 from skelssl.protocols.plan import probe_recipe, read_protocols
-from skelssl.protocols.selection import judged
+from skelssl.protocols.selection import select_and_score
 from tests.helpers.config import compose
 from tests.helpers.frozen import ENCODERS, frozen_of
 
@@ -64,7 +64,7 @@ def test_every_bit_stays(encoder: str, protocol: str, changes: dict[str, Any], d
     config = compose("evaluate", f"protocol={protocol}", "checkpoint=x", "mode=clean", "limit.epochs=2")
     recipe = probe_recipe(config, config["protocol"], {"probe": {}}) | changes
     before, state = bits(frozen.encoder), torch.get_rng_state()
-    scores, _ = judged(instantiate(config["protocol"]["run"]), frozen, recipe, 0)
+    scores, _ = select_and_score(instantiate(config["protocol"]["run"]), frozen, recipe, 0)
     after = bits(frozen.encoder)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)

@@ -13,7 +13,14 @@ from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
 from skelssl.pages.report import collect
 from skelssl.protocols.bench import evaluate
-from skelssl.protocols.fusion import Part, fuse, fuse_runs, read_part, stream_name, weights_of
+from skelssl.protocols.fusion import (
+    RunScores,
+    fuse_runs,
+    fuse_scores,
+    fused_stream_name,
+    fusion_weights,
+    read_run_scores,
+)
 from skelssl.results.published import targets
 from skelssl.training.loop import train
 from tests.helpers.config import compose, train_config
@@ -37,17 +44,17 @@ def ask(data_root: Path, runs: list[Path], *overrides: str) -> list[dict[str, An
     return [done.result for done in fuse_runs(compose("evaluate", *place, *overrides))]
 
 
-def part(names: str = "abc", seed: int = 0, random: bool = True, classes: int = 4) -> Part:
+def part(names: str = "abc", seed: int = 0, random: bool = True, classes: int = 4) -> RunScores:
     dice = np.random.default_rng(seed)
     scores = [dice.normal(size=(len(names), classes)).astype(np.float32) for _ in range(2)]
-    return Part(
+    return RunScores(
         Path(f"run{seed}"), np.array(list(names)), np.arange(len(names)) % 3, scores[0], scores[1] if random else None
     )
 
 
 def test_it_is_the_weighted_sum() -> None:
     parts, weights = [part(seed=s) for s in range(3)], [0.5, 2.0, -1.0]
-    trained, random = fuse(parts, weights)
+    trained, random = fuse_scores(parts, weights)
     for n in range(3):
         for c in range(4):
             assert float(trained.logits[n, c]) == pytest.approx(
@@ -57,7 +64,7 @@ def test_it_is_the_weighted_sum() -> None:
     assert random.logits[1, 2] == pytest.approx(
         sum(w * p.random_init[1, 2] for w, p in zip(weights, parts, strict=True) if p.random_init is not None), abs=1e-6
     )
-    assert fuse([part(), part(seed=1, random=False)], [1, 1])[1] is None
+    assert fuse_scores([part(), part(seed=1, random=False)], [1, 1])[1] is None
 
 
 def test_rows_are_joined_by_name(tmp_path: Path) -> None:
@@ -66,7 +73,7 @@ def test_rows_are_joined_by_name(tmp_path: Path) -> None:
         folder.mkdir()
         names, labels, logits = np.array(["x", "y", "z"]), np.arange(3), np.eye(3, dtype=np.float32)
         np.savez(folder / "scores.npz", names=names[order], labels=labels[order], logits=logits[order])
-    assert fuse([read_part(one), read_part(two)], [1, 1])[0].top1 == 1.0
+    assert fuse_scores([read_run_scores(one), read_run_scores(two)], [1, 1])[0].top1 == 1.0
 
 
 @pytest.mark.parametrize(
@@ -78,28 +85,28 @@ def test_rows_are_joined_by_name(tmp_path: Path) -> None:
         ),
         (part("abc", 1, classes=5), r"found 5 classes in run1, expected the 4 of run0"),
         (
-            Part(Path("run1"), np.array(list("abc")), np.array([0, 1, 1]), *[np.zeros((3, 4), np.float32)] * 2),
+            RunScores(Path("run1"), np.array(list("abc")), np.array([0, 1, 1]), *[np.zeros((3, 4), np.float32)] * 2),
             "found c with label 1 in run1, expected 2 as in run0",
         ),
     ],
 )
-def test_what_does_not_belong_together(other: Part, sentence: str) -> None:
+def test_what_does_not_belong_together(other: RunScores, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        fuse([part(), other], [1, 1])
+        fuse_scores([part(), other], [1, 1])
 
 
 def test_weights() -> None:
-    assert weights_of(None, PUBLISHED, ["joint", "motion", "bone"]) == [0.6, 0.4, 0.6]
-    assert weights_of(None, PUBLISHED, ["bone", "bone"]) == [1, 1]
-    assert weights_of([1, 0.5], PUBLISHED, ["joint", "motion"]) == [1, 0.5]
+    assert fusion_weights(None, PUBLISHED, ["joint", "motion", "bone"]) == [0.6, 0.4, 0.6]
+    assert fusion_weights(None, PUBLISHED, ["bone", "bone"]) == [1, 1]
+    assert fusion_weights([1, 0.5], PUBLISHED, ["joint", "motion"]) == [1, 0.5]
     for wrong in ([1], [0, 0], [1, "x"], [1, float("nan")], 3):
         with pytest.raises(UserError, match=r"weights: found .*, expected 2 numbers, one for each checkpoint"):
-            weights_of(wrong, PUBLISHED, ["joint", "motion"])
+            fusion_weights(wrong, PUBLISHED, ["joint", "motion"])
     with pytest.raises(UserError, match="weights: found none for stream depth"):
-        weights_of(None, PUBLISHED, ["joint", "depth"])
-    assert stream_name(["motion", "bone", "joint"]) == "3s"
-    assert stream_name(["joint", "bone"]) == "bone+joint"
-    assert stream_name(["joint", "joint"]) == "joint"
+        fusion_weights(None, PUBLISHED, ["joint", "depth"])
+    assert fused_stream_name(["motion", "bone", "joint"]) == "3s"
+    assert fused_stream_name(["joint", "bone"]) == "bone+joint"
+    assert fused_stream_name(["joint", "joint"]) == "joint"
 
 
 def test_three_streams_as_a_user_fuses_them(runs: list[Path], data_root: Path) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from skelssl.core.errors import UserError
 from skelssl.data.batch import Batch
 from skelssl.pretrained.features import Features, extract
-from skelssl.protocols.linear import epoch_batches, epoch_order, fit, head_logits, linear_head, linear_probe
+from skelssl.protocols.linear import epoch_batches, epoch_order, head_logits, linear_head, linear_probe, train_head
 from skelssl.protocols.linear_recipe import LinearRecipe
 from tests.helpers.config import compose
 
@@ -93,7 +93,7 @@ def test_cached_features_give_the_weights_of_the_slow_way(recipe: dict[str, obje
     head = linear_head(16, 3, plan, seed=3)
     drawn = head[-1].weight.clone()
     cached = extract(encoder, Whole(), [data], device="cpu")
-    for _ in fit(head, cached, plan, seed=3):
+    for _ in train_head(head, cached, plan, seed=3):
         head_logits(head, cached)  # a look in between leaves no trace
     assert (head[-1].weight - drawn).abs().max() > 0.02
     torch.testing.assert_close(dict(head.state_dict()), dict(want.state_dict()), rtol=0, atol=1e-6)
@@ -105,7 +105,10 @@ def test_scores_are_the_last_epochs_and_the_best_is_told_apart() -> None:
     found = linear_probe(train, test, classes=3, recipe=recipe, seed=0)
     plan = LinearRecipe.read(recipe)
     head = linear_head(6, 3, plan, 0)
-    top1 = [float((head_logits(head, test).argmax(1) == test.label).double().mean()) for _ in fit(head, train, plan, 0)]
+    top1 = [
+        float((head_logits(head, test).argmax(1) == test.label).double().mean())
+        for _ in train_head(head, train, plan, 0)
+    ]
     assert len(set(top1)) > 1
     assert found.top1 == pytest.approx(top1[-1])
     assert found.best_epoch_top1 == pytest.approx(max(top1))
@@ -161,7 +164,7 @@ def test_the_weights_do_not_depend_on_the_number_of_threads() -> None:
         for threads in (1, 2):
             torch.set_num_threads(threads)
             head = linear_head(128, 3, plan, 0)
-            assert list(fit(head, train, plan, 0)) == [0, 1, 2, 3, 4]
+            assert list(train_head(head, train, plan, 0)) == [0, 1, 2, 3, 4]
             assert torch.get_num_threads() == threads
             weights.append(head[-1].weight)
     finally:

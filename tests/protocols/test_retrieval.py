@@ -17,7 +17,7 @@ from skelssl.pretrained.features import Features, extract
 from skelssl.pretrained.foreign import foreign_about
 from skelssl.pretrained.load import build_encoder
 from skelssl.protocols.frozen import Frozen, linear
-from skelssl.protocols.linear import epoch_batches, epoch_order, fit, linear_head, linear_probe
+from skelssl.protocols.linear import epoch_batches, epoch_order, linear_head, linear_probe, train_head
 from skelssl.protocols.linear_recipe import LinearRecipe
 from skelssl.protocols.plan import read_protocols
 from skelssl.protocols.retrieval import average_precision, retrieval
@@ -174,7 +174,9 @@ def test_fit_takes_features_of_each_epoch() -> None:
         return train
 
     heads = [linear_head(4, 3, plan, 0) for _ in range(2)]
-    assert [*fit(heads[0], train, plan, 0)] == [*fit(heads[1], features, plan, 0)] == asked == [0, 1, 2, 3]
+    assert (
+        [*train_head(heads[0], train, plan, 0)] == [*train_head(heads[1], features, plan, 0)] == asked == [0, 1, 2, 3]
+    )
     assert all(torch.equal(a, b) for a, b in zip(heads[0].parameters(), heads[1].parameters(), strict=True))
     found = linear_probe(features, test, classes=3, recipe=RECIPE, seed=0)
     assert torch.equal(found.logits, linear_probe(train, test, classes=3, recipe=RECIPE, seed=0).logits)

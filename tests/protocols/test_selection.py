@@ -14,7 +14,7 @@ from skelssl.data.module import open_dataset
 from skelssl.pretrained.features import Features, standardised
 from skelssl.pretrained.load import build_encoder
 from skelssl.protocols.frozen import Frozen, linear, nearest
-from skelssl.protocols.selection import candidates, judged
+from skelssl.protocols.selection import recipe_candidates, select_and_score
 from skelssl.results.scores import Scores
 from tests.helpers.config import train_config
 
@@ -58,14 +58,14 @@ def test_the_best_on_validation_is_refitted_on_all_and_the_first_of_equals_wins(
         right = {1: 3, 2: 5, 3: 5}[recipe["a"]] if part is not frozen else {1: 9, 2: 1, 3: 9}[recipe["a"]]
         return guesses(part, right)
 
-    scores, chosen = judged(run, frozen, {"choose": {"a": [1, 2, 3]}, "b": 7}, seed=0)
+    scores, chosen = select_and_score(run, frozen, {"choose": {"a": [1, 2, 3]}, "b": 7}, seed=0)
     assert chosen is not None
     assert chosen["values"] == {"a": 2}
     assert [one["a"] for one in chosen["tried"]] == [1, 2, 3]
     assert seen[-1] == ({"a": 2, "b": 7}, len(frozen.rows["train"]))
     assert all(n < len(frozen.rows["train"]) for _, n in seen[:-1])
     assert scores.top1 == 1 / len(frozen.rows["test"])
-    assert judged(run, frozen, {"a": 1}, seed=0)[1] is None
+    assert select_and_score(run, frozen, {"a": 1}, seed=0)[1] is None
 
 
 @pytest.mark.parametrize("protocol", [linear, nearest])
@@ -76,18 +76,18 @@ def test_the_choice_does_not_depend_on_the_test_clips(frozen: Frozen, protocol: 
         recipe["view"] = "test"
     alone = Frozen(frozen.encoder, frozen.data, device=frozen.device, precision="fp32")
     alone.rows = {**frozen.rows, "test": frozen.rows["test"][::5]}
-    assert judged(protocol, frozen, recipe, 0)[1] == judged(protocol, alone, recipe, 0)[1]
+    assert select_and_score(protocol, frozen, recipe, 0)[1] == select_and_score(protocol, alone, recipe, 0)[1]
 
 
 def test_candidates() -> None:
     grid = {"k": [1, 50], "temperature": [None, 0.1]}
-    assert candidates(grid, clips=10) == [{"k": 1, "temperature": None}, {"k": 1, "temperature": 0.1}]
-    assert len(candidates(grid, clips=50)) == 4
+    assert recipe_candidates(grid, clips=10) == [{"k": 1, "temperature": None}, {"k": 1, "temperature": 0.1}]
+    assert len(recipe_candidates(grid, clips=50)) == 4
     with pytest.raises(UserError, match=r"protocol.choose.k: found \[5\], expected one of at most 4"):
-        candidates({"k": [5]}, clips=4)
+        recipe_candidates({"k": [5]}, clips=4)
     for wrong in (0.1, "x", []):
         with pytest.raises(UserError, match=r"protocol.choose.lr: found .*, expected a list of candidates"):
-            candidates({"lr": wrong}, clips=9)  # type: ignore[dict-item]
+            recipe_candidates({"lr": wrong}, clips=9)  # type: ignore[dict-item]
 
 
 def test_standardised_by_the_training_rows_alone() -> None:

@@ -15,7 +15,7 @@ from skelssl.protocols.bench import evaluate
 from skelssl.protocols.finetune import finetune
 from skelssl.protocols.plan import read_protocols
 from skelssl.protocols.semi import semi
-from skelssl.protocols.subsets import draw
+from skelssl.protocols.subsets import draw_subset
 from skelssl.results.record import summarise
 from skelssl.training.afterwards import evaluate_run
 from skelssl.training.loop import train
@@ -40,7 +40,7 @@ def test_it_is_a_fine_tuning_on_the_drawn_clips(run: Path, data_root: Path) -> N
     frozen, recipe = frozen_of(run, data_root, limit=None), published("mamp", epochs=1, warmup_epochs=0)
     found = semi(frozen, {**recipe, "ratio": 0.5, "select": "uniform"}, seed=4)
     store, rows = frozen.data.store, frozen.rows["train"]
-    expected = draw([store.names[i] for i in rows], store.labels[rows], 0.5, 4, "uniform")
+    expected = draw_subset([store.names[i] for i in rows], store.labels[rows], 0.5, 4, "uniform")
     assert found.subset["names"] == expected
     frozen.rows["train"] = store.rows(expected)
     assert (finetune(frozen, recipe, seed=4).logits == found.logits).all()

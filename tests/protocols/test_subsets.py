@@ -25,7 +25,7 @@ from skelssl.data.report import Report
 from skelssl.data.source import all_splits
 from skelssl.data.split import ClipTable, write_splits
 from skelssl.data.synthetic import Synthetic
-from skelssl.protocols.subsets import draw, smallest_ratio, write_lists
+from skelssl.protocols.subsets import draw_subset, smallest_ratio, write_subset_lists
 from tests.helpers.config import compose
 from tests.helpers.ranks import run_ranks
 
@@ -47,14 +47,14 @@ GOLDEN = {
 @pytest.mark.parametrize(("select", "seed"), GOLDEN)
 def test_the_draw_never_changes(select: str, seed: int) -> None:
     names, labels = clips(9, 6)
-    assert draw(names, labels, 0.2, seed, select) == GOLDEN[select, seed]
+    assert draw_subset(names, labels, 0.2, seed, select) == GOLDEN[select, seed]
 
 
 def test_a_large_draw_never_changes() -> None:
     """The size of NTU-60 X-Sub: 60 classes, 40,091 clips."""
     names, labels = clips(*[668] * 59, 679)
     digests = {
-        select: hashlib.sha256("\n".join(draw(names, labels, 0.05, 0, select)).encode()).hexdigest()[:16]
+        select: hashlib.sha256("\n".join(draw_subset(names, labels, 0.05, 0, select)).encode()).hexdigest()[:16]
         for select in ("stratified", "uniform")
     }
     assert digests == {"stratified": "ff0318bc1dc45b2f", "uniform": "1d1af8992ff5df53"}
@@ -65,7 +65,7 @@ def test_a_large_draw_never_changes() -> None:
 )
 def test_the_published_counts_of_ntu60(total: int, ratio: float, count: int) -> None:
     names = [str(i) for i in range(total)]
-    first, second = (draw(names, [0] * total, ratio, seed, "uniform") for seed in (0, 1))
+    first, second = (draw_subset(names, [0] * total, ratio, seed, "uniform") for seed in (0, 1))
     assert len(first) == len(second) == count
     assert first != second
 
@@ -73,7 +73,7 @@ def test_the_published_counts_of_ntu60(total: int, ratio: float, count: int) -> 
 def test_halves_of_a_class_go_to_the_even_number() -> None:
     """round(0.1 · n): 2.5 -> 2, 3.5 -> 4, 1.5 -> 2, 2.6 -> 3."""
     names, labels = clips(25, 35, 15, 26)
-    drawn = draw(names, labels, 0.1, 0)
+    drawn = draw_subset(names, labels, 0.1, 0)
     assert [sum(name.endswith(f"A{c:03d}") for name in drawn) for c in (1, 2, 3, 4)] == [2, 4, 2, 3]
 
 
@@ -88,14 +88,14 @@ def test_every_draw(counts: list[int], select: str, seed: int, order: object) ->
     """Sorted and distinct, the same in any order of the clips, part of every larger draw, and no class left out."""
     names, labels = clips(*counts)
     least = smallest_ratio(names, labels, seed, select)
-    drawn = draw(names, labels, least, seed, select)
+    drawn = draw_subset(names, labels, least, seed, select)
     assert drawn == sorted(set(drawn))
     assert {dict(zip(names, labels, strict=True))[name] for name in drawn} == set(labels)
     pairs = list(zip(names, labels, strict=True))
     order.shuffle(pairs)  # type: ignore[attr-defined]
-    assert draw([n for n, _ in pairs], [c for _, c in pairs], least, seed, select) == drawn
-    assert set(drawn) <= set(draw(names, labels, (1 + least) / 2, seed, select))
-    assert draw(names, labels, 1, seed, select) == sorted(names)
+    assert draw_subset([n for n, _ in pairs], [c for _, c in pairs], least, seed, select) == drawn
+    assert set(drawn) <= set(draw_subset(names, labels, (1 + least) / 2, seed, select))
+    assert draw_subset(names, labels, 1, seed, select) == sorted(names)
 
 
 def test_the_smallest_ratio_is_the_smallest() -> None:
@@ -103,9 +103,9 @@ def test_the_smallest_ratio_is_the_smallest() -> None:
     assert smallest_ratio(names, labels, 0) == 0.2501  # round(0.5) is 0
     for select in ("stratified", "uniform"):
         least = smallest_ratio(names, labels, 5, select)
-        draw(names, labels, least, 5, select)
+        draw_subset(names, labels, least, 5, select)
         with pytest.raises(UserError, match="which leaves"):
-            draw(names, labels, least - 1e-4, 5, select)
+            draw_subset(names, labels, least - 1e-4, 5, select)
 
 
 def test_every_clip_is_drawn_equally_often() -> None:
@@ -113,7 +113,7 @@ def test_every_clip_is_drawn_equally_often() -> None:
     names, labels = clips(20)
     counts = dict.fromkeys(names, 0)
     for seed in range(2_000):
-        for name in draw(names, labels, 0.25, seed):
+        for name in draw_subset(names, labels, 0.25, seed):
             counts[name] += 1
     seen = np.array(list(counts.values()))
     assert seen.sum() == 10_000
@@ -126,18 +126,18 @@ def test_mistakes() -> None:
         r"ratio: found 0.04, which leaves 1 of 2 classes without a clip \(the first has label 0\), expected at least"
     )
     with pytest.raises(UserError, match=rf"{sentence} 0.0501 with select=stratified and seed 0"):
-        draw(names, labels, 0.04, 0)
+        draw_subset(names, labels, 0.04, 0)
     with pytest.raises(UserError, match=r"with select=uniform and seed 0, or another seed, or select=stratified"):
-        draw(names, labels, 0.02, 0, "uniform")
+        draw_subset(names, labels, 0.02, 0, "uniform")
     for ratio in (0, -0.1, 1.1, float("nan"), "x", True, None):
         with pytest.raises(UserError, match=r"ratio: found .*, expected a number above 0 and up to 1, or smallest"):
-            draw(names, labels, ratio, 0)  # type: ignore[arg-type]
+            draw_subset(names, labels, ratio, 0)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="select: found 'fair', expected one of stratified, uniform"):
-        draw(names, labels, 0.5, 0, "fair")
+        draw_subset(names, labels, 0.5, 0, "fair")
 
 
 def _on_a_rank() -> list[str]:
-    return draw(*clips(9, 6), 0.2, 0, "uniform")
+    return draw_subset(*clips(9, 6), 0.2, 0, "uniform")
 
 
 def test_every_rank_and_every_process_draws_alike() -> None:
@@ -183,11 +183,11 @@ def synthetic(tmp_path: Path) -> Path:
 def test_the_document_draws_what_we_draw(select: str) -> None:
     names, labels = clips(37, 60, 12)
     theirs = documented()(dict(zip(names, labels, strict=True)), 0.3, 5, stratified=select == "stratified")
-    assert theirs == draw(names, labels, 0.3, 5, select)
+    assert theirs == draw_subset(names, labels, 0.3, 5, select)
 
 
 def test_the_lists_of_a_data_set_and_their_documented_checksums(synthetic: Path) -> None:
-    index = write_lists(synthetic, [0.1, 0.5])
+    index = write_subset_lists(synthetic, [0.1, 0.5])
     assert read_json(synthetic / "subsets" / "index.json") == {"dataset": "synthetic", "lists": index}
     assert len(index) == 2 * 2 * 2 * 5
     label = {name: int(name[-3:]) for name in read_json(synthetic / "splits" / "xsub.json")["train"]}
@@ -214,10 +214,10 @@ def test_the_command_needs_no_raw_files(synthetic: Path, capsys: pytest.CaptureF
     for part in ("parsed", "splits"):
         (synthetic / part).rename(folder / part)
     root = f"data_root='{synthetic / 'root'}'"
-    prepare.run(OmegaConf.create(compose("prepare", "dataset=ntu60", "subsets=[0.1]", root)))
+    prepare.prepare_command(OmegaConf.create(compose("prepare", "dataset=ntu60", "subsets=[0.1]", root)))
     index = read_json(folder / "subsets" / "index.json")["lists"]
     drawn = len(list((folder / "subsets").glob("*.txt")))
     assert 10 <= drawn == sum(one["error"] is None for one in index)
     assert f"{drawn} labelled subsets; {20 - drawn} draws that leave out a class -> " in capsys.readouterr().out
     with pytest.raises(UserError, match="ratio: found 2, expected a number above 0 and up to 1"):
-        prepare.run(OmegaConf.create(compose("prepare", "dataset=ntu60", "subsets=[2]", root)))
+        prepare.prepare_command(OmegaConf.create(compose("prepare", "dataset=ntu60", "subsets=[2]", root)))

@@ -11,7 +11,7 @@ import pytest
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json, write_json
 from skelssl.protocols.bench import evaluate
-from skelssl.protocols.plan import read_protocols, setting, tasks
+from skelssl.protocols.plan import plan_tasks, read_protocols, result_setting
 from skelssl.results.published import targets
 from skelssl.training.afterwards import evaluate_run
 from skelssl.training.loop import train
@@ -47,8 +47,8 @@ def test_the_target_brings_classes_of_its_own(run: Path, data_root: Path) -> Non
 def test_a_published_cell_stands_beside_a_transfer_from_its_own_source() -> None:
     config = compose("evaluate", "protocol=transfer", "checkpoint=x")
     about = {"dataset": "ntu60_xsub", "probe": {}}
-    assert setting(config, about, {}, "pku2_xsub") == "ntu60_xsub"
-    assert setting(config, about, {}, "ntu60_xsub") is None
+    assert result_setting(config, about, {}, "pku2_xsub") == "ntu60_xsub"
+    assert result_setting(config, about, {}, "ntu60_xsub") is None
     assert not targets("mamp", "pku2_xsub", "transfer", "joint", "ntu60_xsub")  # recalled only, so no target yet
 
 
@@ -62,9 +62,9 @@ def test_the_published_recipe_is_the_papers_transfer_else_its_fine_tuning() -> N
     config = compose("evaluate", "protocol=transfer", "checkpoint=x")
     for method, batch in (("skeleton2vec", 24), ("mamp", 48), ("skeleton_contrast", 64)):
         about = {"probe": compose("train", f"method={method}")["method"]["probe"], "dataset": "ntu60_xsub"}
-        (task,) = tasks(config, [config["protocol"]], about)
+        (task,) = plan_tasks(config, [config["protocol"]], about)
         assert task.recipe["batch"] == batch
-        (task,) = tasks({**config, "mode": "clean"}, [config["protocol"]], about)
+        (task,) = plan_tasks({**config, "mode": "clean"}, [config["protocol"]], about)
         assert task.recipe == config["protocol"]["recipe"]
 
 
@@ -112,9 +112,9 @@ def test_suites_of_the_methods() -> None:
     }
     for method, names in expected.items():
         about = {"probe": compose("train", f"method={method}")["method"]["probe"]}
-        found = tasks(config, [config["protocol"]], about)
+        found = plan_tasks(config, [config["protocol"]], about)
         assert [f"{t.protocol['name']} {t.recipe.get('ratio', '')}".strip() for t in found] == names
-    bare = tasks(config, [config["protocol"]], {"probe": {}})
+    bare = plan_tasks(config, [config["protocol"]], {"probe": {}})
     assert [task.protocol["name"] for task in bare] == ["linear", "knn"]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from skelssl.results.metrics import calibration_error, figures
+from skelssl.results.metrics import calibration_error, score_metrics
 from skelssl.results.scores import Scores
 
 
@@ -45,7 +45,7 @@ def test_calibration_by_hand() -> None:
 def test_figures_of_classes() -> None:
     """Class 0: two of three right; class 1: the one wrong; class 2 has no clip, but gets a guess."""
     guess, label = [0, 0, 1, 2], torch.tensor([0, 0, 0, 1])
-    found = figures(Scores(torch.eye(3)[guess], label, torch.arange(4), test_selected=True), ["a", "b", "c"])
+    found = score_metrics(Scores(torch.eye(3)[guess], label, torch.arange(4), test_selected=True), ["a", "b", "c"])
     assert found["per_class"] == [
         {"name": "a", "n": 3, "accuracy": pytest.approx(2 / 3)},
         {"name": "b", "n": 1, "accuracy": 0.0},
@@ -60,9 +60,9 @@ def test_figures_of_classes() -> None:
 def test_more_or_fewer_names_than_classes() -> None:
     scores = Scores(torch.eye(3), torch.tensor([0, 1, 2]), torch.arange(3))
     for names, shown in ((["a"], ["a", "class 1", "class 2"]), (list("abcd"), list("abc"))):
-        assert [row["name"] for row in figures(scores, names)["per_class"]] == shown
+        assert [row["name"] for row in score_metrics(scores, names)["per_class"]] == shown
 
 
 def test_votes_are_no_probabilities() -> None:
     votes = Scores(torch.eye(2), torch.tensor([0, 1]), torch.arange(2), votes=True)
-    assert figures(votes, ["a", "b"])["calibration_error"] is None
+    assert score_metrics(votes, ["a", "b"])["calibration_error"] is None

@@ -10,7 +10,7 @@ import yaml
 from skelssl.core.runs import load_config, write_config
 from skelssl.data.ntu.source import NTU
 from skelssl.data.pku.source import PKU
-from skelssl.results.published import STATUSES, departures, published_cells, targets, whole
+from skelssl.results.published import STATUSES, departures, is_full_split, published_cells, targets
 from tests.helpers.config import compose
 
 METHODS = {"pstl", "skeleton_contrast", "skeleton2vec", "ha_cm", "mamp"}
@@ -75,13 +75,13 @@ def test_every_cell_of_the_tables_is_here() -> None:
 def test_the_clips_of_the_splits_are_those_of_the_sources() -> None:
     for name in ("ntu60", "ntu120"):
         for split, (train, test) in NTU(name).expected()["splits"].items():
-            assert whole(f"{name}_{split}", train, test)
-            assert not whole(f"{name}_{split}", train, int(0.98 * test))
+            assert is_full_split(f"{name}_{split}", train, test)
+            assert not is_full_split(f"{name}_{split}", train, int(0.98 * test))
     for name in ("pku1", "pku2"):
-        assert whole(f"{name}_xsub", *PKU(name).facts["splits"]["xsub"]["clips"])
-    assert whole("pku2_xsub", 5_332, 1_613)  # the other number in the papers
-    assert not whole("synthetic", 432, 288)
-    assert not whole("ntu60_xsub", None, 16_487)
+        assert is_full_split(f"{name}_xsub", *PKU(name).facts["splits"]["xsub"]["clips"])
+    assert is_full_split("pku2_xsub", 5_332, 1_613)  # the other number in the papers
+    assert not is_full_split("synthetic", 432, 288)
+    assert not is_full_split("ntu60_xsub", None, 16_487)
     assert {c.dataset for c in published_cells()} == set(DATASETS)
 
 

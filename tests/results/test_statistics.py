@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skelssl.results.statistics import paired_difference, spread
+from skelssl.results.statistics import paired_difference, seed_statistics
 
 
 def coins(n: int, p: float, seeds: int = 1, seed: int = 0) -> np.ndarray:
@@ -67,5 +67,5 @@ def test_refuses_arrays_that_are_no_pairs(a: tuple[int, int], b: tuple[int, int]
 
 
 def test_spread_is_the_sample_deviation() -> None:
-    assert spread([0.5]) == (0.5, None, None, None)
-    assert spread([0.1, 0.2, 0.3])[:2] == (pytest.approx(0.2), pytest.approx(0.1))
+    assert seed_statistics([0.5]) == (0.5, None, None, None)
+    assert seed_statistics([0.1, 0.2, 0.3])[:2] == (pytest.approx(0.2), pytest.approx(0.1))

@@ -17,7 +17,7 @@ from skelssl.core.errors import UserError
 from skelssl.core.identity import run_id
 from skelssl.core.runs import run_folder
 from skelssl.pages.report import collect
-from skelssl.results.study import cells, swept
+from skelssl.results.study import study_cells, swept_keys
 from tests.helpers.config import TINY, TINY_DATA, compose, train_config
 from tests.helpers.results import write_evaluation
 
@@ -29,8 +29,8 @@ def test_swept_keys_are_those_that_differ_and_of_equal_columns_the_first() -> No
         {"a": 1, "b": [1, 2], "horizon": 4, "optim.epochs": 4, "same": None},
         {"a": 1, "b": [1, 3], "horizon": 8, "optim.epochs": 8, "same": None, "only": 3},
     ]
-    assert swept(configs) == ["b", "horizon", "only"]
-    assert swept(configs[:1]) == []
+    assert swept_keys(configs) == ["b", "horizon", "only"]
+    assert swept_keys(configs[:1]) == []
 
 
 def test_the_cells_of_a_study_are_the_runs_that_its_command_trains() -> None:
@@ -40,20 +40,20 @@ def test_the_cells_of_a_study_are_the_runs_that_its_command_trains() -> None:
         for seed, joints in product((0, 1), (4, 8, 12))
     }  # fmt: skip
     assert len(expected) == 6
-    assert cells(STUDY) == expected
-    narrowed = cells([*STUDY, "seed=1", "method.csm.mask_joint=4,5"])
+    assert study_cells(STUDY) == expected
+    narrowed = study_cells([*STUDY, "seed=1", "method.csm.mask_joint=4,5"])
     assert list(narrowed.values()) == ["method.csm.mask_joint=4", "method.csm.mask_joint=5"]
     assert next(iter(narrowed)) in expected
 
 
 def test_the_published_cell_is_the_run_of_the_method_alone() -> None:
-    study = cells(["experiment=mask_ratio", "seed=0"])
+    study = study_cells(["experiment=mask_ratio", "seed=0"])
     assert study[run_id(compose("train"))] == "method.csm.mask_joint=8 method.matm.k_motion=10"
-    units = {method: list(cells(["experiment=mask_ratio", f"method={method}", "seed=0"]).values())
+    units = {method: list(study_cells(["experiment=mask_ratio", f"method={method}", "seed=0"]).values())
              for method in ("mamp", "ha_cm", "skeleton2vec")}  # fmt: skip
     assert units["mamp"] == units["ha_cm"] == [f"method.masking.ratio={ratio}" for ratio in (0.8, 0.85, 0.9, 0.95)]
     assert "method.masking.ratio=0.9 method.masking.tube=5" in units["skeleton2vec"]
-    contrast = cells(["experiment=mask_ratio", "method=skeleton_contrast", "seed=0"])
+    contrast = study_cells(["experiment=mask_ratio", "method=skeleton_contrast", "seed=0"])
     assert [name.rpartition("=")[2] for name in contrast.values()] == ["5", "10", "15", "20"]
     assert run_id(compose("train", "method=skeleton_contrast")) in contrast
 
@@ -92,7 +92,7 @@ def test_nothing_swept_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_the_cells_of_a_study_are_picked_and_the_missing_ones_named(tmp_path: Path) -> None:
-    *there, (_, absent) = cells(STUDY).items()
+    *there, (_, absent) = study_cells(STUDY).items()
     for name, cell in there:
         config = compose("train", *STUDY, *cell.split())
         write_evaluation(tmp_path / name, seed=config["seed"], config=config, dataset="synthetic")
@@ -121,7 +121,7 @@ def finished(place: Path) -> set[str]:
 def test_an_interrupted_study_goes_on_with_what_is_missing_whoever_launches_it(data_root: Path, tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    order = [str(run_folder(train_config(data_root, *STUDY, *cell.split()))) for cell in cells(STUDY).values()]
+    order = [str(run_folder(train_config(data_root, *STUDY, *cell.split()))) for cell in study_cells(STUDY).values()]
     process = sweep(tmp_path, data_root)
     deadline = time.monotonic() + 180
     while not finished(tmp_path) and time.monotonic() < deadline and process.poll() is None:

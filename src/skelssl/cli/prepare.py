@@ -38,14 +38,14 @@ def prepare_command(config: DictConfig) -> None:
             prepare_dataset(source, raw=roots, **settings)
     from skelssl.data.build.verify import verify_dataset
     from skelssl.data.store import open_store  # brings torch, which the parsing processes must not wait for
-    from skelssl.protocols.subsets import write_lists
+    from skelssl.protocols.subsets import write_subset_lists
 
     for recipe in recipes:
         open_store(folder, recipe)
     if config.verify:
         verify_dataset(source, data_root=root, strict=config.strict)
     if config.subsets:
-        lists = write_lists(folder.parent, config.subsets)
+        lists = write_subset_lists(folder.parent, config.subsets)
         failed = sum(one["error"] is not None for one in lists)
         index = folder.parent / "subsets" / "index.json"
         print(f"{len(lists) - failed} labelled subsets; {failed} draws that leave out a class -> {index}")

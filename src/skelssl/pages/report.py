@@ -14,11 +14,11 @@ from skelssl.pages.figures.lost_joints import CAPTION, LostJointsCurve, curves_o
 from skelssl.pages.figures.results import accuracy_bars, results_table
 from skelssl.pages.figures.study import CAPTION as STUDY
 from skelssl.pages.figures.study import study_figure
-from skelssl.results.aggregate import Row, gather
+from skelssl.results.aggregate import Row, gather_rows
 from skelssl.results.read import find_results
-from skelssl.results.study import of_study, studied
+from skelssl.results.study import results_of_study, rows_of_study
 from skelssl.results.tables import markdown_table, rich_table
-from skelssl.results.text import headline, row_cells, sources
+from skelssl.results.text import headline, row_cells, table_notes
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Table:
 
     def rich(self) -> RichTable:
         """Return the table for the console."""
-        return rich_table(row_cells(self.rows), [*self.notes, *sources(self.rows)])
+        return rich_table(row_cells(self.rows), [*self.notes, *table_notes(self.rows)])
 
     def markdown(self) -> str:
         """Return a Markdown table and its sources."""
-        return markdown_table(row_cells(self.rows), [*self.notes, *sources(self.rows)])
+        return markdown_table(row_cells(self.rows), [*self.notes, *table_notes(self.rows)])
 
     def json(self) -> list[dict[str, Any]]:
         """Return plain numbers: accuracies as fractions, published values in per cent as printed."""
@@ -82,6 +82,6 @@ def collect(folders: Sequence[Path], study: Sequence[str] | None = None) -> Tabl
     """
     results, notes = find_results(folders), list[str]()
     if study:
-        results, notes = of_study(results, study)
-    rows = gather(results)
-    return Table(tuple(rows if study is None else studied(rows)), tuple(curves_of(results)), tuple(notes))
+        results, notes = results_of_study(results, study)
+    rows = gather_rows(results)
+    return Table(tuple(rows if study is None else rows_of_study(rows)), tuple(curves_of(results)), tuple(notes))

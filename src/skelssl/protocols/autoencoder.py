@@ -19,7 +19,7 @@ EPOCHS, BATCH, LR = 400, 64, 1e-3
 GAMMA, EVERY = 0.95, 50  # the rate falls every so many steps, not epochs
 
 
-def codes(train: Features, test: Features, seed: int, *, epochs: int = EPOCHS) -> tuple[Features, Features]:
+def autoencoder_codes(train: Features, test: Features, seed: int, *, epochs: int = EPOCHS) -> tuple[Features, Features]:
     """Both sides' features (N, K, D) as codes (N, 1, 125) of an auto-encoder that has seen the training side alone.
 
     D - 1024 - 512 - 125 with Tanh after each layer and its mirror image, mean squared error, Adam. The K clips of a
@@ -28,13 +28,13 @@ def codes(train: Features, test: Features, seed: int, *, epochs: int = EPOCHS) -
     gallery, queries = train.averaged(), test.averaged()
     with same_random_state(gallery.x.device), torch.enable_grad():
         torch.manual_seed(seed)
-        encoder = trained(gallery.x[:, 0], epochs)
+        encoder = train_autoencoder(gallery.x[:, 0], epochs)
     with torch.no_grad():
         found = [Features(encoder(side.x), side.label, side.index) for side in (gallery, queries)]
     return found[0], found[1]
 
 
-def trained(x: Tensor, epochs: int) -> nn.Module:
+def train_autoencoder(x: Tensor, epochs: int) -> nn.Module:
     """Features (N, D) -> the encoding half."""
     widths = (x.shape[1], *WIDTHS)
     encoder, decoder = _layers(widths).to(x), _layers(widths[::-1]).to(x)

@@ -26,11 +26,11 @@ from skelssl.pretrained.features import PRECISIONS
 from skelssl.pretrained.files import run_of, weights_digest, weights_files
 from skelssl.pretrained.load import build_encoder, load_encoder
 from skelssl.pretrained.trust import check_target
-from skelssl.protocols.cost import Cost, cost
+from skelssl.protocols.cost import EncoderCost, measure_cost
 from skelssl.protocols.frozen import Frozen, coverage
-from skelssl.protocols.plan import setting, tasks
-from skelssl.protocols.selection import judged
-from skelssl.results.record import one_line, several_lines, summarise, write_result, write_summary
+from skelssl.protocols.plan import plan_tasks, result_setting
+from skelssl.protocols.selection import select_and_score
+from skelssl.results.record import result_line, summarise, summary_lines, write_result, write_summary
 from skelssl.runtime.memory import keep_pages
 from skelssl.runtime.ranks import agree, launched_rank, local_rank, process_group, say
 
@@ -38,22 +38,22 @@ MODES = ("paper", "clean")
 TIMED = {"cuda": 32, "cpu": 4}  # test clips that time an encoder
 
 
-def run(config: DictConfig) -> None:
+def run_evaluation(config: DictConfig) -> None:
     """One job of the command."""
     evaluate_one(resolved(config))
 
 
-def evaluate_one(config: Mapping[str, Any]) -> list[Done]:
+def evaluate_one(config: Mapping[str, Any]) -> list[Evaluation]:
     """The protocol that the command line names: one result, or one for each of its seeds, shares and members."""
     protocol = config["protocol"]
     with process_group(launched_rank(), config["trainer"], host_tensors=True):
         if "over" in protocol:
-            fused: list[Done] = instantiate(protocol["over"])(config)
+            fused: list[Evaluation] = instantiate(protocol["over"])(config)
             return fused
         return evaluate(config, [protocol])
 
 
-class Done(NamedTuple):
+class Evaluation(NamedTuple):
     """One evaluation."""
 
     folder: Path
@@ -61,7 +61,7 @@ class Done(NamedTuple):
     fresh: bool  # run now, not read from an earlier call
 
 
-def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) -> list[Done]:
+def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) -> list[Evaluation]:
     """Run each protocol for every seed and print a line for each; a finished evaluation is read, not run again.
 
     ``config`` is a resolved ``evaluate.yaml``, a protocol a resolved ``conf/protocol/<name>.yaml``.
@@ -84,19 +84,19 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
     if (unseen := coverage(bench.trained))["classes_without_training"]:
         say(f"{data.name}: {unseen['classes_without_training']} classes have no training clip; "
             f"{unseen['test_clips_without_training']} test clips are of those")  # fmt: skip
-    for protocol, recipe in tasks(config, protocols, about):
+    for protocol, recipe in plan_tasks(config, protocols, about):
         cell = {
             **facts, "protocol": protocol["name"], "recipe": recipe,
-            "setting": setting(config, about, recipe, data.name),
+            "setting": result_setting(config, about, recipe, data.name),
             "baseline": protocol.get("baseline", True) if config["baseline"] is None else config["baseline"],
         }  # fmt: skip
         cells = [bench.result(home, protocol, {**cell, "seed": seed}) for seed in evaluation_seeds(config, about)]
         for done in cells:
-            say(one_line(done.result))
+            say(result_line(done.result))
         if len(cells) > 1:
             summary = summarise([c.result for c in cells])
             write_summary(home / protocol["name"] / short_hash(cell), summary)
-            say(several_lines(summary))
+            say(summary_lines(summary))
         results += cells
     return results
 
@@ -137,30 +137,32 @@ class Bench:
             self._random = {seed: self._frozen(random_init(self.about, seed, self.config["trust"]))}
         return self._random[seed]
 
-    def result(self, home: Path, protocol: Mapping[str, Any], facts: Mapping[str, Any]) -> Done:
+    def result(self, home: Path, protocol: Mapping[str, Any], facts: Mapping[str, Any]) -> Evaluation:
         """The result of one protocol and seed: run now, or read where the very same evaluation already stands."""
         folder = home / protocol["name"] / short_hash(facts)
         if agree((folder / "result.json").exists()) and not self.config["rerun"]:
-            return Done(folder, read_json(folder / "result.json"), fresh=False)
+            return Evaluation(folder, read_json(folder / "result.json"), fresh=False)
         start, run, seed = time.monotonic(), instantiate(protocol["run"]), facts["seed"]
-        scores, chosen = judged(run, self.trained, facts["recipe"], seed)
-        baseline, floor = judged(run, self.random(seed), facts["recipe"], seed) if facts["baseline"] else (None, None)
+        scores, chosen = select_and_score(run, self.trained, facts["recipe"], seed)
+        baseline, baseline_chosen = None, None
+        if facts["baseline"]:
+            baseline, baseline_chosen = select_and_score(run, self.random(seed), facts["recipe"], seed)
         train = self.trained.rows["train"]
         more = {
             "n_train": len(train), "labels_used": len(train), "n_test": len(scores.label), "chosen": chosen,
-            "random_init_chosen": floor, "git_commit": git_commit(), "seconds": round(time.monotonic() - start, 2),
-            "encoder": self.cost._asdict(), **coverage(self.trained),
+            "random_init_chosen": baseline_chosen, "git_commit": git_commit(),
+            "seconds": round(time.monotonic() - start, 2), "encoder": self.cost._asdict(), **coverage(self.trained),
         }  # fmt: skip
         names = [self.data.store.names[i] for i in scores.index.tolist()]
         found = write_result(folder, {**facts, **more}, scores, baseline, names, self.data.class_names)
-        return Done(folder, found, fresh=True)
+        return Evaluation(folder, found, fresh=True)
 
     @cached_property
-    def cost(self) -> Cost:
+    def cost(self) -> EncoderCost:
         """What the encoder costs, counted and timed once for all protocols and seeds."""
         frozen = self.trained
         clips = self.data.store.gather(frozen.rows["test"][: TIMED[frozen.device.type]])
-        return cost(frozen.encoder, frozen.views["test"], clips, frozen.precision)
+        return measure_cost(frozen.encoder, frozen.views["test"], clips, frozen.precision)
 
 
 def short_hash(facts: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ def cluster(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
     The logits are 1 for the class that a clip's cluster is matched with, so ``top1`` is the clustering accuracy under
     the best one-to-one match, which the test labels choose; no label is used before. ``extra``: ``nmi``, ``ari``.
     """
-    check(recipe)
+    check_cluster_recipe(recipe)
     test = frozen.features("test", "test")
     points = F.normalize(test.x.double().mean(1), dim=1).to(frozen.device)
     present, label = np.unique(test.label.numpy(), return_inverse=True)
@@ -42,7 +42,7 @@ def cluster(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
     return Scores(logits, test.label, test.index, votes=True, test_selected=True, extra=extra)
 
 
-def check(recipe: Mapping[str, Any]) -> None:
+def check_cluster_recipe(recipe: Mapping[str, Any]) -> None:
     """Raises UserError for a recipe without restarts or iterations."""
     for key in ("restarts", "iterations"):
         good = type(recipe[key]) is int and recipe[key] >= 1

@@ -19,7 +19,7 @@ PATIENCE = 3.0  # seconds of timed passes, after which no further one begins
 PASSES = 5
 
 
-class Cost(NamedTuple):
+class EncoderCost(NamedTuple):
     """Of one sample under the test view, which may show it through ``clips`` clips."""
 
     parameters: int
@@ -33,17 +33,17 @@ class Cost(NamedTuple):
     convention: str = CONVENTION
 
 
-def cost(encoder: nn.Module, view: nn.Module, batch: Batch, precision: str = "fp32") -> Cost:
+def measure_cost(encoder: nn.Module, view: nn.Module, batch: Batch, precision: str = "fp32") -> EncoderCost:
     """Counts and times ``encoder``, on the device where it is, with the clips that ``view`` makes of ``batch``."""
     device = next(encoder.parameters()).device
     with evaluating(encoder, view), same_random_state(device), torch.no_grad():
         x = view(batch.to(device), torch.Generator())
         clips = len(x) // len(batch)
-        return Cost(
+        return EncoderCost(
             parameters=sum(p.numel() for p in encoder.parameters()),
-            gflops=clips * flops(encoder, x[:1]) / 1e9,
+            gflops=clips * count_flops(encoder, x[:1]) / 1e9,
             clips=clips,
-            ms_per_sample=1e3 * seconds(encoder, x, precision) / len(batch),
+            ms_per_sample=1e3 * forward_seconds(encoder, x, precision) / len(batch),
             batch=len(batch),
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             threads=torch.get_num_threads(),
@@ -51,7 +51,7 @@ def cost(encoder: nn.Module, view: nn.Module, batch: Batch, precision: str = "fp
         )
 
 
-def flops(encoder: nn.Module, x: Tensor) -> int:
+def count_flops(encoder: nn.Module, x: Tensor) -> int:
     """Operations of one forward pass of clips shaped like ``x`` (N, C, T, V, M), 2 per multiply-add.
 
     All persons are there: noise stands in for ``x``, since some encoders take absent persons together. Attention is
@@ -63,7 +63,7 @@ def flops(encoder: nn.Module, x: Tensor) -> int:
     return int(counter.get_total_flops())
 
 
-def seconds(encoder: nn.Module, x: Tensor, precision: str) -> float:
+def forward_seconds(encoder: nn.Module, x: Tensor, precision: str) -> float:
     """Median time of a pass of ``x``, after one that warms up."""
     taken: list[float] = []
     with torch.autocast(x.device.type, PRECISIONS[precision], enabled=precision == "bf16"):

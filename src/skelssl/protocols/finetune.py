@@ -66,7 +66,7 @@ def train_and_score(frozen: Frozen, rows: NDArray[np.int64], plan: FinetuneRecip
     best, since = 0.0, time.monotonic()
     with same_random_state(frozen.device):
         torch.manual_seed(seed)  # draws the head
-        model = classifier(frozen.encoder, frozen.data.classes, plan, where=f"probe.{name}")
+        model = build_classifier(frozen.encoder, frozen.data.classes, plan, where=f"probe.{name}")
         sync_batch_norms(model)
         optimizer = plan.optim().build(parameter_groups(model, plan, where=f"probe.{name}"))
         for epoch in range(plan.epochs):
@@ -76,7 +76,7 @@ def train_and_score(frozen: Frozen, rows: NDArray[np.int64], plan: FinetuneRecip
             line = f"{name} seed {seed} epoch {epoch + 1}/{plan.epochs}: loss {loss:.4f}"
             if (epoch + 1) % plan.test_every == 0 or epoch + 1 == plan.epochs:
                 try:
-                    scores = score(model, frozen)
+                    scores = score_test_clips(model, frozen)
                 except UserError as error:  # logits that are not finite
                     raise _diverged(plan, name) from error
                 best = max(best, scores.top1)
@@ -104,7 +104,7 @@ class Classifier(nn.Module):
         return cast(Tensor, self.head(cast(Any, self.encoder).tokens(x)))
 
 
-def classifier(encoder: nn.Module, classes: int, plan: FinetuneRecipe, *, where: str) -> Classifier:
+def build_classifier(encoder: nn.Module, classes: int, plan: FinetuneRecipe, *, where: str) -> Classifier:
     """A copy of ``encoder`` under a head that torch's generator draws; raises UserError for a head it can't carry."""
     own = cast(Any, encoder)
     if plan.head == "linear":
@@ -218,7 +218,7 @@ def epoch_steps(rows: NDArray[np.int64], batch: int, seed: int, epoch: int, leas
     return steps
 
 
-def score(model: Classifier, frozen: Frozen) -> Scores:
+def score_test_clips(model: Classifier, frozen: Frozen) -> Scores:
     """Every test clip once, in evaluation mode under the test view; logits are the mean over its K clips."""
     clips = batches(frozen.data.store, frozen.rows["test"], share=(rank(), world_size()))
     place: dict[str, Any] = {"device": frozen.device, "precision": frozen.precision, "share": (rank(), world_size())}

@@ -15,7 +15,7 @@ from skelssl.data.loader import batches
 from skelssl.data.module import Dataset
 from skelssl.pretrained.attributes import Pretrained
 from skelssl.pretrained.features import Features, extract, probe_split, standardised
-from skelssl.protocols.autoencoder import codes
+from skelssl.protocols.autoencoder import autoencoder_codes
 from skelssl.protocols.knn import knn
 from skelssl.protocols.linear import Train, linear_probe
 from skelssl.protocols.linear_recipe import LinearRecipe
@@ -128,18 +128,18 @@ def nearest(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
     ``standardise`` in ``recipe`` does so with both sides' features, before they are scaled to length 1;
     ``autoencoder`` looks in a learnt code instead.
     """
-    return vote(frozen, recipe, *both_sides(frozen, recipe, seed))
+    return neighbour_votes(frozen, recipe, *gallery_and_queries(frozen, recipe, seed))
 
 
-def vote(frozen: Frozen, recipe: Mapping[str, Any], train: Features, test: Features) -> Scores:
+def neighbour_votes(frozen: Frozen, recipe: Mapping[str, Any], train: Features, test: Features) -> Scores:
     """The neighbours' votes, with what ``recipe`` says of them."""
     options = {key: value for key, value in recipe.items() if key not in ("standardise", "autoencoder")}
     return knn(train, test, classes=frozen.data.classes, **options)
 
 
-def both_sides(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> tuple[Features, Features]:
+def gallery_and_queries(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> tuple[Features, Features]:
     """What neighbours are looked for in, and for what; standardised or encoded where ``recipe`` says so."""
     train, test = (frozen.features(part, "test").to(frozen.device) for part in ("train", "test"))
     if recipe.get("standardise"):
         train, test = standardised(train.averaged(), test.averaged())
-    return codes(train, test, seed) if recipe.get("autoencoder") else (train, test)
+    return autoencoder_codes(train, test, seed) if recipe.get("autoencoder") else (train, test)

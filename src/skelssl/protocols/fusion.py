@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from skelssl.core.errors import UserError
 from skelssl.core.runs import git_commit, load_config
 from skelssl.pretrained.files import joint_digest, run_of
-from skelssl.protocols.bench import Done, check_evaluation, evaluate, short_hash
+from skelssl.protocols.bench import Evaluation, check_evaluation, evaluate, short_hash
 from skelssl.protocols.frozen import COVERAGE
 from skelssl.protocols.plan import read_protocols
 from skelssl.results.published import departures
-from skelssl.results.record import one_line, several_lines, summarise, write_result, write_summary
+from skelssl.results.record import result_line, summarise, summary_lines, write_result, write_summary
 from skelssl.results.scores import Scores
 from skelssl.runtime.ranks import agree, say
 
 SHARED = ("dataset", "protocol", "mode")  # what the results of all runs must agree in
 
 
-def fuse_runs(config: Mapping[str, Any]) -> list[Done]:
+def fuse_runs(config: Mapping[str, Any]) -> list[Evaluation]:
     """One fused result for each result of the inner protocol (``protocol.of``), beside those of the first run."""
     protocol = config["protocol"]
     inner = read_protocols([protocol["of"]], "protocol.of")
@@ -41,11 +41,11 @@ def fuse_runs(config: Mapping[str, Any]) -> list[Done]:
     home = Path(found[0][0].folder).parents[1] / "fusion"
     fused = [_fused(home, parts, config) for parts in zip(*found, strict=True)]
     for done in fused:
-        say(f"fused    {one_line(done.result)}")
+        say(f"fused    {result_line(done.result)}")
     if len(fused) > 1:
         summary = summarise([done.result for done in fused])
         write_summary(home / short_hash({"results": [done.folder.name for done in fused]}), summary)
-        say(several_lines(summary))
+        say(summary_lines(summary))
     return fused
 
 
@@ -63,16 +63,16 @@ def _runs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     return runs
 
 
-def _fused(home: Path, parts: Sequence[Done], config: Mapping[str, Any]) -> Done:
+def _fused(home: Path, parts: Sequence[Evaluation], config: Mapping[str, Any]) -> Evaluation:
     results = [part.result for part in parts]
     for key in SHARED:
         if len(values := dict.fromkeys(str(r[key]) for r in results)) > 1:
             raise UserError(f"checkpoint: found {key} {' and '.join(values)}, expected one for all runs to fuse")
     streams = [r["stream"] for r in results]
     published = config["protocol"]["recipe"]["weights"]
-    weights = weights_of(config["weights"], published, streams)
+    weights = fusion_weights(config["weights"], published, streams)
     agree(True)  # rank 0 has written what all ranks read now
-    scores, baseline = fuse([read_part(part.folder) for part in parts], weights)
+    scores, baseline = fuse_scores([read_run_scores(part.folder) for part in parts], weights)
     votes = any(r["calibration_error"] is None for r in results)
     scores = replace(scores, votes=votes, test_selected=any(r["test_touched_for_selection"] for r in results))
     sources = [{"result": part.folder.name, "method": r["method"], "stream": r["stream"], "setting": r["setting"],
@@ -82,16 +82,16 @@ def _fused(home: Path, parts: Sequence[Done], config: Mapping[str, Any]) -> Done
     usual = config["weights"] is None and len(set(streams)) == len(streams)
     same = {key: _same(results, key) for key in (*SHARED, *COVERAGE, "n_train", "labels_used", "data_fingerprint")}
     facts = {
-        **same, "method": _joined(results, "method"), "stream": stream_name(streams), "seed": results[0]["seed"],
+        **same, "method": _joined(results, "method"), "stream": fused_stream_name(streams), "seed": results[0]["seed"],
         "setting": ", ".join(filter(None, [_joined(results, "setting"), None if usual else _said(weights)])) or None,
         "checkpoint_sha256": joint_digest([r["checkpoint_sha256"] for r in results]), "encoder": _cost(results),
         "recipe": {"fusion": sources}, "n_test": len(scores.label), "git_commit": git_commit(),
         "seconds": round(sum(r["seconds"] for r in results), 2),
     }  # fmt: skip
     folder = home / short_hash({"sources": sources, "shared": [results[0][key] for key in SHARED]})
-    names = read_part(parts[0].folder).names.tolist()
+    names = read_run_scores(parts[0].folder).names.tolist()
     class_names = [own["name"] for own in results[0]["per_class"]]
-    return Done(folder, write_result(folder, facts, scores, baseline, names, class_names), fresh=True)
+    return Evaluation(folder, write_result(folder, facts, scores, baseline, names, class_names), fresh=True)
 
 
 def _departures(folder: Path) -> list[str]:
@@ -121,7 +121,7 @@ def _said(weights: Sequence[float]) -> str:
 
 
 @dataclass(frozen=True)
-class Part:
+class RunScores:
     """What one run said: rows of a ``scores.npz``, in the order of the names."""
 
     where: Path
@@ -131,7 +131,7 @@ class Part:
     random_init: NDArray[np.float32] | None  # (N, classes), of the random initialisation where it was evaluated
 
 
-def read_part(folder: Path) -> Part:
+def read_run_scores(folder: Path) -> RunScores:
     """The scores of one evaluation; raises UserError where they are gone."""
     path = folder / "scores.npz"
     try:
@@ -139,12 +139,12 @@ def read_part(folder: Path) -> Part:
             order = np.argsort(file["names"])
             random = file["random_init_logits"][order] if "random_init_logits" in file else None
             names, labels, logits = (file[key][order] for key in ("names", "labels", "logits"))
-            return Part(folder, names, labels, logits, random)
+            return RunScores(folder, names, labels, logits, random)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: cannot be read ({error}), expected scores; rerun=true makes them anew") from error
 
 
-def fuse(parts: Sequence[Part], weights: Sequence[float]) -> tuple[Scores, Scores | None]:
+def fuse_scores(parts: Sequence[RunScores], weights: Sequence[float]) -> tuple[Scores, Scores | None]:
     """Σ_r w_r · logits_r of each clip, and the same of the random initialisations where all runs have one.
 
     Raises UserError unless all parts have the same names, with the same label each, and the same classes.
@@ -161,7 +161,7 @@ def fuse(parts: Sequence[Part], weights: Sequence[float]) -> tuple[Scores, Score
     return weighted([part.logits for part in parts]), weighted(random) if len(random) == len(parts) else None
 
 
-def _check_alike(first: Part, other: Part) -> None:
+def _check_alike(first: RunScores, other: RunScores) -> None:
     if first.logits.shape[1] != other.logits.shape[1]:
         raise UserError(
             f"checkpoint: found {other.logits.shape[1]} classes in {other.where}, expected the "
@@ -179,7 +179,7 @@ def _check_alike(first: Part, other: Part) -> None:
         )
 
 
-def weights_of(asked: Any, by_stream: Mapping[str, float], streams: Sequence[str]) -> list[float]:
+def fusion_weights(asked: Any, by_stream: Mapping[str, float], streams: Sequence[str]) -> list[float]:
     """``weights=`` in the order of the runs; else the published ones of different streams, 1 each for one stream.
 
     Raises UserError for another number of weights, for what is no finite number, and for a stream without a weight.
@@ -200,7 +200,7 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
-def stream_name(streams: Sequence[str]) -> str:
+def fused_stream_name(streams: Sequence[str]) -> str:
     """What tables call the fused stream: ``3s`` for joint, motion and bone."""
     names = sorted(set(streams))
     return "3s" if sorted(streams) == ["bone", "joint", "motion"] else "+".join(names)

@@ -45,7 +45,7 @@ def linear_probe(train: Train, test: Features, *, classes: int, recipe: Mapping[
     plan = LinearRecipe.read(recipe)
     head = linear_head(test.x.shape[-1], classes, plan, seed).to(test.x.device)
     best = 0.0
-    for _ in fit(head, train, plan, seed):
+    for _ in train_head(head, train, plan, seed):
         scores = Scores(head_logits(head, test), test.label, test.index)
         best = max(best, scores.top1)
     if not scores.logits.isfinite().all():
@@ -66,7 +66,7 @@ def linear_head(width: int, classes: int, recipe: LinearRecipe, seed: int) -> nn
     return nn.Sequential(*norm, linear)
 
 
-def fit(head: nn.Module, train: Train, recipe: LinearRecipe, seed: int) -> Iterator[int]:
+def train_head(head: nn.Module, train: Train, recipe: LinearRecipe, seed: int) -> Iterator[int]:
     """Trains ``head`` in place by cross-entropy on cached features; yields each epoch's number once it is done."""
     optimizer = _optimizer(head, recipe)
     for epoch in range(recipe.epochs):

@@ -22,7 +22,7 @@ from skelssl.data.batch import Batch
 from skelssl.encoders.inputs import zero_joints
 from skelssl.pretrained.features import Features
 from skelssl.protocols.frozen import Frozen
-from skelssl.protocols.selection import judged
+from skelssl.protocols.selection import select_and_score
 from skelssl.results.scores import Scores
 from skelssl.skeleton.layout import Layout, load_layout
 
@@ -61,7 +61,7 @@ class LostRecipe:
 
 
 @dataclass(frozen=True)
-class Lost:
+class LostSet:
     """A set of joints that are missing."""
 
     name: str  # such as "left_arm", "2 parts" or "5 joints"
@@ -93,34 +93,34 @@ def lost_joints(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
 
 
 def _measured(
-    frozen: Frozen, sets: Sequence[Lost], plan: LostRecipe, inner: Mapping[str, Any], seed: int
+    frozen: Frozen, sets: Sequence[LostSet], plan: LostRecipe, inner: Mapping[str, Any], seed: int
 ) -> list[tuple[Scores, dict[str, Any] | None]]:
     """Scores of each set, and what ``mode=clean`` chose for it."""
     run = instantiate(inner["run"])
-    less = (without(frozen, lost.joints, plan.how) for lost in sets)  # one at a time: each keeps its features
+    less = (without_joints(frozen, lost.joints, plan.how) for lost in sets)  # one at a time: each keeps its features
     if plan.when == "both":
-        return [judged(run, one, inner["recipe"], seed) for one in less]
-    together, chosen = judged(run, _tested_on(frozen, less), inner["recipe"], seed)
+        return [select_and_score(run, one, inner["recipe"], seed) for one in less]
+    together, chosen = select_and_score(run, _tested_on(frozen, less), inner["recipe"], seed)
     return [(scores, chosen) for scores in _split(together, len(sets))]
 
 
-def lost_sets(body: Layout, plan: LostRecipe, seed: int) -> list[Lost]:
+def lost_sets(body: Layout, plan: LostRecipe, seed: int) -> list[LostSet]:
     """The whole body first, then what the recipe lists.
 
     Joints and parts are ordered by the first 8 bytes of BLAKE2b over ``"<seed>/<name>"`` and the first k are lost. So
     they come from (seed, k) alone, anyone can draw them again, and fewer are a subset of more.
     """
     parts, order = _drawn(list(body.parts), seed), _drawn(list(body.joints), seed)
-    single = [Lost(name, "part", tuple(joints)) for name, joints in body.parts.items()] if plan.parts else []
+    single = [LostSet(name, "part", tuple(joints)) for name, joints in body.parts.items()] if plan.parts else []
     several = [
-        Lost(f"{n} parts", "parts", tuple(sorted({j for part in parts[:n] for j in body.parts[part]})))
+        LostSet(f"{n} parts", "parts", tuple(sorted({j for part in parts[:n] for j in body.parts[part]})))
         for n in plan.random_parts
     ]
-    some = [Lost(f"{k} joints", "joints", tuple(sorted(map(body.index, order[:k])))) for k in plan.random_joints]
-    return [Lost("none", "none"), *single, *several, *some]
+    some = [LostSet(f"{k} joints", "joints", tuple(sorted(map(body.index, order[:k])))) for k in plan.random_joints]
+    return [LostSet("none", "none"), *single, *several, *some]
 
 
-def without(whole: Frozen, joints: Sequence[int], how: str) -> Frozen:
+def without_joints(whole: Frozen, joints: Sequence[int], how: str) -> Frozen:
     """The same encoder on the same clips that lack ``joints``; it keeps features of its own."""
     if not joints:
         return whole
@@ -129,11 +129,11 @@ def without(whole: Frozen, joints: Sequence[int], how: str) -> Frozen:
     if how == "drop":
         less.ignore = joints
     else:
-        less.views = {name: Zeroed(view, joints) for name, view in whole.views.items()}
+        less.views = {name: ZeroedView(view, joints) for name, view in whole.views.items()}
     return less
 
 
-class Zeroed(nn.Module):
+class ZeroedView(nn.Module):
     """A view of clips in which the coordinates of ``joints`` are 0 before the view takes its stream."""
 
     def __init__(self, view: nn.Module, joints: Sequence[int]) -> None:

@@ -55,7 +55,7 @@ def read_protocols(names: Any, key: str = "then") -> list[Block]:
     return protocols
 
 
-def tasks(config: Block, protocols: Sequence[Block], about: Block) -> list[Task]:
+def plan_tasks(config: Block, protocols: Sequence[Block], about: Block) -> list[Task]:
     """Every protocol, suites taken apart, with every recipe it is asked for."""
     members = [member for protocol in protocols for member in _members(protocol, about)]
     found = [Task(member, recipe) for member in members for recipe in probe_recipes(config, member, about)]
@@ -147,7 +147,7 @@ def _unchanged(protocol: Block, keys: Sequence[str]) -> None:
             )
 
 
-def setting(config: Block, about: Block, recipe: Block, dataset: str) -> str | None:
+def result_setting(config: Block, about: Block, recipe: Block, dataset: str) -> str | None:
     """What sets a result apart from the published protocol, so that the two never share a row of the report."""
     limit, source = config["limit"], about["dataset"]
     parts = [about.get("setting"), source if source != dataset else None, *_given(config), *_labelled(recipe, about),

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skelssl.pretrained.features import Features
-from skelssl.protocols.frozen import Frozen, both_sides, vote
+from skelssl.protocols.frozen import Frozen, gallery_and_queries, neighbour_votes
 from skelssl.results.scores import Scores
 
 # Cosines are rounded to this. In float64 the products of one pair of vectors differ by 1e-15 with their place in the
@@ -24,8 +24,8 @@ STEP = 1e-9
 
 def retrieval(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
     """k nearest neighbours as in ``knn``, and ``map``; both sides under the deterministic test view."""
-    sides = both_sides(frozen, recipe, seed)
-    scores = vote(frozen, recipe, *sides)
+    sides = gallery_and_queries(frozen, recipe, seed)
+    scores = neighbour_votes(frozen, recipe, *sides)
     return replace(scores, extra={"map": float(average_precision(*sides).mean())})
 
 

@@ -15,7 +15,9 @@ from skelssl.results.scores import Scores
 Protocol = Callable[[Frozen, Mapping[str, Any], int], Scores]
 
 
-def judged(run: Protocol, frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> tuple[Scores, dict[str, Any] | None]:
+def select_and_score(
+    run: Protocol, frozen: Frozen, recipe: Mapping[str, Any], seed: int
+) -> tuple[Scores, dict[str, Any] | None]:
     """Scores of a protocol, and what was chosen for it.
 
     ``recipe["choose"]`` lists candidates by key. Each combination trains on three quarters of the training subjects and
@@ -28,14 +30,14 @@ def judged(run: Protocol, frozen: Frozen, recipe: Mapping[str, Any], seed: int) 
     part = frozen.held_out(seed)
     tried = [
         {**change, "top1": run(part, {**plain, **change}, seed).top1}
-        for change in candidates(recipe["choose"], clips=len(part.rows["train"]))
+        for change in recipe_candidates(recipe["choose"], clips=len(part.rows["train"]))
     ]
     best = max(tried, key=lambda one: one["top1"])  # the first of equal ones
     chosen = {key: best[key] for key in recipe["choose"]}
     return run(frozen, {**plain, **chosen}, seed), {"values": chosen, **_how(part), "tried": tried}
 
 
-def candidates(choose: Mapping[str, Sequence[Any]], clips: int) -> list[dict[str, Any]]:
+def recipe_candidates(choose: Mapping[str, Sequence[Any]], clips: int) -> list[dict[str, Any]]:
     """Every combination in the order of the lists, the last key fastest; a k above the ``clips`` to vote is left out.
 
     Raises UserError for a key without a list of candidates, and where no combination is left.

@@ -8,12 +8,12 @@ from typing import Any
 from skelssl.protocols.finetune import train_and_score
 from skelssl.protocols.finetune_recipe import FinetuneRecipe
 from skelssl.protocols.frozen import Frozen
-from skelssl.protocols.subsets import SMALLEST, draw, smallest_ratio
+from skelssl.protocols.subsets import SMALLEST, draw_subset, smallest_ratio
 from skelssl.results.scores import SubsetScores
 
 
 def semi(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> SubsetScores:
-    """Trains all weights on the clips of :func:`~skelssl.protocols.subsets.draw`, and scores all test clips.
+    """Trains all weights on the clips of :func:`~skelssl.protocols.subsets.draw_subset`, and scores all test clips.
 
     ``recipe`` is that of a fine-tuning with two more keys: ``ratio``, a share or ``smallest``, and ``select``. Raises
     UserError as fine-tuning does, and for a share that leaves a class without a labelled clip.
@@ -24,7 +24,7 @@ def semi(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> SubsetScores:
     names, labels = [store.names[i] for i in rows], store.labels[rows]
     asked = recipe["ratio"]
     ratio = smallest_ratio(names, labels, seed, select) if asked == SMALLEST else asked
-    drawn = draw(names, labels, ratio, seed, select)
+    drawn = draw_subset(names, labels, ratio, seed, select)
     subset = {"dataset": frozen.data.name, "ratio": ratio, "select": select, "seed": seed, "n_train": len(names),
               "names": drawn}  # fmt: skip
     scores = train_and_score(frozen, store.rows(drawn), plan, seed, name="semi")

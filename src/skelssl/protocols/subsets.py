@@ -26,7 +26,9 @@ SMALLEST = "smallest"  # in the place of a ratio: the smallest that gives every 
 STEPS = 10_000  # it is a multiple of 1 / STEPS
 
 
-def draw(names: Sequence[str], labels: ArrayLike, ratio: float, seed: int, select: str = "stratified") -> list[str]:
+def draw_subset(
+    names: Sequence[str], labels: ArrayLike, ratio: float, seed: int, select: str = "stratified"
+) -> list[str]:
     """Names, sorted, of the labelled share ``ratio`` of N clips; ``labels`` (N,) are whole numbers.
 
     ``stratified`` takes round(ratio · n) of the n clips of each class, halves to even (PSTL, AimCLR); ``uniform`` takes
@@ -58,7 +60,7 @@ def draw(names: Sequence[str], labels: ArrayLike, ratio: float, seed: int, selec
 
 
 def smallest_ratio(names: Sequence[str], labels: ArrayLike, seed: int, select: str = "stratified") -> float:
-    """The smallest multiple of 0.0001 with which :func:`draw` leaves no class out."""
+    """The smallest multiple of 0.0001 with which :func:`draw_subset` leaves no class out."""
     label, order = np.asarray(labels), _order(names, seed, select)
     if select == "uniform":
         need = 1 + max(np.flatnonzero(label[order] == c)[0] for c in np.unique(label))
@@ -81,7 +83,7 @@ def _order(names: Sequence[str], seed: int, select: str) -> NDArray[np.int64]:
     return np.array(sorted(range(len(names)), key=digests.__getitem__), np.int64)
 
 
-def write_lists(folder: Path, ratios: Sequence[float], seeds: Sequence[int] = range(5)) -> list[dict[str, Any]]:
+def write_subset_lists(folder: Path, ratios: Sequence[float], seeds: Sequence[int] = range(5)) -> list[dict[str, Any]]:
     """Writes the lists of every split of the data set prepared in ``folder`` (``<data_root>/<dataset>/v1``).
 
     ``subsets/<split>_<select>_<ratio>_<seed>.txt`` holds a name a line, so that anyone's ``sha256sum`` checks it.
@@ -95,7 +97,7 @@ def write_lists(folder: Path, ratios: Sequence[float], seeds: Sequence[int] = ra
         names = split[1].train
         own = {"split": split[0], "select": select, "ratio": ratio, "seed": seed, "n_train": len(names)}
         try:
-            drawn = draw(names, [label[name] for name in names], ratio, seed, select)
+            drawn = draw_subset(names, [label[name] for name in names], ratio, seed, select)
         except UserError as error:
             index.append({**own, "n": None, "sha256": None, "error": str(error)})
             continue

@@ -11,8 +11,8 @@ import numpy as np
 
 from skelssl.core.errors import UserError
 from skelssl.results.published import Published, targets
-from skelssl.results.read import Cell, Correct, Result
-from skelssl.results.statistics import Interval, Spread, paired_difference, spread
+from skelssl.results.read import Cell, CorrectClips, Result
+from skelssl.results.statistics import Interval, SeedStatistics, paired_difference, seed_statistics
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Row:
     runs: tuple[str, ...]  # run ids
     seeds: tuple[int, ...]  # of the runs where they differ, else of the evaluations of one run
     n_test: int | None
-    top1: Spread | None  # last epoch
-    best: Spread | None  # best epoch, chosen on the test set
-    mean_class: Spread | None  # accuracy averaged over classes
-    random_init: Spread | None
+    top1: SeedStatistics | None  # last epoch
+    best: SeedStatistics | None  # best epoch, chosen on the test set
+    mean_class: SeedStatistics | None  # accuracy averaged over classes
+    random_init: SeedStatistics | None
     difference: Interval | None  # trained - random init, paired over test clips
     published: tuple[Published, ...]
     departures: tuple[str, ...]  # what differs from the published setting; empty where nothing is published
@@ -43,13 +43,13 @@ class Row:
         return 100 * self.top1.mean - self.published[0].value
 
 
-def gather(results: Iterable[Result]) -> list[Row]:
+def gather_rows(results: Iterable[Result]) -> list[Row]:
     """Rows in the order of their cells; only runs that differ in nothing but the seed share a row."""
-    rows = [_row(cell, part) for cell, parts in by_cell(results).items() for part in parts]
+    rows = [_row(cell, part) for cell, parts in results_by_cell(results).items() for part in parts]
     return sorted(rows, key=lambda row: ([x or "" for x in row.cell], row.runs))
 
 
-def by_cell(results: Iterable[Result]) -> dict[Cell, list[list[Result]]]:
+def results_by_cell(results: Iterable[Result]) -> dict[Cell, list[list[Result]]]:
     """The results of each cell, those together that differ in nothing but the seed."""
     groups: dict[tuple[Cell, str], list[Result]] = defaultdict(list)
     for result in results:
@@ -71,8 +71,8 @@ def _row(cell: Cell, group: list[Result]) -> Row:
         values = tuple(r.facts[key] for r in group if r.facts.get(key) is not None)
         return values if len(values) == len(group) else ()
 
-    def over_seeds(key: str) -> Spread | None:
-        return spread(values) if (values := each(key)) else None
+    def over_seeds(key: str) -> SeedStatistics | None:
+        return seed_statistics(values) if (values := each(key)) else None
 
     trained, probed = zip(*(r.seeds for r in group), strict=True)
     published = tuple(targets(cell.method, cell.dataset, cell.protocol, cell.stream or "", cell.setting))
@@ -97,11 +97,11 @@ def _row(cell: Cell, group: list[Result]) -> Row:
 def _difference(group: Sequence[Result]) -> Interval | None:
     if len(group) == 1 and (stored := group[0].facts.get("difference")):
         return Interval(stored["mean"], stored["low"], stored["high"])
-    trained, random = (over_results(group, key) for key in ("logits", "random_init_logits"))
+    trained, random = (joined_results(group, key) for key in ("logits", "random_init_logits"))
     return paired_difference(trained.right, random.right) if trained and random else None
 
 
-def over_results(group: Sequence[Result], key: str = "logits") -> Correct | None:
+def joined_results(group: Sequence[Result], key: str = "logits") -> CorrectClips | None:
     """The clips of several results on the same test clips, ``right`` (S, N); None where one has no scores.
 
     Raises UserError for results on different clips.

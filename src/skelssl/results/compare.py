@@ -10,11 +10,11 @@ import numpy as np
 from rich.table import Table
 
 from skelssl.core.errors import UserError
-from skelssl.results.aggregate import by_cell, over_results
-from skelssl.results.read import Cell, Correct, Result
+from skelssl.results.aggregate import joined_results, results_by_cell
+from skelssl.results.read import Cell, CorrectClips, Result
 from skelssl.results.statistics import Interval, paired_difference
 from skelssl.results.tables import markdown_table, rich_table
-from skelssl.results.text import points
+from skelssl.results.text import format_points
 
 # Cells are paired where they agree in these keys; cells that stay unpaired try the next line.
 MATCHING_KEYS = (
@@ -91,7 +91,7 @@ def compare(first: Sequence[Result], second: Sequence[Result]) -> Comparison:
 
 
 def _groups(results: Sequence[Result]) -> dict[Cell, list[Result]]:
-    cells = by_cell(results)
+    cells = results_by_cell(results)
     for cell, groups in cells.items():
         if len(groups) > 1:
             runs = sorted({str(result.run) for group in groups for result in group})
@@ -126,8 +126,8 @@ def _pair(first: list[Result], second: list[Result]) -> Pair:
     )  # fmt: skip
 
 
-def _scores(group: list[Result]) -> Correct:
-    found = over_results(group)
+def _scores(group: list[Result]) -> CorrectClips:
+    found = joined_results(group)
     if found is None:
         raise UserError(f"{group[0].path.parent}: found no scores.npz, expected the scores of every test clip")
     return found
@@ -141,5 +141,5 @@ def _cells(pair: Pair) -> dict[str, str]:
     words = {part: both(getattr(pair.a, part), getattr(pair.b, part)) for part in Cell._fields}
     return {
         **words, "seeds": both(*pair.seeds), "A": f"{100 * pair.top1[0]:.1f}", "B": f"{100 * pair.top1[1]:.1f}",
-        "A - B [95 %]": points(pair.difference), "clips": str(pair.clips),
+        "A - B [95 %]": format_points(pair.difference), "clips": str(pair.clips),
     }  # fmt: skip

@@ -13,7 +13,7 @@ from skelssl.results.scores import Scores
 BINS = 15
 
 
-def figures(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
+def score_metrics(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
     """Every figure of a result that follows from its scores: fractions, and counts of test clips.
 
     ``per_class`` and ``confusion`` (rows true, columns predicted) are in the order of the classes. A class without test

@@ -93,7 +93,7 @@ def split_clips(dataset: str) -> tuple[int, ...]:
     return tuple(_facts()["clips"].get(dataset, ()))
 
 
-def whole(dataset: str, n_train: int | None, n_test: int | None) -> bool:
+def is_full_split(dataset: str, n_train: int | None, n_test: int | None) -> bool:
     """Is this the full split that papers report on, but for TOLERANCE? False for a data set without such counts."""
     sides = zip((n_train, n_test), split_clips(dataset), strict=False)
     close = [found is not None and abs(found - full) <= TOLERANCE * full for found, full in sides]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json
 from skelssl.core.identity import identity
-from skelssl.results.published import Published, departures, whole
+from skelssl.results.published import Published, departures, is_full_split
 from skelssl.results.record import KEYS
 
 
@@ -33,7 +33,7 @@ class Cell(NamedTuple):
     stream: str | None
 
 
-class Correct(NamedTuple):
+class CorrectClips(NamedTuple):
     """N test clips by ascending name."""
 
     names: NDArray[np.str_]
@@ -65,7 +65,7 @@ class Result:
 
     def departures(self, published: Published) -> tuple[str, ...]:
         """What sets the result apart from a published cell: ``mode``, ``data``, keys of its run or runs."""
-        full = whole(self.facts["dataset"], self.facts["n_train"], self.facts["n_test"])
+        full = is_full_split(self.facts["dataset"], self.facts["n_train"], self.facts["n_test"])
         asked = ["mode"] * (self.facts["mode"] != "paper") + ["data"] * (not full)
         own = departures(self.config, published.overrides) if self.config else ()
         fused = (self.facts.get("recipe") or {}).get("fusion", [])
@@ -91,7 +91,7 @@ class Result:
         text = json.dumps([self.made, self.facts.get("recipe")], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def correct(self, key: str = "logits") -> Correct | None:
+    def correct(self, key: str = "logits") -> CorrectClips | None:
         """Of ``logits`` or ``random_init_logits``: which test clips were right; None where the scores are not there."""
         path = self.path.with_name("scores.npz")
         if not path.exists():
@@ -100,7 +100,7 @@ class Result:
             if key not in scores:
                 return None
             order, labels = np.argsort(scores["names"]), scores["labels"]
-            return Correct(scores["names"][order], labels[order], (scores[key].argmax(1) == labels)[order])
+            return CorrectClips(scores["names"][order], labels[order], (scores[key].argmax(1) == labels)[order])
 
 
 def find_results(folders: Iterable[Path]) -> list[Result]:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from skelssl.core.files import atomic_file, write_json
-from skelssl.results.metrics import figures
+from skelssl.results.metrics import score_metrics
 from skelssl.results.scores import Scores, SubsetScores
-from skelssl.results.statistics import paired_difference, spread
+from skelssl.results.statistics import paired_difference, seed_statistics
 from skelssl.runtime.collectives import rank
 
 # Every result has every key; null where it has no meaning.
@@ -37,10 +37,10 @@ def write_result(
     class_names: Sequence[str],
 ) -> dict[str, Any]:
     """Writes one evaluation; accuracies are fractions, exact over clips, of the last epoch. Returns ``result.json``."""
-    found = {**facts, **figures(scores, class_names)}
+    found = {**facts, **score_metrics(scores, class_names)}
     if baseline is not None:
         found["random_init_top1"] = baseline.top1
-        found["random_init_mean_class_accuracy"] = figures(baseline, class_names)["mean_class_accuracy"]
+        found["random_init_mean_class_accuracy"] = score_metrics(baseline, class_names)["mean_class_accuracy"]
         found["random_init_extra"] = dict(baseline.extra) or None
         found["difference"] = paired_difference(scores.correct.cpu().numpy(), baseline.correct.cpu().numpy())._asdict()
     if isinstance(scores, SubsetScores):
@@ -91,11 +91,11 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     summary |= {"seeds": [r["seed"] for r in results], "interval": "95 %, Student's t over the seeds"}
     for key in SUMMARISED:
         values = [r[key] for r in results if r.get(key) is not None]
-        summary[key] = spread(values)._asdict() if len(values) == len(results) else None
+        summary[key] = seed_statistics(values)._asdict() if len(values) == len(results) else None
     return summary
 
 
-def several_lines(summary: Mapping[str, Any]) -> str:
+def summary_lines(summary: Mapping[str, Any]) -> str:
     """The figures over the seeds, in per cent."""
     lines = [f"{summary['protocol']:8s} over seeds {', '.join(map(str, summary['seeds']))} ({summary['interval']})"]
     for key in SUMMARISED:
@@ -105,7 +105,7 @@ def several_lines(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def one_line(result: Mapping[str, Any]) -> str:
+def result_line(result: Mapping[str, Any]) -> str:
     """The figure a person waits for."""
     text = f"{result['protocol']:8s} top-1 {100 * result['top1']:5.1f} %"
     if (d := result["difference"]) is not None:

@@ -17,7 +17,7 @@ class Interval(NamedTuple):
     high: float
 
 
-class Spread(NamedTuple):
+class SeedStatistics(NamedTuple):
     """Mean over seeds, their sample standard deviation and Student's 95 % interval; only a mean for a single seed."""
 
     mean: float
@@ -26,7 +26,7 @@ class Spread(NamedTuple):
     high: float | None = None
 
 
-def spread(values: Sequence[float]) -> Spread:
+def seed_statistics(values: Sequence[float]) -> SeedStatistics:
     """Of n >= 1 values the mean, the sample deviation (n - 1), and the interval mean ± t sd / √n.
 
     Another set of seeds would have its mean in there. With t = √(n - 1) tan θ the density of Student's t is that of
@@ -34,14 +34,14 @@ def spread(values: Sequence[float]) -> Spread:
     """
     n, mean = len(values), float(np.mean(values))
     if n == 1:
-        return Spread(mean)
+        return SeedStatistics(mean)
     theta = np.linspace(0, np.pi / 2, 100_001)
     density = np.cos(theta) ** (n - 2)
     share = np.cumsum(density) - (density + density[0]) / 2  # by trapezoids, from the middle outwards
     t = np.sqrt(n - 1) * np.tan(np.interp(0.95, share / share[-1], theta))
     sd = float(np.std(values, ddof=1))
     half = float(t * sd / np.sqrt(n))
-    return Spread(mean, sd, mean - half, mean + half)
+    return SeedStatistics(mean, sd, mean - half, mean + half)
 
 
 def paired_difference(

@@ -21,7 +21,7 @@ from skelssl.results.read import Result
 ABSENT = "-"  # the run has no such key
 
 
-def cells(overrides: Sequence[str]) -> dict[str, str]:
+def study_cells(overrides: Sequence[str]) -> dict[str, str]:
     """Run id -> overrides of every cell that ``python -m skelssl.train -m OVERRIDES`` runs, in its order.
 
     Raises Hydra's errors for overrides that do not compose.
@@ -41,9 +41,9 @@ def cells(overrides: Sequence[str]) -> dict[str, str]:
     return {run_id(resolved(composed("train", job))): " ".join(o for o in job if o not in single) for job in jobs}
 
 
-def of_study(results: Sequence[Result], overrides: Sequence[str]) -> tuple[list[Result], list[str]]:
+def results_of_study(results: Sequence[Result], overrides: Sequence[str]) -> tuple[list[Result], list[str]]:
     """The results of a study's cells, and a note on the cells without any; raises UserError where all are missing."""
-    expected = cells(overrides)
+    expected = study_cells(overrides)
     found = [result for result in results if result.run and result.run.name in expected]
     if not found:
         raise UserError(f"--study: found none of its {len(expected)} cells, expected runs of {' '.join(overrides)}")
@@ -53,7 +53,7 @@ def of_study(results: Sequence[Result], overrides: Sequence[str]) -> tuple[list[
     return found, [note] if missing else []
 
 
-def studied(rows: Sequence[Row]) -> list[Row]:
+def rows_of_study(rows: Sequence[Row]) -> list[Row]:
     """The rows with what was swept in each, ordered by it.
 
     Runs are compared with those of their method, data set and stream, since presets differ between these. Raises
@@ -62,7 +62,7 @@ def studied(rows: Sequence[Row]) -> list[Row]:
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row.cell.method, row.cell.dataset, row.cell.stream].append(row)
-    keys = {group: swept([row.config for row in members]) for group, members in groups.items()}
+    keys = {group: swept_keys([row.config for row in members]) for group, members in groups.items()}
     if not any(keys.values()):
         raise UserError("--study: found no runs of one method and data set that differ in a key, expected a sweep")
     found = [
@@ -73,7 +73,7 @@ def studied(rows: Sequence[Row]) -> list[Row]:
     return sorted(found, key=lambda row: ([x or "" for x in row.cell], [_order(v) for v in row.swept.values()]))
 
 
-def swept(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+def swept_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Dotted keys in which flat configurations differ; of keys that always hold the same value the first."""
     names = sorted({key for config in configs for key in config})
     values = {key: [config.get(key, ABSENT) for config in configs] for key in names}

@@ -6,17 +6,17 @@ from collections import Counter
 from collections.abc import Sequence
 
 from skelssl.results.aggregate import Row
-from skelssl.results.statistics import Interval, Spread
+from skelssl.results.statistics import Interval, SeedStatistics
 
 
-def percent(value: Spread | None) -> str:
+def format_percent(value: SeedStatistics | None) -> str:
     """``77.3 ± 0.4`` per cent; empty where nothing was measured."""
     if value is None:
         return ""
     return f"{100 * value.mean:.1f}" + (f" ± {100 * value.sd:.1f}" if value.sd is not None else "")
 
 
-def points(value: Interval | None) -> str:
+def format_points(value: Interval | None) -> str:
     """``+12.0 [10.1, 14.0]`` percentage points with the 95 % interval."""
     if value is None:
         return ""
@@ -40,17 +40,17 @@ def _cells(row: Row, columns: Sequence[str]) -> dict[str, str]:
         **{key.removeprefix("method."): str(row.swept.get(key, "")) for key in columns},
         "run": ", ".join(row.runs),
         "seeds": ", ".join(map(str, row.seeds)),
-        "last epoch": percent(row.top1),
-        "best epoch": percent(row.best),
-        "class mean": percent(row.mean_class),
-        "random init": percent(row.random_init),
-        "difference [95 %]": points(row.difference),
+        "last epoch": format_percent(row.top1),
+        "best epoch": format_percent(row.best),
+        "class mean": format_percent(row.mean_class),
+        "random init": format_percent(row.random_init),
+        "difference [95 %]": format_points(row.difference),
         "published": "; ".join(p.tag for p in row.published),
         "gap": "" if row.gap is None else f"{row.gap:+.1f}",
     }
 
 
-def sources(rows: Sequence[Row]) -> list[str]:
+def table_notes(rows: Sequence[Row]) -> list[str]:
     """How to read the columns, and one line per published number in the table."""
     notes = ["Top-1 in per cent; several seeds: mean ± standard deviation. Best epoch is chosen on the test set."]
     if any(row.difference for row in rows):

@@ -10,7 +10,7 @@ import pytest
 
 from skelssl.pages.figures.results import accuracy_bars, results_table
 from skelssl.pages.run_page import SECTIONS, write_page
-from skelssl.results.aggregate import Row, gather
+from skelssl.results.aggregate import Row, gather_rows
 from skelssl.results.read import find_results
 from tests.helpers.browser import BROWSER, Browser
 from tests.helpers.config import train_config
@@ -40,7 +40,7 @@ browser_test = pytest.mark.skipif(BROWSER is None, reason="no chromium on this m
 @pytest.fixture
 def rows(tmp_path: Path) -> list[Row]:
     write_evaluation(tmp_path / "runs" / "ab12")
-    return gather(find_results([tmp_path / "runs"]))
+    return gather_rows(find_results([tmp_path / "runs"]))
 
 
 def test_bars_and_table(rows: list[Row]) -> None:

@@ -7,7 +7,7 @@ from html import escape
 
 from skelssl.results.aggregate import Row
 from skelssl.results.statistics import Interval
-from skelssl.results.text import points, row_cells, sources
+from skelssl.results.text import format_points, row_cells, table_notes
 
 
 def results_table(rows: Sequence[Row]) -> str:
@@ -15,7 +15,7 @@ def results_table(rows: Sequence[Row]) -> str:
     cells = row_cells(rows)
     head = "".join(f"<th>{escape(name)}</th>" for name in cells[0])
     body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row.values()) + "</tr>" for row in cells)
-    notes = "".join(f"<li>{escape(line)}</li>" for line in sources(rows))
+    notes = "".join(f"<li>{escape(line)}</li>" for line in table_notes(rows))
     return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div><ul class="notes">{notes}</ul>'
 
 
@@ -46,7 +46,7 @@ def _group(row: Row, floor: float | None) -> str:
 def _difference(found: Interval) -> str:
     """Return pre-trained minus random init; green only if the confidence interval is above 0."""
     kind = "gain" if found.low > 0 else "gain none"
-    return f'<p class="{kind}">{escape(points(found))} points against random init</p>'
+    return f'<p class="{kind}">{escape(format_points(found))} points against random init</p>'
 
 
 def _bar(name: str, value: float, ticks: str) -> str:

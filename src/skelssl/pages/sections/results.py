@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skelssl.pages.figures.results import accuracy_bars
 from skelssl.pages.run import OpenedRun, Section
-from skelssl.results.aggregate import gather
+from skelssl.results.aggregate import gather_rows
 
 CAPTION = (
     "Top-1 accuracy in per cent: the pre-trained encoder, the same encoder at random init, and raw coordinates. "
@@ -14,4 +14,4 @@ CAPTION = (
 
 def results_section(run: OpenedRun) -> Section:
     """Draw bars for every result, with the floor of raw coordinates where it was computed."""
-    return Section(CAPTION, accuracy_bars(gather(run.evaluations("knn")), run.floors))
+    return Section(CAPTION, accuracy_bars(gather_rows(run.evaluations("knn")), run.floors))
