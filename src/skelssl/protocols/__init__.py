@@ -1,1 +1,1 @@
-"""Protocols judge an encoder by what others can do with its features. They know encoders, never methods."""
+"""Evaluate encoders: each protocol takes an encoder and a dataset, and knows nothing about pre-training methods."""

@@ -1,4 +1,4 @@
-"""The best one-to-one assignment, exact: which cluster stands for which class."""
+"""Match clusters with classes: the exact best one-to-one assignment."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def best_assignment(value: ArrayLike) -> NDArray[np.int64]:
-    """(n, n) values -> (n,) the column of each row, each column once, with the largest sum.
+    """Return the column of each row in the one-to-one assignment with the largest sum of values.
 
-    Kuhn's Hungarian method in its O(n³) form: one row after the other joins along a shortest augmenting path under
-    dual prices. Ties go to the lower column, so equal inputs give equal answers. Raises ValueError for another shape.
+    This is Kuhn's Hungarian method in its O(n³) form: rows are added one after the other along a shortest augmenting
+    path under dual prices. Ties go to the lower column, so equal inputs give equal answers.
+
+    Args:
+        value: (n, n) value of giving a column to a row.
+
+    Returns:
+        (n,) int64, each column once.
+
+    Raises:
+        ValueError: ``value`` is not a square matrix.
 
     >>> best_assignment([[4, 1], [3, 1]]).tolist()
     [0, 1]
@@ -20,7 +29,7 @@ def best_assignment(value: ArrayLike) -> NDArray[np.int64]:
         raise ValueError(f"value: found shape {cost.shape}, expected a square matrix")
     n = len(cost)
     row_price, column_price = np.zeros(n), np.zeros(n + 1)
-    row_of = np.full(n + 1, -1)  # the row that holds each column; column n stands for "the row that joins now"
+    row_of = np.full(n + 1, -1)  # the row that has each column; column n stands for the row that is added now
     for row in range(n):
         row_of[n], column = row, n
         least, before = np.full(n, np.inf), np.full(n, n)
@@ -36,7 +45,7 @@ def best_assignment(value: ArrayLike) -> NDArray[np.int64]:
             column_price[seen] -= step
             least[~seen[:n]] -= step
             column = nearest
-        while column != n:  # hand the columns on along the path
+        while column != n:  # reassign the columns along the path
             row_of[column] = row_of[before[column]]
             column = int(before[column])
     return np.argsort(row_of[:n])

@@ -1,7 +1,7 @@
-"""Retrieval in a learnt code: an auto-encoder on frozen features, as skeleton-contrast's reference has it beside 1-NN.
+"""Encode frozen features with an auto-encoder before retrieval, as skeleton-contrast's public code does beside 1-NN.
 
-Thoker et al., ACM MM 2021 (arXiv 2108.03656), public code; after Su et al., Predict and Cluster, CVPR 2020
-(arXiv 1911.12409). Which of the two figures the paper prints is not known.
+Thoker et al., ACM MM 2021 (arXiv 2108.03656), after Su et al., Predict and Cluster, CVPR 2020 (arXiv 1911.12409).
+Which of the two accuracies the paper prints is not known.
 """
 
 from __future__ import annotations
@@ -16,14 +16,23 @@ from skelssl.pretrained.features import Features, same_random_state
 
 WIDTHS = (1024, 512, 125)
 EPOCHS, BATCH, LR = 400, 64, 1e-3
-GAMMA, EVERY = 0.95, 50  # the rate falls every so many steps, not epochs
+GAMMA, EVERY = 0.95, 50  # the learning rate falls every so many steps, not epochs
 
 
 def autoencoder_codes(train: Features, test: Features, seed: int, *, epochs: int = EPOCHS) -> tuple[Features, Features]:
-    """Both sides' features (N, K, D) as codes (N, 1, 125) of an auto-encoder that has seen the training side alone.
+    """Return the codes of training and test features under an auto-encoder that is trained on the training features.
 
-    D - 1024 - 512 - 125 with Tanh after each layer and its mirror image, mean squared error, Adam. The K clips of a
-    sample are averaged first. Draws come from ``seed``; the global random state stays as it is.
+    Its layers are D - 1024 - 512 - 125 with Tanh after each, and their mirror image; the loss is the mean squared
+    error, the optimiser Adam. The K clips of a sample are averaged first. The global random state stays as it is.
+
+    Args:
+        train: Features (N, K, D) of the training clips.
+        test: Features (N', K, D) of the test clips; they are only encoded.
+        seed: Decides the initial weights and the order of the samples.
+        epochs: How often the training features are visited.
+
+    Returns:
+        The codes (N, 1, 125) and (N', 1, 125).
     """
     gallery, queries = train.averaged(), test.averaged()
     with same_random_state(gallery.x.device), torch.enable_grad():
@@ -35,7 +44,7 @@ def autoencoder_codes(train: Features, test: Features, seed: int, *, epochs: int
 
 
 def train_autoencoder(x: Tensor, epochs: int) -> nn.Module:
-    """Features (N, D) -> the encoding half."""
+    """Train an auto-encoder on features (N, D) and return its encoding half, (N, D) -> (N, 125)."""
     widths = (x.shape[1], *WIDTHS)
     encoder, decoder = _layers(widths).to(x), _layers(widths[::-1]).to(x)
     optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=LR)

@@ -1,4 +1,4 @@
-"""Evaluate a trained encoder, and its random initialisation beside it, under the protocols asked for."""
+"""Evaluate a trained encoder and its random initialisation under one or several protocols."""
 
 from __future__ import annotations
 
@@ -39,12 +39,19 @@ TIMED = {"cuda": 32, "cpu": 4}  # test clips that time an encoder
 
 
 def run_evaluation(config: DictConfig) -> None:
-    """One job of the command."""
+    """Run one job of ``skelssl.evaluate``."""
     evaluate_one(resolved(config))
 
 
 def evaluate_one(config: Mapping[str, Any]) -> list[Evaluation]:
-    """The protocol that the command line names: one result, or one for each of its seeds, shares and members."""
+    """Run the protocol of a resolved ``evaluate.yaml``.
+
+    Returns:
+        One evaluation for each seed, label ratio and member of a suite.
+
+    Raises:
+        UserError: The configuration does not fit the encoder, the dataset or the protocol.
+    """
     protocol = config["protocol"]
     with process_group(launched_rank(), config["trainer"], host_tensors=True):
         if "over" in protocol:
@@ -54,17 +61,25 @@ def evaluate_one(config: Mapping[str, Any]) -> list[Evaluation]:
 
 
 class Evaluation(NamedTuple):
-    """One evaluation."""
+    """One result of a protocol and where it is stored."""
 
     folder: Path
     result: dict[str, Any]
-    fresh: bool  # run now, not read from an earlier call
+    fresh: bool  # computed by this call, not read from an earlier one
 
 
 def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) -> list[Evaluation]:
-    """Run each protocol for every seed and print a line for each; a finished evaluation is read, not run again.
+    """Run each protocol for every seed and print a line for each; an evaluation with a stored result is only read.
 
-    ``config`` is a resolved ``evaluate.yaml``, a protocol a resolved ``conf/protocol/<name>.yaml``.
+    Args:
+        config: A resolved ``evaluate.yaml``.
+        protocols: Resolved ``conf/protocol/<name>.yaml`` files.
+
+    Returns:
+        The evaluations in the order of protocols, recipes and seeds. Several seeds also write a ``summary.json``.
+
+    Raises:
+        UserError: The configuration does not fit the encoder, the dataset or a protocol.
     """
     check_evaluation(config)
     keep_pages()
@@ -76,7 +91,7 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
         "method": about["method"], "dataset": data.name, "mode": config["mode"], "stream": about["stream"],
         "data_fingerprint": data.fingerprint, "checkpoint_sha256": digest, "precision": config["precision"],
     }  # fmt: skip
-    if config.get("method"):  # a run has its own views and sizes, a file those that are given with it
+    if config.get("method"):  # a run fixes views and sizes; a file takes those given with it
         facts |= {"view": about["view"], "architecture": about["encoder"]}
     foreign = Path("outputs") / about["method"] / data.name / f"{path.stem}-{digest[:8]}"
     home = (path if path.is_dir() else foreign) / "eval"
@@ -102,7 +117,7 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
 
 
 def open_encoder_and_data(config: Mapping[str, Any], path: Path) -> tuple[nn.Module, Dataset]:
-    """Load the encoder at ``path`` and open its dataset; raises UserError where the two do not belong together."""
+    """Load the encoder at ``path`` and open its dataset; raise UserError where the two do not fit together."""
     encoder = load_encoder(
         path, config["source"], config["representation"], method=config.get("method"), trust=config["trust"],
         stream=config["stream"],
@@ -120,7 +135,7 @@ def open_encoder_and_data(config: Mapping[str, Any], path: Path) -> tuple[nn.Mod
 
 
 class Bench:
-    """A trained encoder and its random initialisation on one dataset; protocols share their features."""
+    """A trained encoder and its random initialisation on one dataset, whose features all protocols share."""
 
     def __init__(self, encoder: nn.Module, about: Mapping[str, Any], data: Dataset, config: Mapping[str, Any]) -> None:
         self.about, self.data, self.config = about, data, config
@@ -138,7 +153,13 @@ class Bench:
         return self._random[seed]
 
     def result(self, home: Path, protocol: Mapping[str, Any], facts: Mapping[str, Any]) -> Evaluation:
-        """The result of one protocol and seed: run now, or read where the very same evaluation already stands."""
+        """Return the evaluation of one protocol and seed: read it where it is stored, else run it and store it.
+
+        Args:
+            home: The ``eval`` folder.
+            protocol: A resolved ``conf/protocol/<name>.yaml``.
+            facts: What identifies the evaluation: its recipe, seed, dataset and encoder.
+        """
         folder = home / protocol["name"] / short_hash(facts)
         if agree((folder / "result.json").exists()) and not self.config["rerun"]:
             return Evaluation(folder, read_json(folder / "result.json"), fresh=False)
@@ -159,7 +180,7 @@ class Bench:
 
     @cached_property
     def cost(self) -> EncoderCost:
-        """What the encoder costs, counted and timed once for all protocols and seeds."""
+        """Cost of the encoder, counted and timed once for all protocols and seeds."""
         frozen = self.trained
         clips = self.data.store.gather(frozen.rows["test"][: TIMED[frozen.device.type]])
         return measure_cost(frozen.encoder, frozen.views["test"], clips, frozen.precision)
@@ -171,7 +192,7 @@ def short_hash(facts: Mapping[str, Any]) -> str:
 
 
 def check_evaluation(config: Mapping[str, Any]) -> None:
-    """Raise UserError for values of ``evaluate.yaml`` that no later step would name as clearly."""
+    """Raise UserError for invalid values of ``evaluate.yaml`` that no later step would name as clearly."""
     for key, choices in (("mode", MODES), ("precision", PRECISIONS)):
         expect(key, config[key], config[key] in choices, f"one of {', '.join(choices)}")
     if not isinstance(config["checkpoint"], str):
@@ -197,7 +218,7 @@ def check_evaluation(config: Mapping[str, Any]) -> None:
 
 
 def dataset_of(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    """Return the block of the dataset that the command names, else that of the run."""
+    """Return the configured dataset block, else that of the run."""
     if config.get("dataset") is not None:
         chosen: Mapping[str, Any] = config["dataset"]
         return chosen

@@ -1,6 +1,6 @@
-"""Clustering: do the test clips fall into their classes without any label? k-means, then the best naming of clusters.
+"""Cluster the test clips by k-means and compare the clusters with the classes.
 
-No paper of the package defines this protocol; accuracy, NMI and ARI are those of the clustering literature.
+No paper of the package defines this protocol. Accuracy, NMI and ARI are those of the clustering literature.
 """
 
 from __future__ import annotations
@@ -22,10 +22,22 @@ from skelssl.results.scores import Scores
 
 
 def cluster(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
-    """k-means of the test clips' features, scaled to length 1; k = the classes that have test clips.
+    """Cluster the test clips' features, scaled to length 1, into as many clusters as there are classes with test clips.
 
-    The logits are 1 for the class that a clip's cluster is matched with, so ``top1`` is the clustering accuracy under
-    the best one-to-one match, which the test labels choose; no label is used before. ``extra``: ``nmi``, ``ari``.
+    Nothing is trained, and training clips are not used. The test labels select the best one-to-one match between
+    clusters and classes; no label is used before that.
+
+    Args:
+        frozen: The encoder on a dataset.
+        recipe: ``restarts`` and ``iterations`` of k-means.
+        seed: Decides the initial centres.
+
+    Returns:
+        Scores of the test clips: (N, classes) with 1 for the class matched with a clip's cluster, so that ``top1`` is
+        the clustering accuracy. ``extra`` has ``nmi``, ``ari``, ``clusters`` and ``inertia``.
+
+    Raises:
+        UserError: ``restarts`` or ``iterations`` is not at least 1, or there are fewer test clips than classes.
     """
     check_cluster_recipe(recipe)
     test = frozen.features("test", "test")
@@ -43,7 +55,7 @@ def cluster(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
 
 
 def check_cluster_recipe(recipe: Mapping[str, Any]) -> None:
-    """Raises UserError for a recipe without restarts or iterations."""
+    """Raise UserError unless the recipe has at least one restart and one iteration."""
     for key in ("restarts", "iterations"):
         good = type(recipe[key]) is int and recipe[key] >= 1
         expect(f"probe.cluster.{key}", recipe[key], good, "a whole number of at least 1")
@@ -57,10 +69,17 @@ class Clusters(NamedTuple):
 
 
 def k_means(x: Tensor, k: int, seed: int, *, restarts: int = 10, iterations: int = 300) -> Clusters:
-    """Lloyd's algorithm on (N, D) float64 until nothing moves, from ``restarts`` k-means++ starts; the best of them.
+    """Cluster points by Lloyd's algorithm and return the best of several k-means++ restarts.
 
-    Arthur and Vassilvitskii, SODA 2007. Equal distances go to the lower centre, equal restarts to the first. A centre
-    that loses all its points moves to the point that is worst off.
+    k-means++ is by Arthur and Vassilvitskii, SODA 2007. Ties between centres go to the lower one, ties between restarts
+    to the first. A centre that loses all its points moves to the point that is farthest from its own centre.
+
+    Args:
+        x: (N, D) float64 points.
+        k: Number of clusters, at most N.
+        seed: Decides the initial centres.
+        restarts: Number of initialisations; the one with the lowest inertia is returned.
+        iterations: Most iterations of each, fewer where the clusters no longer change.
     """
     generator = np.random.default_rng(seed)
     with torch.no_grad():
@@ -69,13 +88,13 @@ def k_means(x: Tensor, k: int, seed: int, *, restarts: int = 10, iterations: int
 
 
 def _plus_plus(x: Tensor, k: int, generator: np.random.Generator) -> Tensor:
-    """(k, D): each next centre is drawn with the squared distance to the nearest one before."""
+    """Draw (k, D) initial centres, each with probability proportional to the squared distance to the nearest one."""
     chosen = [int(generator.integers(len(x)))]
     least = _squared(x, x[chosen])[:, 0]
     while len(chosen) < k:
         weight = least.cpu().numpy().cumsum()
         drawn = np.searchsorted(weight, generator.random() * weight[-1], side="right")
-        chosen.append(min(int(drawn), len(x) - 1))  # all points alike: the weights are 0
+        chosen.append(min(int(drawn), len(x) - 1))  # all points are equal: the weights are 0
         least = torch.minimum(least, _squared(x, x[chosen[-1:]])[:, 0])
     return x[chosen]
 
@@ -96,18 +115,18 @@ def _lloyd(x: Tensor, centre: Tensor, iterations: int) -> Clusters:
 
 
 def _squared(x: Tensor, centre: Tensor) -> Tensor:
-    """(N, D), (k, D) -> (N, k) squared distances."""
+    """Return the (N, k) squared distances of points (N, D) to centres (k, D)."""
     products = x @ centre.T
     return (x.square().sum(1, keepdim=True) - 2 * products + centre.square().sum(1)).clamp(min=0)
 
 
 def contingency(cluster: ArrayLike, label: ArrayLike, k: int) -> NDArray[np.int64]:
-    """(k, k) counts: row = cluster, column = label, both (N,) of 0 to k - 1."""
+    """Return (k, k) counts, row = cluster, column = label; both are (N,) numbers from 0 to k - 1."""
     return np.bincount(np.asarray(cluster) * k + np.asarray(label), minlength=k * k).reshape(k, k)
 
 
 def nmi(table: NDArray[np.int64]) -> float:
-    """Normalised mutual information of a contingency table, over the mean of both entropies; 1 for one cluster each."""
+    """Return the mutual information of a contingency table over the mean of both entropies; 1 where both are 0."""
     joint = table / table.sum()
     rows, columns = joint.sum(1), joint.sum(0)
     mutual = _entropy(rows) + _entropy(columns) - _entropy(joint.ravel())
@@ -116,7 +135,7 @@ def nmi(table: NDArray[np.int64]) -> float:
 
 
 def ari(table: NDArray[np.int64]) -> float:
-    """Adjusted Rand index (Hubert and Arabie, 1985): 1 for equal partitions, 0 on average for independent ones."""
+    """Return the adjusted Rand index (Hubert, Arabie, 1985): 1 for equal partitions, 0 for random ones on average."""
     same, rows, columns, all_pairs = (float((n * (n - 1) // 2).sum()) for n in
                                       (table, table.sum(1), table.sum(0), np.array([table.sum()])))  # fmt: skip
     expected, most = rows * columns / max(all_pairs, 1), (rows + columns) / 2

@@ -1,4 +1,4 @@
-"""What an encoder costs: parameters, arithmetic and time of one test clip."""
+"""Measure the cost of an encoder: parameters, arithmetic operations and time per test sample."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PASSES = 5
 
 
 class EncoderCost(NamedTuple):
-    """Of one sample under the test view, which may show it through ``clips`` clips."""
+    """Cost of one sample under the test view, which may make several ``clips`` of it."""
 
     parameters: int
-    gflops: float  # as CONVENTION says
+    gflops: float  # by CONVENTION
     clips: int
-    ms_per_sample: float  # median over the timed passes of a batch, without reading and without the view
+    ms_per_sample: float  # median over the timed passes of a batch; reading and view excluded
     batch: int  # samples that were timed together
     device: str
     threads: int
@@ -34,7 +34,14 @@ class EncoderCost(NamedTuple):
 
 
 def measure_cost(encoder: nn.Module, view: nn.Module, batch: Batch, precision: str = "fp32") -> EncoderCost:
-    """Counts and times ``encoder``, on the device where it is, with the clips that ``view`` makes of ``batch``."""
+    """Count and time an encoder on the clips of a batch.
+
+    Args:
+        encoder: The encoder, on the device to measure.
+        view: Makes encoder inputs of the batch, K clips a sample.
+        batch: N clips; the time is that of all of them together, divided by N.
+        precision: ``fp32`` or ``bf16``.
+    """
     device = next(encoder.parameters()).device
     with evaluating(encoder, view), same_random_state(device), torch.no_grad():
         x = view(batch.to(device), torch.Generator())
@@ -52,10 +59,11 @@ def measure_cost(encoder: nn.Module, view: nn.Module, batch: Batch, precision: s
 
 
 def count_flops(encoder: nn.Module, x: Tensor) -> int:
-    """Operations of one forward pass of clips shaped like ``x`` (N, C, T, V, M), 2 per multiply-add.
+    """Count the operations of a forward pass of clips shaped like ``x`` (N, C, T, V, M), 2 per multiply-add.
 
-    All persons are there: noise stands in for ``x``, since some encoders take absent persons together. Attention is
-    counted in its plain form, because torch does not count the fused kernel of CPUs. Element-wise work is left out.
+    Noise replaces ``x``, so that all persons are present: some encoders process absent persons together. Attention is
+    counted in its unfused form, because torch does not count the fused kernel of CPUs. Element-wise operations are not
+    counted.
     """
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
@@ -64,7 +72,7 @@ def count_flops(encoder: nn.Module, x: Tensor) -> int:
 
 
 def forward_seconds(encoder: nn.Module, x: Tensor, precision: str) -> float:
-    """Median time of a pass of ``x``, after one that warms up."""
+    """Return the median time of a forward pass of ``x`` in seconds, after one warm-up pass."""
     taken: list[float] = []
     with torch.autocast(x.device.type, PRECISIONS[precision], enabled=precision == "bf16"):
         while len(taken) <= PASSES and sum(taken[1:]) < PATIENCE:

@@ -1,11 +1,11 @@
-"""Fine-tuning: a copy of the encoder and a new head are trained together on labelled clips.
+"""Fine-tune a copy of the encoder together with a new head on labelled clips.
 
-The last epoch is the result. The test set is looked at on the way for the best-epoch figure that most papers print;
-nothing is chosen by it.
+The last epoch is the result. The test set is also evaluated between epochs, for the best-epoch accuracy that most
+papers print; nothing is selected by it.
 
-On several ranks each one trains on its part of every batch; batch norms span the ranks and gradients are added up. The
-clips, their crops and the steps are those of one process, and so is the result but for the order of sums. Dropout and
-DropPath are drawn by each rank for itself: with them the result is another draw of the same law.
+On several ranks each one trains on its shard of every batch; batch norms span the ranks and gradients are summed. The
+clips, their crops and the steps are those of one process, and the result differs only by the order of sums. Dropout and
+DropPath are drawn per rank, so with them the result is another draw from the same distribution.
 """
 
 from __future__ import annotations
@@ -51,21 +51,34 @@ INIT: Mapping[Init, Callable[[Tensor], object]] = {
 
 
 def finetune(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
-    """All weights, all labels; ``recipe`` is read by :class:`FinetuneRecipe`. ``frozen`` stays as it is.
+    """Train all weights on all training clips and score the test clips.
 
     The same seed on the same machine gives the same numbers; the global random state is neither read nor changed.
-    Raises UserError for a recipe that does not fit the encoder, and when the loss has run off to infinity.
+
+    Args:
+        frozen: The encoder on a dataset; the encoder stays as it is, a copy is trained.
+        recipe: The keys of :class:`FinetuneRecipe`.
+        seed: Decides the head, the batches, the crops and the dropout.
+
+    Returns:
+        Scores of the test clips after the last epoch; ``best_epoch_top1`` is the best of all evaluated epochs.
+
+    Raises:
+        UserError: The recipe does not fit the encoder, or training diverged.
     """
     return train_and_score(frozen, frozen.rows["train"], FinetuneRecipe.read(recipe), seed, name="finetune")
 
 
 def train_and_score(frozen: Frozen, rows: NDArray[np.int64], plan: FinetuneRecipe, seed: int, *, name: str) -> Scores:
-    """Trains on the clips ``rows``, and scores the test clips after the last epoch; prints a line for each epoch."""
+    """Train on the clips ``rows`` (N,) of the store, score the test clips, and print a line for each epoch.
+
+    ``name`` is the protocol's, for printed lines and error messages. Raises UserError as :func:`finetune` does.
+    """
     if len(rows) < 2:
         raise UserError(f"{name}: found {len(rows)} labelled clips, expected at least 2")
     best, since = 0.0, time.monotonic()
     with same_random_state(frozen.device):
-        torch.manual_seed(seed)  # draws the head
+        torch.manual_seed(seed)  # of the head
         model = build_classifier(frozen.encoder, frozen.data.classes, plan, where=f"probe.{name}")
         sync_batch_norms(model)
         optimizer = plan.optim().build(parameter_groups(model, plan, where=f"probe.{name}"))
@@ -105,7 +118,17 @@ class Classifier(nn.Module):
 
 
 def build_classifier(encoder: nn.Module, classes: int, plan: FinetuneRecipe, *, where: str) -> Classifier:
-    """A copy of ``encoder`` under a head that torch's generator draws; raises UserError for a head it can't carry."""
+    """Return a copy of ``encoder`` with a head drawn from torch's global generator.
+
+    Args:
+        encoder: Maps clips to features (N, ``dim``); the large head takes its ``tokens()``.
+        classes: Number of classes.
+        plan: Which head, how it is initialised, and the DropPath of the copy.
+        where: The dotted key of the recipe, for error messages.
+
+    Raises:
+        UserError: The encoder has no tokens for the large head, or no DropPath to change.
+    """
     own = cast(Any, encoder)
     if plan.head == "linear":
         head: nn.Module = nn.Linear(own.dim, classes)
@@ -123,23 +146,24 @@ def build_classifier(encoder: nn.Module, classes: int, plan: FinetuneRecipe, *, 
 
 
 def _copy(encoder: nn.Module, drop_path: float | None, where: str) -> nn.Module:
-    """The encoder with weights of its own, built anew where its DropPath changes."""
+    """Copy the encoder; it is rebuilt where its DropPath changes."""
     if drop_path is None:
         return copy.deepcopy(encoder)
     about = Pretrained.of(encoder).about
     block = about["encoder"]
     if "drop_path" not in block:
         raise UserError(f"{where}.drop_path: found {drop_path}, expected null: {type(encoder).__name__} has none")
-    trust = [block["_target_"].split(".")[0]]  # what stands here was trusted when it was loaded
+    trust = [block["_target_"].split(".")[0]]  # this target was trusted when the encoder was loaded
     again = build_encoder({**about, "encoder": {**block, "drop_path": drop_path}}, trust)
     again.load_state_dict(encoder.state_dict())
     return again
 
 
 def parameter_groups(model: Classifier, plan: FinetuneRecipe, *, where: str) -> list[dict[str, Any]]:
-    """Groups by layer and weight decay: ``lr_scale`` is layer_decay^(layers above), 1 for the head.
+    """Return parameter groups by layer and weight decay; ``lr_scale`` is layer_decay^(layers above), 1 for the head.
 
-    Raises UserError for a layer decay where the encoder tells no layers, and for an undecayed part that it lacks.
+    Raises:
+        UserError: There is a layer decay and the encoder has no ``layer_ids()``, or an undecayed part is not in it.
     """
     ids, top = _layers(model, plan, where)
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -155,7 +179,7 @@ def parameter_groups(model: Classifier, plan: FinetuneRecipe, *, where: str) -> 
 
 
 def _layers(model: Classifier, plan: FinetuneRecipe, where: str) -> tuple[dict[str, int], int]:
-    """The layer of every parameter, and that of the head."""
+    """Return the layer of every parameter, and that of the head."""
     if plan.layer_decay == 1:
         return {name: 0 for name, _ in model.named_parameters()}, 0
     encoder = cast(Any, model.encoder)
@@ -172,7 +196,10 @@ def train_epoch(
     model: Classifier, optimizer: Optimizer, frozen: Frozen, rows: NDArray[np.int64], plan: FinetuneRecipe, seed: int,
     epoch: int,
 ) -> float:  # fmt: skip
-    """One pass over ``rows`` in train mode, every draw from (seed, epoch, step); returns the mean loss of its clips."""
+    """Train for one pass over ``rows`` and return the mean loss of its clips.
+
+    All random numbers come from (seed, epoch, step), those of dropout from the rank too.
+    """
     steps, optim = epoch_steps(rows, plan.batch, seed, epoch, least=max(2, world_size())), plan.optim()
     losses = torch.zeros((), device=frozen.device)
     model.train()
@@ -191,9 +218,9 @@ def train_epoch(
 
 
 def _loss(model: Classifier, batch: Batch, frozen: Frozen, plan: FinetuneRecipe, generator: torch.Generator) -> Tensor:
-    """This rank's part of the mean cross-entropy of a batch under the training view, () float32.
+    """Return this rank's share of the mean cross-entropy of a batch under the training view, () float32.
 
-    Every rank makes the clips of the whole batch, so that all draws are those of one process, and encodes its own.
+    Every rank draws the clips of the whole batch, so that they are those of one process, and encodes its shard.
     """
     clips = frozen.views["probe"](batch, generator)
     label = repeat(batch.label, "n -> (n k)", k=len(clips) // len(batch))
@@ -208,8 +235,10 @@ def _loss(model: Classifier, batch: Batch, frozen: Frozen, plan: FinetuneRecipe,
 
 
 def epoch_steps(rows: NDArray[np.int64], batch: int, seed: int, epoch: int, least: int = 2) -> list[NDArray[np.int64]]:
-    """The rows in the order of (seed, epoch), in batches. A last one of fewer than ``least`` clips joins the one
-    before: BatchNorm can't normalise a lone clip, and every rank needs one.
+    """Split ``rows`` (N,), permuted by (seed, epoch), into batches of store rows.
+
+    A last batch of fewer than ``least`` clips is merged with the one before: BatchNorm cannot normalise a single clip,
+    and every rank needs one.
     """
     order = np.random.default_rng([seed, epoch]).permutation(rows)
     steps = [order[start : start + batch] for start in range(0, len(order), batch)]
@@ -219,7 +248,7 @@ def epoch_steps(rows: NDArray[np.int64], batch: int, seed: int, epoch: int, leas
 
 
 def score_test_clips(model: Classifier, frozen: Frozen) -> Scores:
-    """Every test clip once, in evaluation mode under the test view; logits are the mean over its K clips."""
+    """Score every test clip under the test view, in evaluation mode; logits (N, classes) are the mean over K clips."""
     clips = batches(frozen.data.store, frozen.rows["test"], share=(rank(), world_size()))
     place: dict[str, Any] = {"device": frozen.device, "precision": frozen.precision, "share": (rank(), world_size())}
     found = extract(model, frozen.views["test"], clips, **place).to("cpu")

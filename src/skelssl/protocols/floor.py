@@ -1,4 +1,4 @@
-"""The floor: what raw coordinates achieve without any learning. An encoder below it has learnt nothing worth having."""
+"""Classify raw coordinates without any encoder: the floor that a trained encoder should exceed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,21 @@ _CHUNK = 1024  # test clips compared at a time
 def raw_features(
     x: Tensor, frames: Tensor, *, length: int = 32, body: str = "ntu25", coordinates: str = "xyz"
 ) -> Tensor:
-    """Clips (N, 3, T, V, M) in metres, zero-padded after ``frames`` (N,), to float32 vectors (N, 3 * length * V * M).
+    """Return aligned, resampled coordinates as features.
 
-    The first person's root in the first frame becomes the origin and the shoulder line there becomes the x axis, by a
-    turn about the vertical; both hold for the whole clip and all persons, so distances between people stay. Each clip
-    is then resampled to ``length`` frames. Absent persons and missing frames stay zero. Clips of ``xyc`` are not
-    turned, and their confidence stays as it is.
+    The first person's root in the first frame becomes the origin, and the shoulder line there becomes the x axis by a
+    rotation about the vertical. Both apply to the whole clip and all persons, so distances between people are kept.
+    Absent persons and missing frames stay zero. Clips of ``xyc`` are not rotated, and their confidence is kept.
+
+    Args:
+        x: Clips (N, 3, T, V, M) in m, zero-padded after ``frames``.
+        frames: (N,) frames of each clip.
+        length: Frames after resampling.
+        body: Name of the skeleton layout.
+        coordinates: ``xyz``, or ``xyc`` for image coordinates and confidence.
+
+    Returns:
+        (N, 3 * length * V * M) float32.
     """
     shape = load_layout(body)
     present = x.abs().sum((1, 3), keepdim=True) > 0  # (N, 1, T, 1, M)
@@ -39,18 +48,19 @@ def raw_features(
 
 
 def raw_one_nn(train_x: Tensor, train_label: Tensor, test_x: Tensor, test_label: Tensor) -> float:
-    """Share of the features ``test_x`` (N', F) whose nearest neighbour in ``train_x`` (N, F) has their label.
+    """Return the accuracy, from 0 to 1, of the nearest neighbour by Euclidean distance; ties go to the first.
 
-    Euclidean distance, ties to the first; labels are (N,) and (N',); in [0, 1].
+    ``train_x`` is (N, F), ``test_x`` (N', F); labels are (N,) and (N',) int64.
     """
     near = torch.cat([torch.cdist(chunk, train_x).argmin(1) for chunk in torch.split(test_x, _CHUNK)])
     return float((train_label[near] == test_label).double().mean())
 
 
 def raw_ridge(train_x: Tensor, train_label: Tensor, test_x: Tensor, test_label: Tensor, *, alpha: float = 1.0) -> float:
-    """Share of ``test_x`` (N', F) that a ridge classifier on ``train_x`` (N, F) labels rightly; in [0, 1].
+    """Return the accuracy, from 0 to 1, of a ridge classifier.
 
-    Least squares on targets of +1 and -1 with an intercept and penalty ``alpha``, solved in the dual (N by N).
+    It is least squares on targets of +1 and -1 with an intercept and penalty ``alpha``, solved in the dual (N by N).
+    ``train_x`` is (N, F), ``test_x`` (N', F); labels are (N,) and (N',) int64.
     """
     target = 2.0 * one_hot(train_label).double() - 1
     mean, offset = train_x.double().mean(0), target.mean(0)
@@ -61,13 +71,13 @@ def raw_ridge(train_x: Tensor, train_label: Tensor, test_x: Tensor, test_label: 
 
 
 def _first_frame(present: Tensor, x: Tensor) -> Tensor:
-    """(N, 3, V): the first person at the first frame where he is there."""
+    """Return (N, 3, V): the first person in the first frame in which it is present."""
     at = present[:, 0, :, 0, 0].int().argmax(1)
     return x[torch.arange(len(x), device=x.device), :, at, :, 0]
 
 
 def _resampled(x: Tensor, frames: Tensor, length: int) -> Tensor:
-    """Linear in time with half-pixel centres, the first ``frames`` (N,) of each clip only."""
+    """Interpolate the first ``frames`` (N,) of each clip linearly in time, with half-pixel centres."""
     at = (torch.arange(length, device=x.device) + 0.5) * frames[:, None] / length - 0.5
     at = at.clamp(min=0).minimum(frames[:, None] - 1)  # (N, length)
     low = at.floor().long()

@@ -1,4 +1,4 @@
-"""Protocols on a frozen encoder: features once, then a classifier on vectors."""
+"""Compute the features of a frozen encoder once, and classify them by a linear layer or by neighbours."""
 
 from __future__ import annotations
 
@@ -25,9 +25,17 @@ from skelssl.skeleton.layout import load_layout
 
 
 class Frozen:
-    """One encoder on one dataset; each (part, view, draw) is kept for other protocols and seeds.
+    """A frozen encoder on a dataset, with a cache of its features for all protocols and seeds.
 
-    ``limit`` keeps the first clips of each class of either part, for quick looks.
+    Args:
+        encoder: As ``load_encoder`` returns it; it moves to ``device``.
+        data: The dataset, split and stores.
+        device: Where features are computed.
+        precision: ``fp32`` or ``bf16``.
+        limit: Keep only so many clips of each class on either side, for quick evaluations.
+
+    Raises:
+        UserError: The dataset has another skeleton layout than the encoder.
     """
 
     def __init__(
@@ -43,13 +51,20 @@ class Frozen:
             )
         label = data.store.labels
         self.rows = {part: first_of_class(getattr(data, part), label, limit) for part in ("train", "test")}
-        self.ignore: Sequence[int] = ()  # joints that the encoder does without
+        self.ignore: Sequence[int] = ()  # joints that the encoder leaves out
         self.cache: dict[tuple[str, str, int], Features] = {}
 
     def features(self, part: str, view: str, draw: int = 0, *, keep: bool = True) -> Features:
-        """Features of ``train`` or ``test`` under the ``probe`` or ``test`` view, on the CPU.
+        """Return features of one side of the split, on the CPU; computed once, then read from the cache.
 
-        ``draw`` numbers the random crops of a view that has some; ``keep`` holds the features for the next who asks.
+        Args:
+            part: ``train`` or ``test``.
+            view: ``probe`` (that of training clips, which may crop at random) or ``test``.
+            draw: Number of the draw of random crops.
+            keep: Whether the features stay in the cache.
+
+        Returns:
+            Features (N, K, D) of N clips, each seen through K crops.
         """
         if self.view_configs[view] == self.view_configs["test"]:
             view, draw, keep = "test", 0, True
@@ -64,15 +79,15 @@ class Frozen:
         return found
 
     def held_out(self, seed: int) -> HeldOut:
-        """The training clips alone, some of them in the place of the test clips."""
+        """Return the training clips alone, split into two sides, so that nothing is selected on the test split."""
         return HeldOut(self, seed)
 
 
 class HeldOut(Frozen):
-    """The training part of ``whole`` cut in two, for choices that must not see the test part.
+    """The training clips of ``whole``, split in two for model selection that must not see the test split.
 
-    By :func:`~skelssl.pretrained.features.probe_split`: a quarter of the subjects ask, the others train. No feature is
-    computed that ``whole`` does not keep.
+    By :func:`~skelssl.pretrained.features.probe_split` a quarter of the subjects validate and the others train. The
+    features are those of ``whole``, from its cache.
     """
 
     def __init__(self, whole: Frozen, seed: int) -> None:
@@ -88,7 +103,7 @@ class HeldOut(Frozen):
 
 
 def first_of_class(rows: NDArray[np.int64], labels: NDArray[np.int64], limit: int | None) -> NDArray[np.int64]:
-    """The first ``limit`` rows of each class, all of them without a limit."""
+    """Return the first ``limit`` of the ``rows`` (N,) of each class, or all of them where it is None."""
     if limit is None:
         return rows
     return np.sort(np.concatenate([rows[labels[rows] == c][:limit] for c in np.unique(labels[rows])]))
@@ -98,7 +113,7 @@ COVERAGE = ("classes_without_training", "test_clips_without_training")
 
 
 def coverage(frozen: Frozen) -> dict[str, int]:
-    """Classes of the dataset that no training clip shows, and the test clips of those, which nothing can get right."""
+    """Count the classes without a training clip, and their test clips, which no protocol can classify correctly."""
     labels = frozen.data.store.labels
     shown = np.isin(np.arange(frozen.data.classes), labels[frozen.rows["train"]])
     hopeless = int((~shown[labels[frozen.rows["test"]]]).sum())
@@ -106,13 +121,28 @@ def coverage(frozen: Frozen) -> dict[str, int]:
 
 
 def linear(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
-    """Linear evaluation: the training clips' features train one layer, the test view's are scored."""
+    """Train one linear layer on the frozen features of the training clips and score the test clips.
+
+    Args:
+        frozen: The encoder on a dataset.
+        recipe: The keys of :class:`LinearRecipe`.
+        seed: Decides the initial layer and the order of the batches.
+
+    Returns:
+        Scores of the test clips, which are encoded under the test view, after the last epoch; ``best_epoch_top1`` is
+        the best of all epochs.
+
+    Raises:
+        UserError: The recipe is invalid, or the layer diverged.
+    """
     plan, where = LinearRecipe.read(recipe), frozen.device
 
     def encoded(epoch: int) -> Features:
         if plan.view == "test":
             return frozen.features("train", "test").averaged().to(where)
-        reused = plan.passes < plan.epochs  # else each pass serves one epoch, and all of them would fill the memory
+        reused = (
+            plan.passes < plan.epochs
+        )  # else each pass serves one epoch only, and keeping all of them would fill the memory
         return frozen.features("train", "probe", draw=epoch % plan.passes, keep=reused).to(where)
 
     train: Train = encoded
@@ -123,22 +153,33 @@ def linear(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
 
 
 def nearest(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
-    """k nearest neighbours: training clips are the gallery, both sides under the deterministic test view.
+    """Classify each test clip by its k nearest training clips; nothing but an optional auto-encoder is trained.
 
-    ``standardise`` in ``recipe`` does so with both sides' features, before they are scaled to length 1;
-    ``autoencoder`` looks in a learnt code instead.
+    Test clips are the queries and training clips the gallery, both under the deterministic test view.
+
+    Args:
+        frozen: The encoder on a dataset.
+        recipe: ``k`` and ``temperature`` of :func:`~skelssl.protocols.knn.knn`; ``standardise`` to do so before
+            features are scaled to length 1; ``autoencoder`` to compare codes of one that is trained on the gallery.
+        seed: Of the auto-encoder; nothing else is drawn.
+
+    Returns:
+        Scores of the test clips: the neighbours' votes, (N, classes).
+
+    Raises:
+        UserError: ``k`` or ``temperature`` is invalid.
     """
     return neighbour_votes(frozen, recipe, *gallery_and_queries(frozen, recipe, seed))
 
 
 def neighbour_votes(frozen: Frozen, recipe: Mapping[str, Any], train: Features, test: Features) -> Scores:
-    """The neighbours' votes, with what ``recipe`` says of them."""
+    """Return the votes of the nearest neighbours under the ``k`` and ``temperature`` of ``recipe``."""
     options = {key: value for key, value in recipe.items() if key not in ("standardise", "autoencoder")}
     return knn(train, test, classes=frozen.data.classes, **options)
 
 
 def gallery_and_queries(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> tuple[Features, Features]:
-    """What neighbours are looked for in, and for what; standardised or encoded where ``recipe`` says so."""
+    """Return features of the gallery (training clips) and the queries (test clips), processed as ``recipe`` says."""
     train, test = (frozen.features(part, "test").to(frozen.device) for part in ("train", "test"))
     if recipe.get("standardise"):
         train, test = standardised(train.averaged(), test.averaged())

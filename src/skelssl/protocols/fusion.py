@@ -31,7 +31,19 @@ SHARED = ("dataset", "protocol", "mode")  # what the results of all runs must ag
 
 
 def fuse_runs(config: Mapping[str, Any]) -> list[Evaluation]:
-    """One fused result for each result of the inner protocol (``protocol.of``), beside those of the first run."""
+    """Evaluate each run under the inner protocol (``protocol.of``) and fuse the scores seed by seed.
+
+    Nothing is trained beside what the inner protocol trains. Its stored results are read where they exist.
+
+    Args:
+        config: A resolved ``evaluate.yaml`` whose ``checkpoint`` is a list.
+
+    Returns:
+        One fused evaluation for each seed, stored in ``eval/fusion`` of the first run.
+
+    Raises:
+        UserError: The runs differ in dataset, protocol, mode or test clips, or the weights do not fit them.
+    """
     protocol = config["protocol"]
     inner = read_protocols([protocol["of"]], "protocol.of")
     runs = _runs(config)
@@ -50,7 +62,7 @@ def fuse_runs(config: Mapping[str, Any]) -> list[Evaluation]:
 
 
 def _runs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Checkpoint and representation of each run."""
+    """Return checkpoint and representation of each run."""
     paths, names = config["checkpoint"], config["representation"]
     if not isinstance(paths, list) or len(paths) < 2:
         raise UserError(f"checkpoint: found {paths!r}, expected several runs, [A,B,C], to fuse")
@@ -95,18 +107,18 @@ def _fused(home: Path, parts: Sequence[Evaluation], config: Mapping[str, Any]) -
 
 
 def _departures(folder: Path) -> list[str]:
-    """Keys in which the run that was evaluated is not the published one; none of a file without a run."""
+    """Return the keys in which the evaluated run departs from the published one; none for a file without a run."""
     run = next(path.parent for path in folder.parents if path.name == "eval")
     return list(departures(load_config(run))) if (run / "config.yaml").exists() else []
 
 
 def _same(results: Sequence[Mapping[str, Any]], key: str) -> Any:
-    """What all results say, else nothing."""
+    """Return the value that all results share, else None."""
     return results[0][key] if all(r[key] == results[0][key] for r in results) else None
 
 
 def _cost(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of all encoders together; what they were timed with where it is the same for all."""
+    """Sum the cost of all encoders; the conditions of the timing are kept where all share them."""
     costs = [r["encoder"] for r in results]
     added = {key: sum(cost[key] for cost in costs) for key in ("parameters", "gflops", "ms_per_sample")}
     return {key: added[key] if key in added else _same(costs, key) for key in costs[0]}
@@ -122,17 +134,17 @@ def _said(weights: Sequence[float]) -> str:
 
 @dataclass(frozen=True)
 class RunScores:
-    """What one run said: rows of a ``scores.npz``, in the order of the names."""
+    """Scores of one run: the rows of its ``scores.npz`` by ascending clip name."""
 
     where: Path
     names: NDArray[np.str_]  # (N,) ascending
     labels: NDArray[np.int64]  # (N,)
     logits: NDArray[np.float32]  # (N, classes)
-    random_init: NDArray[np.float32] | None  # (N, classes), of the random initialisation where it was evaluated
+    random_init: NDArray[np.float32] | None  # (N, classes), None where it was not evaluated
 
 
 def read_run_scores(folder: Path) -> RunScores:
-    """The scores of one evaluation; raises UserError where they are gone."""
+    """Read the scores of one evaluation; raise UserError where they cannot be read."""
     path = folder / "scores.npz"
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -141,13 +153,18 @@ def read_run_scores(folder: Path) -> RunScores:
             names, labels, logits = (file[key][order] for key in ("names", "labels", "logits"))
             return RunScores(folder, names, labels, logits, random)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: cannot be read ({error}), expected scores; rerun=true makes them anew") from error
+        raise UserError(f"{path}: cannot be read ({error}), expected scores; rerun=true recomputes them") from error
 
 
 def fuse_scores(parts: Sequence[RunScores], weights: Sequence[float]) -> tuple[Scores, Scores | None]:
-    """Σ_r w_r · logits_r of each clip, and the same of the random initialisations where all runs have one.
+    """Return Σ_r w_r · logits_r of each clip, and the same of the random initialisations where all runs have one.
 
-    Raises UserError unless all parts have the same names, with the same label each, and the same classes.
+    Args:
+        parts: Scores of R runs on the same N clips.
+        weights: The R weights.
+
+    Raises:
+        UserError: The runs differ in clips, labels or the number of classes.
     """
     for part in parts[1:]:
         _check_alike(parts[0], part)
@@ -180,9 +197,16 @@ def _check_alike(first: RunScores, other: RunScores) -> None:
 
 
 def fusion_weights(asked: Any, by_stream: Mapping[str, float], streams: Sequence[str]) -> list[float]:
-    """``weights=`` in the order of the runs; else the published ones of different streams, 1 each for one stream.
+    """Return one weight for each run.
 
-    Raises UserError for another number of weights, for what is no finite number, and for a stream without a weight.
+    Args:
+        asked: ``weights=`` of the command, in the order of the runs; None: the published ones, and 1 for every run
+            where all have the same stream.
+        by_stream: The published weight of each stream.
+        streams: The stream of each run.
+
+    Raises:
+        UserError: There is another number of weights, one is no finite number, or a stream has no published weight.
     """
     if asked is not None:
         good = isinstance(asked, list) and len(asked) == len(streams) and all(map(_number, asked))
@@ -201,6 +225,6 @@ def _number(value: object) -> bool:
 
 
 def fused_stream_name(streams: Sequence[str]) -> str:
-    """What tables call the fused stream: ``3s`` for joint, motion and bone."""
+    """Return the name of the fused stream in tables: ``3s`` for joint, motion and bone."""
     names = sorted(set(streams))
     return "3s" if sorted(streams) == ["bone", "joint", "motion"] else "+".join(names)

@@ -1,4 +1,4 @@
-"""Nearest-neighbour classification of frozen features, exact, by blocks of cosine similarities.
+"""Classify frozen features by their nearest neighbours, exactly, in blocks of cosine similarities.
 
 k = 1 is the retrieval protocol of skeleton-contrast (Thoker et al., ACM MM 2021); a weighted vote with temperature
 is that of Wu et al., CVPR 2018 (instance discrimination).
@@ -25,14 +25,26 @@ def knn(
     classes: int | None = None,
     chunk: int = 512,
 ) -> Scores:
-    """Label each test sample by its k nearest training samples; the logits are the votes per class.
+    """Score each test sample by the votes of its k nearest training samples.
 
     Features are averaged over their K clips and scaled to length 1. Each neighbour has one vote, or with a
     ``temperature`` t the weight exp((s - s_max) / t) of its cosine s; the shift by the best cosine of the query
     avoids overflow and leaves the ranking as it is. Of equally near samples (see ``TIE``) the lowest gallery row
-    wins, of equal votes the lowest class. Memory: ``chunk`` x gallery floats.
+    wins, of equal votes the lowest class.
 
-    Raises UserError for a k outside the gallery and for a temperature that is not above 0.
+    Args:
+        train: Features (G, K, D) of the gallery.
+        test: Features (N, K, D) of the queries.
+        k: Number of neighbours that vote.
+        temperature: Of the weights; None: each neighbour has one vote.
+        classes: Number of classes; None: as many as the labels need.
+        chunk: Queries compared at a time, which takes ``chunk`` x G floats of memory.
+
+    Returns:
+        The votes (N, classes).
+
+    Raises:
+        UserError: ``k`` is not from 1 to G, or ``temperature`` is not above 0.
     """
     _check(k, temperature, len(train))
     classes = classes or 1 + int(torch.cat([train.label, test.label]).max())

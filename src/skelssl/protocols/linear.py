@@ -1,8 +1,8 @@
-"""Linear probe on frozen features; the recipes of all methods are data for one function.
+"""Train a linear probe on frozen features; one function serves the recipes of all methods.
 
-A frozen encoder in evaluation mode gives the same feature whenever it sees the same clip. So the features are
-computed once, and the epochs run on them: the same steps, hundreds of times faster. Where a recipe draws new crops in
-every epoch, they are computed once per pass.
+A frozen encoder in evaluation mode maps the same clip to the same feature. So the features are computed once and all
+epochs run on them, which takes the same steps hundreds of times faster. Where a recipe draws new crops in every epoch,
+the features are computed once per pass.
 """
 
 from __future__ import annotations
@@ -33,14 +33,24 @@ Train = Features | Callable[[int], Features]  # the same features in every epoch
 
 
 def linear_probe(train: Train, test: Features, *, classes: int, recipe: Mapping[str, object], seed: int) -> Scores:
-    """Trains one linear layer on ``train`` and scores ``test``; both on one device.
+    """Train one linear layer on training features and score test features.
 
-    The logits are the last epoch's. ``best_epoch_top1`` is the best of all epochs on the test set, as some
-    references report it; nothing is selected by it. With K > 1 clips each training clip is a row of its own, and
-    the logits of a test sample are the mean over its clips. ``recipe`` is read by :class:`LinearRecipe`.
-    The global random state is neither read nor changed.
+    With K > 1 clips a sample, each training clip is a separate row, and the logits of a test sample are the mean over
+    its clips. The global random state is neither read nor changed.
 
-    Raises UserError for a bad recipe, and when the loss has run off to infinity.
+    Args:
+        train: Features (N, K, D), or a function from the epoch's number to them, on the device of ``test``.
+        test: Features (N', K, D).
+        classes: Number of classes.
+        recipe: The keys of :class:`LinearRecipe`.
+        seed: Decides the initial layer and the order of the rows.
+
+    Returns:
+        Scores of the last epoch, (N', classes). ``best_epoch_top1`` is the best of all epochs on the test set, which
+        some papers report; nothing is selected by it.
+
+    Raises:
+        UserError: The recipe is invalid, or the layer diverged.
     """
     plan = LinearRecipe.read(recipe)
     head = linear_head(test.x.shape[-1], classes, plan, seed).to(test.x.device)
@@ -54,7 +64,7 @@ def linear_probe(train: Train, test: Features, *, classes: int, recipe: Mapping[
 
 
 def linear_head(width: int, classes: int, recipe: LinearRecipe, seed: int) -> nn.Sequential:
-    """(rows, D) -> (rows, classes) on the CPU, drawn from ``seed`` alone: [BatchNorm without affine part,] Linear."""
+    """Return [BatchNorm without affine part,] Linear on the CPU, (N, D) -> (N, classes), drawn from ``seed`` alone."""
     generator = _generator(seed)
     linear = nn.Linear(width, classes, device="meta").to_empty(device="cpu")  # draws nothing
     INIT[recipe.init](linear.weight, generator)
@@ -67,7 +77,7 @@ def linear_head(width: int, classes: int, recipe: LinearRecipe, seed: int) -> nn
 
 
 def train_head(head: nn.Module, train: Train, recipe: LinearRecipe, seed: int) -> Iterator[int]:
-    """Trains ``head`` in place by cross-entropy on cached features; yields each epoch's number once it is done."""
+    """Train ``head`` in place by cross-entropy on cached features; yield the number of each epoch after it."""
     optimizer = _optimizer(head, recipe)
     for epoch in range(recipe.epochs):
         features = train if isinstance(train, Features) else train(epoch)
@@ -86,7 +96,7 @@ def train_head(head: nn.Module, train: Train, recipe: LinearRecipe, seed: int) -
 
 
 def head_logits(head: nn.Module, features: Features) -> Tensor:
-    """(N, classes) logits of ``head`` in evaluation mode, averaged over the K clips of each sample."""
+    """Return logits (N, classes) of ``head`` in evaluation mode, averaged over the K clips of each sample."""
     head.eval()
     with full_float32(features.x.device), _one_thread(), torch.no_grad():
         # In evaluation mode the head is an affine map, so the logits of the mean feature are the mean of the logits.
@@ -95,12 +105,12 @@ def head_logits(head: nn.Module, features: Features) -> Tensor:
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
-    """(n,) int64 permutation: the order in which epoch ``epoch`` visits the rows, from (n, seed, epoch) alone."""
+    """Return the order (n,) int64 in which an epoch visits the rows; it depends on (n, seed, epoch) alone."""
     return torch.randperm(n, generator=_generator(seed, epoch))
 
 
 def epoch_batches(order: Tensor, recipe: LinearRecipe) -> list[Tensor]:
-    """Cuts an epoch's order into steps. A lone last row that BatchNorm can't normalise joins the step before."""
+    """Split an order into batches; a single last row, which BatchNorm cannot normalise, joins the one before."""
     batches = list(torch.split(order, recipe.batch))
     if recipe.drop_last and len(batches) > 1 and len(batches[-1]) < recipe.batch:
         batches.pop()
@@ -111,7 +121,7 @@ def epoch_batches(order: Tensor, recipe: LinearRecipe) -> list[Tensor]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """A step is too small to share: threads gain little, cost tens of times that on a busy machine, and change bits."""
+    """Run on one thread: on steps this small more threads gain little, cost much on a busy machine, and change bits."""
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)

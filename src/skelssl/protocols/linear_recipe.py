@@ -1,4 +1,4 @@
-"""The recipe of a linear probe: what a method's config says under ``probe.linear``, checked once, in one place."""
+"""Define the recipe of a linear probe: the keys of ``probe.linear``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from skelssl.optim import rate
 
 @dataclass(frozen=True, kw_only=True)
 class LinearRecipe:
-    """Defaults are PSTL's (Zhou et al., AAAI 2023, reference code): Adam, no augmentation, no BatchNorm.
+    """Settings of a linear probe; the defaults are PSTL's (Zhou et al., AAAI 2023, reference code).
+
+    PSTL: Adam, no augmentation, no BatchNorm.
 
     skeleton-contrast: sgd, lr 0.1, momentum 0.9, batch 64, 80 epochs, step at 50 and 70, init normal_0.01, 80 passes.
     MAMP, HA-CM, Skeleton2vec: sgd, lr 0.1, momentum 0.9, batch 256, 100 epochs, cosine per step, batch_norm (its eps
@@ -27,25 +29,25 @@ class LinearRecipe:
     batch: Annotated[int, at_least(1)] = 128  # rows a step, over all devices
     drop_last: bool = False
     passes: Annotated[int, at_least(1)] = (
-        1  # how often the training clips are encoded, each time with new crops; the epochs take them in turns
+        1  # how often training clips are encoded, each time with new crops; the epochs use these in turn
     )
     schedule: Literal["cosine", "step", "constant"] = "cosine"
-    per_step: bool = False  # the rate moves within an epoch, not only between epochs
+    per_step: bool = False  # the learning rate changes within an epoch, not only between epochs
     warmup_epochs: Annotated[int, at_least(0)] = 0  # linear from 0; cosine spans the epochs that remain
     min_lr: Annotated[float, at_least(0)] = 0.0  # cosine only
-    milestones: tuple[int, ...] = ()  # step only: 0-based epochs from which on the rate is multiplied by gamma
+    milestones: tuple[int, ...] = ()  # step only: 0-based epochs from which on the learning rate is multiplied by gamma
     gamma: Annotated[float, at_least(0)] = 0.1  # step only
     batch_norm: bool = False  # BatchNorm without affine part before the linear layer
     batch_norm_eps: Annotated[float, above(0)] = 1e-6
     init: Literal["xavier_normal", "normal_0.01", "trunc_normal_0.01", "default"] = "xavier_normal"
     view: Literal["probe", "test"] = (
-        "probe"  # of the training clips; test: as test clips are seen, the K clips averaged
+        "probe"  # of the training clips; test: that of the test clips, averaged over the K clips
     )
-    standardise: bool = False  # features less their mean over their deviation, both of the first pass of training clips
+    standardise: bool = False  # subtract the mean, divide by the standard deviation of the first pass
 
     @classmethod
     def read(cls, block: Mapping[str, object]) -> LinearRecipe:
-        """Check a config block; UserError names the first wrong key, what was found and what was expected."""
+        """Build the recipe from a config block; raise UserError for the first invalid key."""
         where, recipe = "probe.linear", read_block(cls, block, "probe.linear")
         warmup, epochs, passes = recipe.warmup_epochs, recipe.epochs, recipe.passes
         expect(f"{where}.warmup_epochs", warmup, warmup < epochs, f"below {epochs} epochs")
@@ -56,5 +58,5 @@ class LinearRecipe:
         return recipe
 
     def lr_at(self, epoch: int, fraction: float = 0.0) -> float:
-        """Return the learning rate of a step, before which ``epoch`` epochs and a ``fraction`` of the next are done."""
+        """Return the learning rate ``epoch`` epochs and a ``fraction`` of the next after the start."""
         return rate(self, epoch + fraction * self.per_step)

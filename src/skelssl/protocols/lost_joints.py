@@ -1,7 +1,7 @@
-"""Lost joints: a frozen protocol again and again, each time with other joints missing.
+"""Evaluate an encoder with lost joints: repeat a frozen protocol, each time with other joints missing.
 
 PSTL (Zhou et al., AAAI 2023) reports robustness to lost joints, but which, how many and when could not be read. This is
-our reading: single parts of the body, several parts and k joints drawn once, and a curve over them.
+our interpretation: single body parts, several random parts and k random joints, and the accuracy for each of them.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ REPEATED = ("linear", "knn", "retrieval")  # protocols that need nothing but fea
 class LostRecipe:
     """Which joints are lost, how, and in which clips."""
 
-    how: Literal["drop", "zero"] = "drop"  # they leave the encoder's graph or tokens | their coordinates become 0
+    how: Literal["drop", "zero"] = "drop"  # remove them from the encoder's graph or tokens | set their coordinates to 0
     when: Literal["both", "test"] = "both"  # in training and test clips | in test clips alone
-    parts: bool = True  # each part of the body by itself
-    random_parts: tuple[int, ...] = ()  # so many parts at once
-    random_joints: tuple[int, ...] = ()  # so many joints
+    parts: bool = True  # each body part alone
+    random_parts: tuple[int, ...] = ()  # numbers of parts lost at once
+    random_joints: tuple[int, ...] = ()  # numbers of joints lost at once
     headline: str  # the set whose accuracy is the result's top1
 
     @classmethod
     def read(cls, recipe: Mapping[str, Any], body: Layout) -> LostRecipe:
-        """Checks a config block; UserError names the first wrong key, what was found and what was expected."""
+        """Build the recipe from a config block; raise UserError for the first invalid key."""
         most = {"random_parts": len(body.parts) - 1, "random_joints": len(body.joints) - 1}
         checks: dict[str, tuple[bool, str]] = {
             "how": (recipe["how"] in ("drop", "zero"), "drop or zero"),
@@ -70,10 +70,22 @@ class LostSet:
 
 
 def lost_joints(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
-    """Scores with the ``headline`` set lost; ``extra["curve"]`` has every set: its joints, accuracy, clips, drop.
+    """Repeat a frozen protocol with each set of lost joints.
 
-    ``recipe["of"]`` is the protocol that is repeated. Lost in ``both``: it is trained and tested on what is left.
-    In ``test`` alone: trained once on whole bodies. Raises UserError for a recipe that fits neither body nor protocol.
+    With ``when: both`` the classifier is trained and tested without the joints; with ``when: test`` it is trained once
+    on complete skeletons, and joints are lost in the test clips only.
+
+    Args:
+        frozen: The encoder on a dataset.
+        recipe: The keys of :class:`LostRecipe`, and ``of``, the protocol that is repeated.
+        seed: Decides random parts and joints, and is that of the repeated protocol.
+
+    Returns:
+        Scores of the test clips with the ``headline`` set lost. ``extra["curve"]`` lists every set with its joints,
+        top-1 accuracy and the drop against complete skeletons.
+
+    Raises:
+        UserError: The recipe does not fit the skeleton layout or the repeated protocol.
     """
     if (inner := recipe["of"])["name"] not in REPEATED:
         raise UserError(f"protocol.of: found {inner['name']}, expected one of {', '.join(REPEATED)}")
@@ -95,9 +107,9 @@ def lost_joints(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
 def _measured(
     frozen: Frozen, sets: Sequence[LostSet], plan: LostRecipe, inner: Mapping[str, Any], seed: int
 ) -> list[tuple[Scores, dict[str, Any] | None]]:
-    """Scores of each set, and what ``mode=clean`` chose for it."""
+    """Return the scores of each set, and what ``mode=clean`` selected for it."""
     run = instantiate(inner["run"])
-    less = (without_joints(frozen, lost.joints, plan.how) for lost in sets)  # one at a time: each keeps its features
+    less = (without_joints(frozen, lost.joints, plan.how) for lost in sets)  # one at a time: each has its own cache
     if plan.when == "both":
         return [select_and_score(run, one, inner["recipe"], seed) for one in less]
     together, chosen = select_and_score(run, _tested_on(frozen, less), inner["recipe"], seed)
@@ -105,10 +117,10 @@ def _measured(
 
 
 def lost_sets(body: Layout, plan: LostRecipe, seed: int) -> list[LostSet]:
-    """The whole body first, then what the recipe lists.
+    """Return the empty set first, then single parts, random parts and random joints as the recipe lists them.
 
-    Joints and parts are ordered by the first 8 bytes of BLAKE2b over ``"<seed>/<name>"`` and the first k are lost. So
-    they come from (seed, k) alone, anyone can draw them again, and fewer are a subset of more.
+    Joints and parts are ordered by the first 8 bytes of BLAKE2b over ``"<seed>/<name>"``, and the first k are lost. So
+    they depend on (seed, k) alone, can be reproduced anywhere, and smaller sets are subsets of larger ones.
     """
     parts, order = _drawn(list(body.parts), seed), _drawn(list(body.joints), seed)
     single = [LostSet(name, "part", tuple(joints)) for name, joints in body.parts.items()] if plan.parts else []
@@ -121,7 +133,7 @@ def lost_sets(body: Layout, plan: LostRecipe, seed: int) -> list[LostSet]:
 
 
 def without_joints(whole: Frozen, joints: Sequence[int], how: str) -> Frozen:
-    """The same encoder on the same clips that lack ``joints``; it keeps features of its own."""
+    """Return the encoder on the same clips without ``joints``; the copy has its own feature cache."""
     if not joints:
         return whole
     less = copy.copy(whole)
@@ -134,20 +146,20 @@ def without_joints(whole: Frozen, joints: Sequence[int], how: str) -> Frozen:
 
 
 class ZeroedView(nn.Module):
-    """A view of clips in which the coordinates of ``joints`` are 0 before the view takes its stream."""
+    """Set the coordinates of ``joints`` to 0 before a view computes its stream."""
 
     def __init__(self, view: nn.Module, joints: Sequence[int]) -> None:
         super().__init__()
         self.view, self.joints = view, joints
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
-        """Batch -> (N*K, C, T', V, M)."""
+        """Return the encoder inputs (N*K, C, T', V, M) of a batch."""
         x: Tensor = self.view(replace(batch, x=zero_joints(batch.x, self.joints)), generator)
         return x
 
 
 def _tested_on(whole: Frozen, less: Iterable[Frozen]) -> Frozen:
-    """Whole bodies to train on, and the test clips of every set one after the other: one training serves all."""
+    """Join complete training clips with the test clips of all sets, so that one training serves every set."""
     tests = [one.features("test", "test") for one in less]
     columns = zip(*((t.x.mean(1, keepdim=True), t.label, t.index) for t in tests), strict=True)
     joined = Features(*(torch.cat(column) for column in columns))
@@ -163,7 +175,7 @@ def _split(scores: Scores, n: int) -> list[Scores]:
 
 
 def _encoder_does(encoder: nn.Module, how: str) -> str:
-    """What becomes of lost joints: an encoder without a graph or tokens cannot remove any and zeroes them."""
+    """Say how the encoder handles lost joints: without a graph or tokens it cannot remove any and zeroes them."""
     return str(getattr(encoder, "ignores", "removes")) if how == "drop" else "sees zeros"
 
 

@@ -1,4 +1,4 @@
-"""Which protocols an evaluation runs and with which recipes: published, the protocol's own, changed by command line."""
+"""Decide which protocols an evaluation runs and with which recipes: the published, the default or changed ones."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ OVERRIDING_KEYS = (
     "weights",
     "crops",
 )  # keys of evaluate.yaml that replace one of a recipe
-RECIPE_NAMES = {"crops": "passes"}  # where the recipe has another name for it
+RECIPE_NAMES = {"crops": "passes"}  # keys that have another name in a recipe
 DEFAULT_SUITE = ("linear", "knn")  # the suite of a method that names none
-NOT_IN_SUITES = ("fusion", "transfer")  # these need several runs, or another dataset
+NOT_IN_SUITES = ("fusion", "transfer")  # they need several runs, or another dataset
 
 Block = Mapping[str, Any]
 
@@ -36,9 +36,15 @@ class Task(NamedTuple):
 
 
 def read_protocols(names: Any, key: str = "then") -> list[Block]:
-    """``conf/protocol/<name>.yaml`` of each name, one or a list; raises UserError, with ``key``, for another.
+    """Read ``conf/protocol/<name>.yaml`` of each name.
 
-    An entry may also be a mapping that changes keys of the protocol it names: ``{name: semi, ratio: [0.01, 0.1]}``.
+    Args:
+        names: A name, a list of them, or None. An entry may also be a mapping that changes keys of the protocol it
+            names: ``{name: semi, ratio: [0.01, 0.1]}``.
+        key: The key of the configuration that lists them, for error messages.
+
+    Raises:
+        UserError: There is no such protocol, or it cannot run under ``key``.
     """
     known = config_files("protocol")
     protocols: list[Block] = []
@@ -56,7 +62,10 @@ def read_protocols(names: Any, key: str = "then") -> list[Block]:
 
 
 def plan_tasks(config: Block, protocols: Sequence[Block], about: Block) -> list[Task]:
-    """Every protocol, suites taken apart, with every recipe it is asked for."""
+    """Return every protocol, the members of suites included, with each of its recipes.
+
+    Raises UserError for an overriding key of the command that no recipe has.
+    """
     members = [member for protocol in protocols for member in _members(protocol, about)]
     found = [Task(member, recipe) for member in members for recipe in probe_recipes(config, member, about)]
     for key in OVERRIDING_KEYS:
@@ -67,7 +76,7 @@ def plan_tasks(config: Block, protocols: Sequence[Block], about: Block) -> list[
 
 
 def _members(protocol: Block, about: Block) -> list[Block]:
-    """A protocol, or those of a suite: as asked, as the method's paper reports, or the usual ones."""
+    """Return a protocol, or the members of a suite: the requested ones, those of the method's paper, or the default."""
     if "suite" not in protocol:
         return [protocol]
     asked = about["probe"].get("suite", [*DEFAULT_SUITE]) if protocol["suite"] is None else protocol["suite"]
@@ -77,7 +86,7 @@ def _members(protocol: Block, about: Block) -> list[Block]:
 
 
 def probe_recipes(config: Block, protocol: Block, about: Block) -> list[dict[str, Any]]:
-    """The recipe of a protocol; where it uses part of the labels, one for each ``ratio``, which it then names."""
+    """Return the recipe of a protocol; one for each ``ratio`` where it uses a fraction of the labels."""
     recipe = probe_recipe(config, protocol, about)
     if "ratio" not in protocol:
         return [recipe]
@@ -85,7 +94,7 @@ def probe_recipes(config: Block, protocol: Block, about: Block) -> list[dict[str
         raise UserError(
             f"protocol.choose: found {protocol['choose']}, expected none: {protocol['name']} has few labels"
         )
-    usual = SMALLEST if config["limit"]["clips"] else protocol["ratio"]  # a tenth of a few clips a class is none
+    usual = SMALLEST if config["limit"]["clips"] else protocol["ratio"]  # a tenth of a few clips per class is none
     ratio = usual if config["ratio"] is None else config["ratio"]
     expect("ratio", ratio, ratio != [], "at least one")
     select = config["select"] or recipe.get("select", protocol["recipe"]["select"])
@@ -93,9 +102,9 @@ def probe_recipes(config: Block, protocol: Block, about: Block) -> list[dict[str
 
 
 def probe_recipe(config: Block, protocol: Block, about: Block) -> dict[str, Any]:
-    """``mode=paper``: the method's published recipe where it has one; ``mode=clean``: the protocol's own.
+    """Return the recipe of a protocol: with ``mode=paper`` the method's published one, else the protocol's default.
 
-    A protocol that repeats another one carries it under ``of``, with its recipe.
+    A protocol that repeats another one has it under ``of``, with its recipe.
     """
     published = _published(config, protocol, about)
     if config["mode"] == "paper":
@@ -119,7 +128,7 @@ def probe_recipe(config: Block, protocol: Block, about: Block) -> dict[str, Any]
 
 
 def _crops(found: Any, recipe: Block) -> int:
-    """How often training clips are encoded; raises UserError for no such number, and where they are not cropped."""
+    """Return how often training clips are encoded; raise UserError for another value, and for a view without crops."""
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise UserError(f"crops: found {found!r}, expected null or a whole number of at least 1")
     if recipe.get("view") == "test":
@@ -130,13 +139,13 @@ def _crops(found: Any, recipe: Block) -> int:
 
 
 def _published(config: Block, protocol: Block, about: Block) -> Block | None:
-    """The first recipe that the method publishes under the protocol's name, or under those it may take instead."""
+    """Return the first recipe that the method publishes under the protocol's name or one of its alternatives."""
     names = protocol.get("published", [protocol["name"]]) if config["mode"] == "paper" else []
     return next((about["probe"][name] for name in names if about["probe"].get(name)), None)
 
 
 def _unchanged(protocol: Block, keys: Sequence[str]) -> None:
-    """Raises UserError where the command line changed parts of a protocol that ``mode=paper`` does not use."""
+    """Raise UserError where the command line changed keys of a protocol that ``mode=paper`` does not use."""
     (shipped,) = read_protocols([protocol["name"]], "protocol")
     for key in keys:
         found, usual = protocol.get(key) or {}, shipped.get(key) or {}
@@ -148,7 +157,7 @@ def _unchanged(protocol: Block, keys: Sequence[str]) -> None:
 
 
 def result_setting(config: Block, about: Block, recipe: Block, dataset: str) -> str | None:
-    """What sets a result apart from the published protocol, so that the two never share a row of the report."""
+    """Return how a result departs from the published protocol, so that the two never share a row of the report."""
     limit, source = config["limit"], about["dataset"]
     parts = [about.get("setting"), source if source != dataset else None, *_given(config), *_labelled(recipe, about),
              *_lost(recipe), *_changed(config, recipe), limit["clips"] and f"{limit['clips']} clips a class",
@@ -157,7 +166,7 @@ def result_setting(config: Block, about: Block, recipe: Block, dataset: str) -> 
 
 
 def _given(config: Block) -> list[str]:
-    """What ``method=`` gives a released file that is not its own."""
+    """Describe how ``method=`` departs from the source of a released file."""
     if not (method := config.get("method")):
         return []
     source = [f"encoder of {config['source']}"] if config["source"] != method["name"] else []
@@ -165,7 +174,7 @@ def _given(config: Block) -> list[str]:
 
 
 def _labelled(recipe: Block, about: Block) -> list[str]:
-    """The labelled share, and how it is drawn where that is not the paper's way."""
+    """Describe the labelled fraction, and how it is drawn where the paper draws it otherwise."""
     if "ratio" not in recipe:
         return []
     ratio, published = recipe["ratio"], about["probe"].get("semi", {}).get("select")
@@ -174,7 +183,7 @@ def _labelled(recipe: Block, about: Block) -> list[str]:
 
 
 def _lost(recipe: Block) -> list[str]:
-    """What is lost, how and when, and by which protocol it is measured."""
+    """Describe which joints are lost, how and when, and by which protocol this is measured."""
     if "how" not in recipe:
         return []
     when = {"both": "in training and test", "test": "in test"}.get(recipe["when"], recipe["when"])
@@ -188,6 +197,6 @@ def _changed(config: Block, recipe: Block) -> list[str]:
 
 
 def _leaf(recipe: Block) -> Block:
-    """The recipe of what is trained or asked in the end."""
+    """Return the recipe of the innermost protocol."""
     inner: Block = recipe["of"]["recipe"] if "of" in recipe else recipe
     return inner

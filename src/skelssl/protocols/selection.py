@@ -1,4 +1,4 @@
-"""``mode=clean``: what a recipe leaves open is chosen on held-out training subjects, never on the test split."""
+"""Select hyper-parameters for ``mode=clean`` on held-out training subjects, never on the test split."""
 
 from __future__ import annotations
 
@@ -18,11 +18,23 @@ Protocol = Callable[[Frozen, Mapping[str, Any], int], Scores]
 def select_and_score(
     run: Protocol, frozen: Frozen, recipe: Mapping[str, Any], seed: int
 ) -> tuple[Scores, dict[str, Any] | None]:
-    """Scores of a protocol, and what was chosen for it.
+    """Select what ``recipe["choose"]`` leaves open, then run the protocol with it.
 
-    ``recipe["choose"]`` lists candidates by key. Each combination trains on three quarters of the training subjects and
-    is asked about the others; the one that is right most often, of equal ones the first, then trains on all training
-    clips. Without ``choose`` nothing is chosen (None).
+    ``recipe["choose"]`` lists candidates by key. Each combination is trained on three quarters of the training subjects
+    and validated on the others. The most accurate one, of equal ones the first, is then trained on all training clips
+    and scores the test clips.
+
+    Args:
+        run: The protocol.
+        frozen: The encoder on a dataset.
+        recipe: The protocol's recipe, with or without ``choose``.
+        seed: Of the split by subjects and of the protocol.
+
+    Returns:
+        The scores, and the record of the selection for ``result.json``; None without ``choose``.
+
+    Raises:
+        UserError: ``choose`` has no valid candidate, or the protocol raised it.
     """
     plain = {key: value for key, value in recipe.items() if key != "choose"}
     if not recipe.get("choose"):
@@ -38,9 +50,10 @@ def select_and_score(
 
 
 def recipe_candidates(choose: Mapping[str, Sequence[Any]], clips: int) -> list[dict[str, Any]]:
-    """Every combination in the order of the lists, the last key fastest; a k above the ``clips`` to vote is left out.
+    """Return all combinations, the last key varying fastest, without those whose ``k`` exceeds the ``clips`` to vote.
 
-    Raises UserError for a key without a list of candidates, and where no combination is left.
+    Raises:
+        UserError: A key has no list of candidates, or no combination is left.
     """
     for key, values in choose.items():
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
@@ -53,7 +66,7 @@ def recipe_candidates(choose: Mapping[str, Sequence[Any]], clips: int) -> list[d
 
 
 def _how(part: Frozen) -> dict[str, Any]:
-    """Which clips decided."""
+    """Record on which clips the selection was made."""
     subject = part.data.store.facts["subject"]
     trained, asked = (np.unique(subject[part.rows[side]]).tolist() for side in ("train", "test"))
     return {

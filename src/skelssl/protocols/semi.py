@@ -1,4 +1,4 @@
-"""Semi-supervised evaluation: fine-tuning on a labelled share of the training clips, drawn once by name."""
+"""Fine-tune on a labelled fraction of the training clips, drawn by name: semi-supervised evaluation."""
 
 from __future__ import annotations
 
@@ -13,10 +13,19 @@ from skelssl.results.scores import SubsetScores
 
 
 def semi(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> SubsetScores:
-    """Trains all weights on the clips of :func:`~skelssl.protocols.subsets.draw_subset`, and scores all test clips.
+    """Train all weights on a labelled fraction of the training clips and score all test clips.
 
-    ``recipe`` is that of a fine-tuning with two more keys: ``ratio``, a share or ``smallest``, and ``select``. Raises
-    UserError as fine-tuning does, and for a share that leaves a class without a labelled clip.
+    Args:
+        frozen: The encoder on a dataset; a copy of the encoder is trained.
+        recipe: The keys of :class:`FinetuneRecipe`, ``ratio`` (a fraction or ``smallest``) and ``select``, which are
+            those of :func:`~skelssl.protocols.subsets.draw_subset`.
+        seed: Decides the labelled clips and all that fine-tuning draws.
+
+    Returns:
+        Scores of the test clips after the last epoch, with the names of the labelled clips in ``subset``.
+
+    Raises:
+        UserError: As fine-tuning raises, and for a fraction that leaves a class without a labelled clip.
     """
     training = {key: value for key, value in recipe.items() if key not in ("ratio", "select")}
     plan = FinetuneRecipe.read(training, "probe.semi")

@@ -1,8 +1,9 @@
-"""Labelled subsets of a training split: lists of clip names that anyone can draw again from a ratio and a seed.
+"""Draw labelled subsets of a training split: lists of clip names that depend on a ratio and a seed alone.
 
 Clips are ordered by the first 8 bytes of BLAKE2b over ``"<seed>/<name>"``, and the first ones are taken. So a draw
-depends on no library's random numbers, on no order of files, ranks or rows, and a smaller ratio's clips are part of a
-larger one's. Published code draws by position instead, some of it on every GPU anew, which doubles the labels.
+depends on no library's random numbers and on no order of files, ranks or rows, and the clips of a smaller ratio are a
+subset of those of a larger one. Published code draws by position instead, some of it separately on every GPU, which
+doubles the labels.
 """
 
 from __future__ import annotations
@@ -22,20 +23,31 @@ from skelssl.core.schema import expect
 from skelssl.data.split import read_splits
 
 SELECT = ("stratified", "uniform")
-SMALLEST = "smallest"  # in the place of a ratio: the smallest that gives every class a clip
-STEPS = 10_000  # it is a multiple of 1 / STEPS
+SMALLEST = "smallest"  # instead of a ratio: the smallest one that gives every class a clip
+STEPS = 10_000  # ``SMALLEST`` is a multiple of 1 / STEPS
 
 
 def draw_subset(
     names: Sequence[str], labels: ArrayLike, ratio: float, seed: int, select: str = "stratified"
 ) -> list[str]:
-    """Names, sorted, of the labelled share ``ratio`` of N clips; ``labels`` (N,) are whole numbers.
+    """Draw the names of the labelled clips.
 
-    ``stratified`` takes round(ratio · n) of the n clips of each class, halves to even (PSTL, AimCLR); ``uniform`` takes
-    int(ratio · N) of all clips (skeleton-contrast, MAMP, HA-CM, Skeleton2vec). Their code takes what comes; here such a
-    draw too is refused where it misses a class, which no classifier could learn from it.
+    ``stratified`` takes round(ratio · n) of the n clips of each class, halves to even (PSTL, AimCLR). ``uniform`` takes
+    int(ratio · N) of all clips (skeleton-contrast, MAMP, HA-CM, Skeleton2vec), whose code may miss a class; here this
+    raises an error, since no classifier could learn that class.
 
-    Raises UserError for a ratio outside (0, 1], for another ``select``, and where a class that has clips gets none.
+    Args:
+        names: Names of the N training clips.
+        labels: (N,) whole numbers.
+        ratio: Labelled fraction, above 0 and up to 1.
+        seed: Decides the draw together with the names.
+        select: ``stratified`` or ``uniform``.
+
+    Returns:
+        The names, sorted.
+
+    Raises:
+        UserError: ``ratio`` or ``select`` is invalid, or a class that has clips gets none.
 
     >>> draw(["a", "b", "c", "d"], [0, 0, 1, 1], 0.5, seed=0)
     ['a', 'd']
@@ -60,7 +72,7 @@ def draw_subset(
 
 
 def smallest_ratio(names: Sequence[str], labels: ArrayLike, seed: int, select: str = "stratified") -> float:
-    """The smallest multiple of 0.0001 with which :func:`draw_subset` leaves no class out."""
+    """Return the smallest multiple of 0.0001 with which :func:`draw_subset` gives every class a clip."""
     label, order = np.asarray(labels), _order(names, seed, select)
     if select == "uniform":
         need = 1 + max(np.flatnonzero(label[order] == c)[0] for c in np.unique(label))
@@ -77,17 +89,27 @@ def _check(ratio: object) -> None:
 
 
 def _order(names: Sequence[str], seed: int, select: str) -> NDArray[np.int64]:
-    """(N,) positions in the order in which they are drawn."""
+    """Return the (N,) positions in the order in which they are drawn."""
     expect("select", select, select in SELECT, f"one of {', '.join(SELECT)}")
     digests = [blake2b(f"{seed}/{name}".encode(), digest_size=8).digest() for name in names]
     return np.array(sorted(range(len(names)), key=digests.__getitem__), np.int64)
 
 
 def write_subset_lists(folder: Path, ratios: Sequence[float], seeds: Sequence[int] = range(5)) -> list[dict[str, Any]]:
-    """Writes the lists of every split of the data set prepared in ``folder`` (``<data_root>/<dataset>/v1``).
+    """Write the labelled subsets of every split of a prepared dataset.
 
-    ``subsets/<split>_<select>_<ratio>_<seed>.txt`` holds a name a line, so that anyone's ``sha256sum`` checks it.
-    ``subsets/index.json``, which is returned, has the count and the checksum of each, or why a draw is none.
+    ``subsets/<split>_<select>_<ratio>_<seed>.txt`` has one name per line, so that ``sha256sum`` checks it.
+
+    Args:
+        folder: The dataset's folder, ``<data_root>/<dataset>/v1``.
+        ratios: Labelled fractions.
+        seeds: Seeds of the draws.
+
+    Returns:
+        The lists of ``subsets/index.json``: the count and the checksum of each draw, or why it is impossible.
+
+    Raises:
+        UserError: A ratio is invalid.
     """
     about, label = read_json(folder / "parsed" / "meta.json"), _labels(folder)
     for ratio in ratios:

@@ -1,7 +1,7 @@
-"""Transfer: an encoder pre-trained on one dataset is fine-tuned on all labels of another, under a head of its own.
+"""Transfer an encoder to another dataset than that of pre-training: fine-tune it there on all labels.
 
-The recipe of the data and the views stay the encoder's. Skeleton2vec, MAMP and HA-CM transfer to PKU-MMD II, 51
-classes; so does CMD for skeleton-contrast. A linear transfer is ``protocol=linear dataset=TARGET``.
+Data recipe and views remain those of the encoder. Skeleton2vec, MAMP and HA-CM transfer to PKU-MMD II, 51 classes; so
+does CMD for skeleton-contrast. A linear transfer is ``protocol=linear dataset=TARGET``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,19 @@ from skelssl.results.scores import Scores
 
 
 def transfer(frozen: Frozen, recipe: Mapping[str, Any], seed: int) -> Scores:
-    """Fine-tuning on another dataset than the encoder's own; raises UserError on the same one, and as ``finetune``."""
+    """Train all weights on all training clips of another dataset and score its test clips.
+
+    Args:
+        frozen: The encoder on the target dataset; a copy of the encoder is trained.
+        recipe: The keys of :class:`FinetuneRecipe`.
+        seed: Decides the head, the batches, the crops and the dropout.
+
+    Returns:
+        Scores of the test clips after the last epoch; ``best_epoch_top1`` is the best of all evaluated epochs.
+
+    Raises:
+        UserError: The encoder was pre-trained on this dataset, or as fine-tuning raises.
+    """
     plan = FinetuneRecipe.read(recipe, "probe.transfer")
     if Pretrained.of(frozen.encoder).about["dataset"] == frozen.data.name:
         raise UserError(
