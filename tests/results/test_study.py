@@ -83,7 +83,7 @@ def test_columns_are_of_the_own_method_and_rows_follow_the_numbers(tmp_path: Pat
 def test_nothing_swept_is_one_sentence(tmp_path: Path) -> None:
     for seed in (0, 1):
         write_cell(tmp_path, 1.0, seed)
-    with pytest.raises(UserError, match="--study: found no runs of one method and data set that differ in a key"):
+    with pytest.raises(UserError, match="--study: found no runs of one method and dataset that differ in a key"):
         collect([tmp_path], [])
     with pytest.raises(UserError, match="--study: found none of its 6 cells, expected runs of experiment="):
         collect([tmp_path], STUDY)

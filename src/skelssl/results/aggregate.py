@@ -1,4 +1,4 @@
-"""Aggregate results into rows: one row is one cell over its seeds."""
+"""Aggregate results into rows of a report: one row is one cell, averaged over its seeds."""
 
 from __future__ import annotations
 
@@ -17,40 +17,44 @@ from skelssl.results.statistics import Interval, SeedStatistics, paired_differen
 
 @dataclass(frozen=True)
 class Row:
-    """One cell over its seeds; accuracies are fractions."""
+    """One cell averaged over its seeds; accuracies are fractions."""
 
     cell: Cell
-    runs: tuple[str, ...]  # run ids
-    seeds: tuple[int, ...]  # of the runs where they differ, else of the evaluations of one run
+    runs: tuple[str, ...]  # run IDs
+    seeds: tuple[int, ...]  # of pre-training where these differ, else of the evaluations
     n_test: int | None
     top1: SeedStatistics | None  # last epoch
     best: SeedStatistics | None  # best epoch, chosen on the test set
     mean_class: SeedStatistics | None  # accuracy averaged over classes
     random_init: SeedStatistics | None
-    difference: Interval | None  # trained - random init, paired over test clips
+    difference: Interval | None  # trained minus random init, paired over test clips
     published: tuple[Published, ...]
-    departures: tuple[str, ...]  # what differs from the published setting; empty where nothing is published
-    config: Mapping[str, Any]  # dotted keys of its runs, without the seed; empty for an encoder without a run
-    top1s: tuple[float, ...]  # of every seed; empty where one has none, as ``top1``
+    departures: tuple[str, ...]  # keys that differ from the published setting; empty where nothing is published
+    config: Mapping[str, Any]  # dotted keys of its runs without the seed; empty for an encoder without a run
+    top1s: tuple[float, ...]  # of every seed; empty where one seed has none, as ``top1``
     randoms: tuple[float, ...]
-    swept: Mapping[str, Any] = field(default_factory=dict)  # of a study: the keys it sweeps, with this row's values
+    swept: Mapping[str, Any] = field(default_factory=dict)  # of a study: the values of the swept keys
 
     @property
     def gap(self) -> float | None:
-        """Points of our last epoch over the first published number; None where the setting is not the published one."""
+        """Last epoch minus the first published number, in points; None where the setting is not the published one."""
         if self.top1 is None or not self.published or self.departures:
             return None
         return 100 * self.top1.mean - self.published[0].value
 
 
 def gather_rows(results: Iterable[Result]) -> list[Row]:
-    """Rows in the order of their cells; only runs that differ in nothing but the seed share a row."""
+    """Return one row for each cell and configuration, ordered by cell; its runs differ in nothing but the seed.
+
+    Raises:
+        UserError: Seeds of a row have other test clips.
+    """
     rows = [_row(cell, part) for cell, parts in results_by_cell(results).items() for part in parts]
     return sorted(rows, key=lambda row: ([x or "" for x in row.cell], row.runs))
 
 
 def results_by_cell(results: Iterable[Result]) -> dict[Cell, list[list[Result]]]:
-    """The results of each cell, those together that differ in nothing but the seed."""
+    """Group the results of each cell; those of a group differ in nothing but the seed."""
     groups: dict[tuple[Cell, str], list[Result]] = defaultdict(list)
     for result in results:
         groups[result.cell, result.experiment].append(result)
@@ -61,7 +65,7 @@ def results_by_cell(results: Iterable[Result]) -> dict[Cell, list[list[Result]]]
 
 
 def _seeds_once(group: list[Result]) -> list[list[Result]]:
-    """A mean over seeds holds each seed once; where one comes twice, every result stands alone."""
+    """Keep a group whose seeds differ; else split it into single results, since a mean counts each seed once."""
     group = sorted(group, key=lambda r: (r.seeds, str(r.path)))
     return [group] if len({r.seeds for r in group}) == len(group) else [[r] for r in group]
 
@@ -102,9 +106,17 @@ def _difference(group: Sequence[Result]) -> Interval | None:
 
 
 def joined_results(group: Sequence[Result], key: str = "logits") -> CorrectClips | None:
-    """The clips of several results on the same test clips, ``right`` (S, N); None where one has no scores.
+    """Join the correctness of S results on the same N test clips.
 
-    Raises UserError for results on different clips.
+    Args:
+        group: The results.
+        key: ``logits`` or ``random_init_logits``.
+
+    Returns:
+        The clips with ``right`` (S, N); None where a result has no such scores.
+
+    Raises:
+        UserError: The results have different test clips.
     """
     scores = [s for r in group if (s := r.correct(key))]
     if len(scores) < len(group):

@@ -1,4 +1,4 @@
-"""``python -m skelssl.report A B --compare``: one side minus the other, paired by the names of the test clips."""
+"""Compare the results of two folders, paired by clip name: ``python -m skelssl.report A B --compare``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skelssl.results.statistics import Interval, paired_difference
 from skelssl.results.tables import markdown_table, rich_table
 from skelssl.results.text import format_points
 
-# Cells are paired where they agree in these keys; cells that stay unpaired try the next line.
+# Cells are paired where they agree in these keys; unpaired cells try the next line.
 MATCHING_KEYS = (
     ("dataset", "protocol", "mode", "setting", "stream"),
     ("dataset", "protocol", "mode", "stream"),
@@ -26,33 +26,33 @@ MATCHING_KEYS = (
 
 @dataclass(frozen=True)
 class Pair:
-    """Two groups of results on the same clips; accuracies are fractions over the ``clips`` that both have."""
+    """Two groups of results on the same clips; accuracies are fractions of the ``clips`` that both have."""
 
     a: Cell
     b: Cell
-    seeds: tuple[int, int]  # how many on either side
+    seeds: tuple[int, int]  # number of seeds on either side
     top1: tuple[float, float]
     difference: Interval
     clips: int
-    left_out: int  # test clips that only one side has
+    left_out: int  # test clips that are on one side only
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All pairs of two folders."""
+    """All pairs of results of two folders."""
 
     pairs: tuple[Pair, ...]
 
     def rich(self) -> Table:
-        """For the console."""
+        """Return a table for the console."""
         return rich_table([_cells(pair) for pair in self.pairs], self.notes())
 
     def markdown(self) -> str:
-        """A pipe table."""
+        """Return a pipe table."""
         return markdown_table([_cells(pair) for pair in self.pairs], self.notes())
 
     def json(self) -> list[dict[str, Any]]:
-        """Plain numbers; accuracies are fractions."""
+        """Return plain values; accuracies are fractions."""
         both = ("a", "b")
         return [
             asdict(pair) | {side: getattr(pair, side)._asdict() for side in both}
@@ -61,7 +61,7 @@ class Comparison:
         ]  # fmt: skip
 
     def notes(self) -> list[str]:
-        """How to read it."""
+        """Return notes on how to read the table."""
         notes = [
             "A and B: top-1 in per cent, last epoch. Where they differ in a column: A | B.",
             "A - B in points, averaged over each side's seeds, paired by clip name, bootstrap over clips, 95 %.",
@@ -72,10 +72,17 @@ class Comparison:
 
 
 def compare(first: Sequence[Result], second: Sequence[Result]) -> Comparison:
-    """Pairs the cells of both sides, the closest first.
+    """Pair the cells of both sides, the closest match first, and compute their differences.
 
-    Raises UserError where nothing pairs, where a side has several configurations of one cell, and where a clip has
-    another label on the other side.
+    Args:
+        first: Results of folder A.
+        second: Results of folder B.
+
+    Returns:
+        One pair for each cell that both sides have.
+
+    Raises:
+        UserError: No cell pairs, a side has several configurations of a cell, or the labels of a clip differ.
     """
     sides = [_groups(results) for results in (first, second)]
     pairs = []
@@ -103,7 +110,7 @@ def _groups(results: Sequence[Result]) -> dict[Cell, list[Result]]:
 
 
 def _alone(side: Mapping[Cell, Any], keys_to_match: Sequence[str]) -> dict[tuple[Any, ...], Cell]:
-    """Cells by these parts, those left out that share them with another."""
+    """Return cells by their values of these keys, without those that share them with another cell."""
     keys: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in side:
         keys.setdefault(tuple(getattr(cell, part) for part in keys_to_match), []).append(cell)

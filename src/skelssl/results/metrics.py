@@ -1,4 +1,4 @@
-"""What accuracy alone leaves open: which classes are learnt, what is taken for what, and how sure the scores are."""
+"""Compute the metrics of a result: accuracies, per-class accuracy, confusion matrix and calibration error."""
 
 from __future__ import annotations
 
@@ -14,15 +14,22 @@ BINS = 15
 
 
 def score_metrics(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
-    """Every figure of a result that follows from its scores: fractions, and counts of test clips.
+    """Return all metrics of ``result.json`` that follow from scores.
 
-    ``per_class`` and ``confusion`` (rows true, columns predicted) are in the order of the classes. A class without test
-    clips has no accuracy and no part in ``mean_class_accuracy``. Votes are no probabilities: they have no
-    ``calibration_error``.
+    A class without test clips has no accuracy and does not count in ``mean_class_accuracy``. Votes are no
+    probabilities, so their ``calibration_error`` is None.
+
+    Args:
+        scores: Scores of the test clips.
+        class_names: Names in the order of the classes.
+
+    Returns:
+        Plain values by key: accuracies are fractions, ``per_class`` and ``confusion`` (row = true class, column =
+        predicted class, in clips) are in the order of the classes.
     """
     confusion = scores.confusion()
     share, clips = scores.per_class, confusion.sum(1)
-    # dataset.classes may say more or fewer than there are names
+    # there may be more or fewer names than dataset.classes
     named = [*class_names[: len(clips)], *(f"class {c}" for c in range(len(class_names), len(clips)))]
     rows = zip(named, clips.tolist(), share.tolist(), strict=True)
     return {
@@ -36,14 +43,17 @@ def score_metrics(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
 
 
 def calibration_error(logits: Tensor, label: Tensor, bins: int = BINS) -> float:
-    """Expected calibration error of (N, classes) logits (Guo et al., ICML 2017, eq. 3).
+    """Return the expected calibration error (Guo et al., ICML 2017, eq. 3).
 
-    The softmax of the first guess is its confidence. Each of ``bins`` bins of equal width, (b/B, (b+1)/B], weighs the
-    distance of its mean accuracy from its mean confidence by its share of the clips.
+    The confidence is the softmax of the predicted class. The distance of mean accuracy and mean confidence in each of
+    ``bins`` bins of equal width, (b/B, (b+1)/B], is weighted by its fraction of the clips.
+
+    Args:
+        logits: (N, classes).
+        label: (N,) int64.
+        bins: Number of bins B.
     """
-    sure = logits.double().softmax(1).amax(1)
-    surplus = (logits.argmax(1) == label).double() - sure
-    cell = (sure * bins).ceil().long().clamp(1, bins) - 1
-    return float(
-        torch.zeros(bins, dtype=torch.float64).index_add_(0, cell.cpu(), surplus.cpu()).abs().sum() / len(label)
-    )
+    confidence = logits.double().softmax(1).amax(1)
+    gap = (logits.argmax(1) == label).double() - confidence  # accuracy minus confidence
+    cell = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    return float(torch.zeros(bins, dtype=torch.float64).index_add_(0, cell.cpu(), gap.cpu()).abs().sum() / len(label))

@@ -1,4 +1,4 @@
-"""Numbers other people printed, read from ``results/published.yaml``: each with its source and how sure we are."""
+"""Read published accuracies from ``results/published.yaml``, each with its source and whether it was confirmed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 from skelssl.core.compose import composed, resolved
 from skelssl.core.identity import identity
 
-# What a run may have of its own and still be the published one: who draws, how it is watched, how it is computed.
+# Keys in which a run may differ and still be the published one: seed, precision, compilation and monitoring.
 NEUTRAL_KEYS = ("seed", "precision", "matmul_precision", "compile", "method.monitor")
-TOLERANCE = 0.01  # of the clips of a split: papers disagree by less, since some recordings cannot be used
+TOLERANCE = 0.01  # fraction of a split's clips: papers differ by less, since some recordings cannot be used
 
 Status = Literal["confirmed", "second_hand", "unverified"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -25,7 +25,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 @dataclass(frozen=True)
 class Published:
-    """One published cell; it may stand only beside a result of the same cell."""
+    """One published accuracy; it is comparable only with results of the same cell."""
 
     method: str
     dataset: str
@@ -33,13 +33,13 @@ class Published:
     stream: str
     value: float  # top-1 in per cent, as printed
     status: Status
-    source: str  # where it was read, as a phrase
+    source: str  # where the number was read, as a phrase
     setting: str | None = None
-    overrides: tuple[str, ...] = ()  # of a variant: what trains it, beside method=M dataset=D
+    overrides: tuple[str, ...] = ()  # of a variant: overrides that train it, besides method=M dataset=D
 
     @property
     def tag(self) -> str:
-        """Short form for a table cell: ``77.3 (second hand)``."""
+        """Return the text of a table cell: ``77.3 (second hand)``."""
         return f"{self.value:.1f}" + (" (second hand)" if self.status == "second_hand" else "")
 
 
@@ -50,7 +50,7 @@ def _facts() -> dict[str, Any]:
 
 @lru_cache
 def published_cells() -> tuple[Published, ...]:
-    """All cells of the file, unverified ones included."""
+    """Return all cells of the file, unverified ones included."""
     facts = _facts()
     return tuple(
         Published(**cell | {"source": facts["sources"][cell["source"]], "overrides": tuple(cell.get("overrides", ()))})
@@ -59,7 +59,7 @@ def published_cells() -> tuple[Published, ...]:
 
 
 def targets(method: str, dataset: str, protocol: str, stream: str, setting: str | None = None) -> list[Published]:
-    """Cells fit to stand beside our result of exactly this cell, confirmed first; unverified ones never are."""
+    """Return the published accuracies to compare with a result of this cell, confirmed ones first, none unverified."""
     cell = (method, dataset, protocol, stream, setting)
     found = [p for p in published_cells() if (p.method, p.dataset, p.protocol, p.stream, p.setting) == cell]
     return sorted((p for p in found if p.status != "unverified"), key=lambda p: STATUSES.index(p.status))
@@ -67,7 +67,7 @@ def targets(method: str, dataset: str, protocol: str, stream: str, setting: str 
 
 @lru_cache
 def _plain(*overrides: str) -> dict[str, Any]:
-    """Identity of the run that these train; empty for names that the package does not ship."""
+    """Return the identity of the run that ``overrides`` train; empty for names that are not in the package."""
     try:
         return identity(resolved(composed("train", overrides)))
     except (HydraException, OmegaConfBaseException):
@@ -75,9 +75,16 @@ def _plain(*overrides: str) -> dict[str, Any]:
 
 
 def departures(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> tuple[str, ...]:
-    """Keys in which a run's ``config.yaml`` is not what ``method=M dataset=D`` trains with ``overrides`` alone.
+    """Return the keys in which a run departs from what ``method=M dataset=D`` trains.
 
-    ``NEUTRAL_KEYS`` and those of the machine do not count. A dataset that the package does not ship is one itself.
+    ``NEUTRAL_KEYS`` and keys of the machine do not count. A dataset that is not in the package counts as a departure.
+
+    Args:
+        config: The run's ``config.yaml``.
+        overrides: Further overrides of a published variant.
+
+    Returns:
+        Dotted keys in alphabetical order; empty where the run is the published one.
     """
     own = identity(config)
     method, dataset = ((config.get(key) or {}).get("name") for key in ("method", "dataset"))
@@ -89,12 +96,12 @@ def departures(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> tupl
 
 
 def split_clips(dataset: str) -> tuple[int, ...]:
-    """Training and test clips of a published split; empty for a data set without such counts."""
+    """Return the numbers of training and test clips of a published split; empty where they are not known."""
     return tuple(_facts()["clips"].get(dataset, ()))
 
 
 def is_full_split(dataset: str, n_train: int | None, n_test: int | None) -> bool:
-    """Is this the full split that papers report on, but for TOLERANCE? False for a data set without such counts."""
+    """Return whether clips are as many as in the published split, up to ``TOLERANCE``; False where it is not known."""
     sides = zip((n_train, n_test), split_clips(dataset), strict=False)
     close = [found is not None and abs(found - full) <= TOLERANCE * full for found, full in sides]
     return bool(close) and all(close)

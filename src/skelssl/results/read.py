@@ -1,4 +1,4 @@
-"""Reads what runs and evaluations left on disk, and gathers it into rows: one row is one cell over its seeds."""
+"""Read the stored results of evaluations, the scores beside them, and the metrics of runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from skelssl.results.record import KEYS
 
 
 class Cell(NamedTuple):
-    """What must agree before two accuracies may be averaged or compared."""
+    """Keys that must agree before two accuracies may be averaged or compared."""
 
     method: str
     dataset: str
@@ -34,16 +34,16 @@ class Cell(NamedTuple):
 
 
 class CorrectClips(NamedTuple):
-    """N test clips by ascending name."""
+    """N test clips by ascending name, and which of them are classified correctly."""
 
-    names: NDArray[np.str_]
-    labels: NDArray[np.int64]
-    right: NDArray[np.bool_]
+    names: NDArray[np.str_]  # (N,)
+    labels: NDArray[np.int64]  # (N,)
+    right: NDArray[np.bool_]  # (N,), or (S, N) of S seeds
 
 
 @dataclass(frozen=True)
 class Result:
-    """One ``result.json`` and where it lies."""
+    """One ``result.json`` and its path."""
 
     path: Path
     facts: Mapping[str, Any]
@@ -54,45 +54,44 @@ class Result:
 
     @property
     def run(self) -> Path | None:
-        """The run folder: the one that holds ``eval/``."""
+        """Folder of the run: the one that has ``eval/``."""
         return next((p.parent for p in self.path.parents if p.name == "eval"), None)
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """The run's configuration; empty for an encoder that came without a run."""
+        """Configuration of the run; empty for an encoder without a run."""
         path = self.run / "config.yaml" if self.run else None
         return yaml.safe_load(path.read_text("utf-8")) if path and path.exists() else {}
 
     def departures(self, published: Published) -> tuple[str, ...]:
-        """What sets the result apart from a published cell: ``mode``, ``data``, keys of its run or runs."""
+        """Return how the result departs from a published one: ``mode``, ``data``, keys of its run or runs."""
         full = is_full_split(self.facts["dataset"], self.facts["n_train"], self.facts["n_test"])
         asked = ["mode"] * (self.facts["mode"] != "paper") + ["data"] * (not full)
         own = departures(self.config, published.overrides) if self.config else ()
         fused = (self.facts.get("recipe") or {}).get("fusion", [])
-        parts = [
-            key for part in fused for key in part.get("departures", ["recipe.fusion"])
-        ]  # fused before they were kept
+        # results that were fused before departures were stored have none
+        parts = [key for part in fused for key in part.get("departures", ["recipe.fusion"])]
         return tuple(dict.fromkeys([*asked, *own, *parts]))
 
     @property
     def seeds(self) -> tuple[int, int]:
-        """Seed of the pre-training (the evaluation's own where there was no run), seed of the evaluation."""
+        """Seed of pre-training (that of the evaluation where there is no run), and seed of the evaluation."""
         own = self.facts["seed"] or 0
         return self.config.get("seed", own), own
 
     @property
     def made(self) -> dict[str, Any]:
-        """What decided the run, as dotted keys, but for its seed."""
+        """Identity of the run as dotted keys, without its seed."""
         return {k: v for k, v in identity(self.config).items() if k != "seed"}
 
     @property
     def experiment(self) -> str:
-        """Digest of all that made the result but seeds and machine: the run's configuration, the protocol's recipe."""
+        """Digest of the run's configuration and the protocol's recipe, without seeds and keys of the machine."""
         text = json.dumps([self.made, self.facts.get("recipe")], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def correct(self, key: str = "logits") -> CorrectClips | None:
-        """Of ``logits`` or ``random_init_logits``: which test clips were right; None where the scores are not there."""
+        """Return which clips ``logits`` or ``random_init_logits`` classify correctly; None where there are none."""
         path = self.path.with_name("scores.npz")
         if not path.exists():
             return None
@@ -104,7 +103,11 @@ class Result:
 
 
 def find_results(folders: Iterable[Path]) -> list[Result]:
-    """Every result under the folders, each once; raises UserError for a folder that holds none."""
+    """Read every result below the folders, each once.
+
+    Raises:
+        UserError: A folder does not exist or has no result, or a result lacks a key.
+    """
     found: dict[Path, Result] = {}
     for folder in folders:
         if not folder.is_dir():
@@ -124,7 +127,11 @@ def _read(path: Path) -> Result:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a run's ``metrics.csv``, empty cells left out; raises UserError where a cell is no number."""
+    """Read the rows of a run's ``metrics.csv`` without their empty cells.
+
+    Raises:
+        UserError: The file cannot be read, or a cell is no number.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [{k: float(v) for k, v in row.items() if k and v} for row in csv.DictReader(file)]

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: ``result.json`` and ``scores.npz``, over several seeds ``summary.json``."""
+"""Write the files of an evaluation: ``result.json`` and ``scores.npz``, and ``summary.json`` for several seeds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,19 @@ def write_result(
     names: Sequence[str],
     class_names: Sequence[str],
 ) -> dict[str, Any]:
-    """Writes one evaluation; accuracies are fractions, exact over clips, of the last epoch. Returns ``result.json``."""
+    """Write the files of one evaluation.
+
+    Args:
+        folder: Where ``result.json``, ``scores.npz`` and, of labelled subsets, ``subset.json`` are written.
+        facts: Keys of the result that do not follow from the scores.
+        scores: Scores of the N test clips.
+        baseline: Those of the random initialisation, where it was evaluated.
+        names: Names of the N clips.
+        class_names: Names in the order of the classes.
+
+    Returns:
+        ``result.json``; accuracies are fractions, exact over clips, of the last epoch.
+    """
     found = {**facts, **score_metrics(scores, class_names)}
     if baseline is not None:
         found["random_init_top1"] = baseline.top1
@@ -50,7 +62,7 @@ def write_result(
         if isinstance(scores, SubsetScores):
             write_json(folder / "subset.json", scores.subset)
         _write_scores(folder / "scores.npz", scores, baseline, names)
-        with atomic_file(folder / "result.json", "w") as file:  # last: its presence means the evaluation is whole
+        with atomic_file(folder / "result.json", "w") as file:  # last: its presence means the evaluation is complete
             file.write(_lines(result) + "\n")
     return result
 
@@ -68,7 +80,7 @@ def _write_scores(path: Path, scores: Scores, baseline: Scores | None, names: Se
 
 
 def _lines(value: Any, indent: str = "") -> str:
-    """JSON that a person can read: each element of a list takes a line, such as a row of the confusion matrix."""
+    """Return readable JSON: each element of a list, such as a row of the confusion matrix, is on one line."""
     inner = indent + "  "
     if isinstance(value, Mapping) and value:
         parts = [f"{inner}{json.dumps(key)}: {_lines(part, inner)}" for key, part in value.items()]
@@ -79,13 +91,13 @@ def _lines(value: Any, indent: str = "") -> str:
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
-    """Writes ``summary.json``."""
+    """Write ``summary.json`` on rank 0."""
     if rank() == 0:
         write_json(folder / "summary.json", summary)
 
 
 def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean, sample standard deviation and 95 % interval over the n > 1 seeds of one cell."""
+    """Return mean, sample standard deviation and 95 % interval of each metric over the n > 1 seeds of one cell."""
     shared = ("method", "dataset", "protocol", "mode", "setting", "stream")
     summary: dict[str, Any] = {key: results[0].get(key) for key in shared}
     summary |= {"seeds": [r["seed"] for r in results], "interval": "95 %, Student's t over the seeds"}
@@ -96,7 +108,7 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def summary_lines(summary: Mapping[str, Any]) -> str:
-    """The figures over the seeds, in per cent."""
+    """Return the printed summary of several seeds, in per cent."""
     lines = [f"{summary['protocol']:8s} over seeds {', '.join(map(str, summary['seeds']))} ({summary['interval']})"]
     for key in SUMMARISED:
         if (s := summary[key]) is not None:
@@ -106,7 +118,7 @@ def summary_lines(summary: Mapping[str, Any]) -> str:
 
 
 def result_line(result: Mapping[str, Any]) -> str:
-    """The figure a person waits for."""
+    """Return the printed line of one result: top-1, random init and their difference."""
     text = f"{result['protocol']:8s} top-1 {100 * result['top1']:5.1f} %"
     if (d := result["difference"]) is not None:
         text += (

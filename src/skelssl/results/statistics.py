@@ -1,4 +1,4 @@
-"""How sure are we: intervals over test clips, spreads over seeds."""
+"""Compute confidence intervals over test clips, and mean and standard deviation over seeds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class Interval(NamedTuple):
-    """A mean and the interval that holds it with 95 %."""
+    """A mean and its 95 % confidence interval."""
 
     mean: float
     low: float
@@ -18,7 +18,7 @@ class Interval(NamedTuple):
 
 
 class SeedStatistics(NamedTuple):
-    """Mean over seeds, their sample standard deviation and Student's 95 % interval; only a mean for a single seed."""
+    """Mean over seeds, sample standard deviation and Student's 95 % interval; a single seed has a mean only."""
 
     mean: float
     sd: float | None = None
@@ -27,9 +27,9 @@ class SeedStatistics(NamedTuple):
 
 
 def seed_statistics(values: Sequence[float]) -> SeedStatistics:
-    """Of n >= 1 values the mean, the sample deviation (n - 1), and the interval mean ± t sd / √n.
+    """Return the mean of n >= 1 values, their sample standard deviation (n - 1) and the interval mean ± t sd / √n.
 
-    Another set of seeds would have its mean in there. With t = √(n - 1) tan θ the density of Student's t is that of
+    The interval is about the mean over all seeds. With t = √(n - 1) tan θ the density of Student's t is that of
     cos^(n - 2) θ, so its quantile needs no table.
     """
     n, mean = len(values), float(np.mean(values))
@@ -37,8 +37,8 @@ def seed_statistics(values: Sequence[float]) -> SeedStatistics:
         return SeedStatistics(mean)
     theta = np.linspace(0, np.pi / 2, 100_001)
     density = np.cos(theta) ** (n - 2)
-    share = np.cumsum(density) - (density + density[0]) / 2  # by trapezoids, from the middle outwards
-    t = np.sqrt(n - 1) * np.tan(np.interp(0.95, share / share[-1], theta))
+    mass = np.cumsum(density) - (density + density[0]) / 2  # by the trapezoidal rule, from the middle outwards
+    t = np.sqrt(n - 1) * np.tan(np.interp(0.95, mass / mass[-1], theta))
     sd = float(np.std(values, ddof=1))
     half = float(t * sd / np.sqrt(n))
     return SeedStatistics(mean, sd, mean - half, mean + half)
@@ -47,11 +47,20 @@ def seed_statistics(values: Sequence[float]) -> SeedStatistics:
 def paired_difference(
     correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], seed: int = 0, draws: int = 2000
 ) -> Interval:
-    """Mean of a - b over N test clips, (S, N) and (R, N) or (N,), with its percentile-bootstrap 95 % interval.
+    """Return the mean of a - b over N test clips with its percentile-bootstrap 95 % interval.
 
     The clips are the sample: correctness is averaged over the seeds of each side first, then clips are drawn with
-    replacement (Efron and Tibshirani, 1993, chapter 13). The interval therefore speaks about other test clips, not
-    about other training seeds. Raises ValueError for sides of different clips or without any.
+    replacement (Efron and Tibshirani, 1993, chapter 13). The interval therefore is about other test clips, not about
+    other training seeds.
+
+    Args:
+        correct_a: (S, N) of S seeds, or (N,).
+        correct_b: (R, N) or (N,), in the same order of clips.
+        seed: Of the bootstrap.
+        draws: Number of bootstrap samples.
+
+    Raises:
+        ValueError: The sides have different numbers of clips, or none.
     """
     a, b = np.atleast_2d(correct_a), np.atleast_2d(correct_b)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not a.size or not b.size:

@@ -1,4 +1,4 @@
-"""A study: which runs are its cells, and what it swept, read off their configurations."""
+"""Find the runs of a study and the keys that it swept, by their configurations."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from skelssl.core.overrides import quote_path
 from skelssl.results.aggregate import Row
 from skelssl.results.read import Result
 
-ABSENT = "-"  # the run has no such key
+ABSENT = "-"  # value of a key that a run does not have
 
 
 def study_cells(overrides: Sequence[str]) -> dict[str, str]:
-    """Run id -> overrides of every cell that ``python -m skelssl.train -m OVERRIDES`` runs, in its order.
+    """Return the cells that ``python -m skelssl.train -m OVERRIDES`` runs, in its order: run ID -> overrides.
 
-    Raises Hydra's errors for overrides that do not compose.
+    Raises:
+        HydraException: The overrides do not compose.
     """
     parser = OverridesParser.create()
     given = [quote_path(override) for override in overrides]
@@ -33,7 +34,7 @@ def study_cells(overrides: Sequence[str]) -> dict[str, str]:
         swept = hydra.compose("train", single, return_hydra_config=True).hydra.sweeper.params or {}
     every = parser.parse_overrides([*(f"{key}={values}" for key, values in swept.items()), *given])
     choices: dict[str, list[str]] = {}
-    for override in every:  # a key that is given again takes the later values and keeps its place
+    for override in every:  # a repeated key takes the later values and keeps its position
         sweep, key = override.is_sweep_override(), override.get_key_element()
         values = override.sweep_string_iterator() if sweep else iter([override.get_value_element_as_str()])
         choices[key] = [f"{key}={value}" for value in values]
@@ -42,7 +43,18 @@ def study_cells(overrides: Sequence[str]) -> dict[str, str]:
 
 
 def results_of_study(results: Sequence[Result], overrides: Sequence[str]) -> tuple[list[Result], list[str]]:
-    """The results of a study's cells, and a note on the cells without any; raises UserError where all are missing."""
+    """Select the results of a study.
+
+    Args:
+        results: Results to search.
+        overrides: The overrides that ran the study.
+
+    Returns:
+        The results of its cells, and a note on the cells without any.
+
+    Raises:
+        UserError: No cell has a result.
+    """
     expected = study_cells(overrides)
     found = [result for result in results if result.run and result.run.name in expected]
     if not found:
@@ -54,17 +66,19 @@ def results_of_study(results: Sequence[Result], overrides: Sequence[str]) -> tup
 
 
 def rows_of_study(rows: Sequence[Row]) -> list[Row]:
-    """The rows with what was swept in each, ordered by it.
+    """Return the rows with the values of the swept keys, ordered by these.
 
-    Runs are compared with those of their method, data set and stream, since presets differ between these. Raises
-    UserError where none of them differ in anything but the seed.
+    Runs are compared with those of the same method, dataset and stream, since presets differ between these.
+
+    Raises:
+        UserError: No runs of one method, dataset and stream differ in anything but the seed.
     """
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row.cell.method, row.cell.dataset, row.cell.stream].append(row)
     keys = {group: swept_keys([row.config for row in members]) for group, members in groups.items()}
     if not any(keys.values()):
-        raise UserError("--study: found no runs of one method and data set that differ in a key, expected a sweep")
+        raise UserError("--study: found no runs of one method and dataset that differ in a key, expected a sweep")
     found = [
         replace(row, swept={key: row.config.get(key, ABSENT) for key in keys[group]})
         for group, members in groups.items()
@@ -74,7 +88,7 @@ def rows_of_study(rows: Sequence[Row]) -> list[Row]:
 
 
 def swept_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Dotted keys in which flat configurations differ; of keys that always hold the same value the first."""
+    """Return the keys in which flat configurations differ; of keys that always have equal values the first."""
     names = sorted({key for config in configs for key in config})
     values = {key: [config.get(key, ABSENT) for config in configs] for key in names}
     differing = [key for key in names if any(value != values[key][0] for value in values[key])]
@@ -82,7 +96,7 @@ def swept_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def is_number(value: Any) -> bool:
-    """Can it stand on an axis?"""
+    """Return whether a value can be drawn on an axis."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -1,4 +1,4 @@
-"""Rows in words: the cells of a table, the sources below it, and one line that says what was compared."""
+"""Format rows of a report as text: the cells of a table, the notes below it, and a headline."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from skelssl.results.statistics import Interval, SeedStatistics
 
 
 def format_percent(value: SeedStatistics | None) -> str:
-    """``77.3 ± 0.4`` per cent; empty where nothing was measured."""
+    """Return per cent, such as ``77.3 ± 0.4``; empty where nothing was measured."""
     if value is None:
         return ""
     return f"{100 * value.mean:.1f}" + (f" ± {100 * value.sd:.1f}" if value.sd is not None else "")
 
 
 def format_points(value: Interval | None) -> str:
-    """``+12.0 [10.1, 14.0]`` percentage points with the 95 % interval."""
+    """Return percentage points with the 95 % interval, such as ``+12.0 [10.1, 14.0]``."""
     if value is None:
         return ""
     mean, low, high = (100 * x for x in value)
@@ -25,7 +25,7 @@ def format_points(value: Interval | None) -> str:
 
 
 def row_cells(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """Header and text of every cell; setting, run and gap columns only where they say something."""
+    """Return header and text of every cell, without setting, mode, stream, run and gap columns that tell nothing."""
     repeated = any(n > 1 for n in Counter(row.cell for row in rows).values())
     columns = list(dict.fromkeys(key for row in rows for key in row.swept))
     cells = [_cells(row, columns) for row in rows]
@@ -51,7 +51,7 @@ def _cells(row: Row, columns: Sequence[str]) -> dict[str, str]:
 
 
 def table_notes(rows: Sequence[Row]) -> list[str]:
-    """How to read the columns, and one line per published number in the table."""
+    """Return notes on the columns, and the source of each published number in the table."""
     notes = ["Top-1 in per cent; several seeds: mean ± standard deviation. Best epoch is chosen on the test set."]
     if any(row.difference for row in rows):
         notes += ["Difference: trained minus random init, paired over test clips, bootstrap over clips."]
@@ -66,7 +66,7 @@ def table_notes(rows: Sequence[Row]) -> list[str]:
 
 
 def _not_as_published(rows: Sequence[Row]) -> dict[tuple[str, ...], list[str]]:
-    """Up to four departures, and the rows that have a published number and these."""
+    """Return the rows that depart from a published number, by their first four departures."""
     found: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
         if row.departures:
@@ -76,7 +76,7 @@ def _not_as_published(rows: Sequence[Row]) -> dict[tuple[str, ...], list[str]]:
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """``pstl on synthetic_xsub, seeds 0, 1, 2``."""
+    """Return what the rows compare, such as ``pstl on synthetic_xsub, seeds 0, 1, 2``."""
     methods, sets = (", ".join(dict.fromkeys(getattr(r.cell, k) for r in rows)) for k in ("method", "dataset"))
     seeds = sorted({s for r in rows for s in r.seeds})
     return f"{methods} on {sets}" + (f", seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" if seeds else "")
