@@ -356,7 +356,7 @@ def test_a_recipe_that_the_encoder_cannot_follow(runs: dict[str, Path], data_roo
     frozen = frozen_of(runs["pstl"], data_root)
     for change, sentence in (
         ({"head": "large"}, "head: found large, expected linear: STGCN has no tokens"),
-        ({"layer_decay": 0.8}, "layer_decay: found 0.8, expected 1: STGCN tells no layers"),
+        ({"layer_decay": 0.8}, "layer_decay: found 0.8, expected 1: STGCN has no layer_ids"),
         ({"drop_path": 0.3}, "drop_path: found 0.3, expected null: STGCN has none"),
         ({"undecayed": ["positions"]}, "undecayed: found positions, expected parts of the encoder"),
     ):

@@ -1,6 +1,5 @@
-"""Gathering results: what shares a row, what a row says, and what is refused."""
+"""Rows of a report: which results share one, its statistics, its gap to a published number, and what is rejected."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 
 from skelssl.core.errors import UserError
 from skelssl.results.aggregate import gather_rows
-from skelssl.results.read import find_results, read_metrics
+from skelssl.results.read import find_results
 from skelssl.results.statistics import paired_difference, seed_statistics
 from tests.helpers.results import as_published, write_evaluation
 
@@ -62,11 +61,6 @@ def test_a_seed_that_comes_twice_is_not_averaged(tmp_path: Path) -> None:
     assert [r.runs for r in gather_rows(find_results([tmp_path]))] == [("one",), ("two",)]
 
 
-def test_overlapping_folders_count_once(tmp_path: Path) -> None:
-    write_evaluation(tmp_path / "run")
-    assert len(find_results([tmp_path, tmp_path / "run", tmp_path / "run" / "eval"])) == 1
-
-
 def test_a_value_that_one_seed_lacks_is_left_empty(tmp_path: Path) -> None:
     write_evaluation(tmp_path / "a", seed=0)
     write_evaluation(tmp_path / "b", seed=1, random_init_top1=None)
@@ -80,33 +74,6 @@ def test_seeds_with_other_test_clips_are_refused(tmp_path: Path) -> None:
     write_evaluation(tmp_path / "b", seed=1, names=["w", "x", "y", "z"])
     with pytest.raises(UserError, match="other test clips"):
         gather_rows(find_results([tmp_path]))
-
-
-def test_bad_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere: found no such folder"):
-        find_results([tmp_path / "nowhere"])
-    with pytest.raises(UserError, match=r"found no result.json"):
-        find_results([tmp_path])
-    folder = write_evaluation(tmp_path / "run")
-    result = json.loads((folder / "result.json").read_text())
-    del result["top1"]
-    (folder / "result.json").write_text(json.dumps(result))
-    with pytest.raises(UserError, match=r"result.json: found no top1, expected"):
-        find_results([tmp_path])
-
-
-def test_metrics_leave_empty_cells_out(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.csv"
-    path.write_text("epoch,step,train/loss,probe/knn/top1\n0,1,2.5,\n0,2,,0.5\n")
-    assert read_metrics(path) == [
-        {"epoch": 0, "step": 1, "train/loss": 2.5},
-        {"epoch": 0, "step": 2, "probe/knn/top1": 0.5},
-    ]
-    path.write_text("epoch,step\n0,many\n")
-    with pytest.raises(UserError, match="many"):
-        read_metrics(path)
-    with pytest.raises(UserError, match="cannot be read"):
-        read_metrics(tmp_path / "absent.csv")
 
 
 @pytest.mark.parametrize(

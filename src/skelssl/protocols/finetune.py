@@ -185,7 +185,7 @@ def _layers(model: Classifier, plan: FinetuneRecipe, where: str) -> tuple[dict[s
     encoder = cast(Any, model.encoder)
     if not hasattr(encoder, "layer_ids"):
         raise UserError(
-            f"{where}.layer_decay: found {plan.layer_decay}, expected 1: {type(encoder).__name__} tells no layers"
+            f"{where}.layer_decay: found {plan.layer_decay}, expected 1: {type(encoder).__name__} has no layer_ids"
         )
     top = len(encoder.blocks) + 1
     below = {f"encoder.{name}": layer for name, layer in encoder.layer_ids().items()}

@@ -49,7 +49,7 @@ def fuse_runs(config: Mapping[str, Any]) -> list[Evaluation]:
     runs = _runs(config)
     found = [evaluate({**config, **run, "protocol": inner[0], "weights": None}, inner) for run in runs]
     if len({len(own) for own in found}) > 1:
-        raise UserError("seeds: found runs with seeds of their own in different numbers, expected seeds=[...]")
+        raise UserError("seeds: found runs with different numbers of seeds, expected seeds=[...]")
     home = Path(found[0][0].folder).parents[1] / "fusion"
     fused = [_fused(home, parts, config) for parts in zip(*found, strict=True)]
     for done in fused:

@@ -132,9 +132,7 @@ def _crops(found: Any, recipe: Block) -> int:
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise UserError(f"crops: found {found!r}, expected null or a whole number of at least 1")
     if recipe.get("view") == "test":
-        raise UserError(
-            f"crops: found {found}, expected null: this probe sees training clips as the test clips are seen"
-        )
+        raise UserError(f"crops: found {found}, expected null: this probe encodes training clips under the test view")
     return found
 
 

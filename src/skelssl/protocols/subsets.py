@@ -62,7 +62,7 @@ def draw_subset(
         taken = np.concatenate([members[: round(ratio * len(members))] for members in each])
     if len(without := np.setdiff1d(label, label[taken])):
         least = smallest_ratio(names, label, seed, select)
-        more = ", or another seed, or select=stratified, which takes a share of every class"
+        more = ", or another seed, or select=stratified, which takes a fraction of every class"
         raise UserError(
             f"ratio: found {ratio:g}, which leaves {len(without)} of {len(np.unique(label))} classes without a clip "
             f"(the first has label {without[0]}), expected at least {least:g} with select={select} and seed {seed}"
