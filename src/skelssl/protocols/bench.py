@@ -96,9 +96,7 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
     foreign = Path("outputs") / about["method"] / data.name / f"{path.stem}-{digest[:8]}"
     home = (path if path.is_dir() else foreign) / "eval"
     bench, results = Bench(encoder, about, data, config), []
-    if (unseen := coverage(bench.trained))["classes_without_training"]:
-        say(f"{data.name}: {unseen['classes_without_training']} classes have no training clip; "
-            f"{unseen['test_clips_without_training']} test clips are of those")  # fmt: skip
+    _say_coverage(bench.trained)
     for protocol, recipe in plan_tasks(config, protocols, about):
         cell = {
             **facts, "protocol": protocol["name"], "recipe": recipe,
@@ -114,6 +112,13 @@ def evaluate(config: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) 
             say(summary_lines(summary))
         results += cells
     return results
+
+
+def _say_coverage(frozen: Frozen) -> None:
+    """Print how many classes have no training clip, if any."""
+    if (unseen := coverage(frozen))["classes_without_training"]:
+        say(f"{frozen.data.name}: {unseen['classes_without_training']} classes have no training clip; "
+            f"{unseen['test_clips_without_training']} test clips are of those")  # fmt: skip
 
 
 def open_encoder_and_data(config: Mapping[str, Any], path: Path) -> tuple[nn.Module, Dataset]:

@@ -49,7 +49,7 @@ def draw_subset(
     Raises:
         UserError: ``ratio`` or ``select`` is invalid, or a class that has clips gets none.
 
-    >>> draw(["a", "b", "c", "d"], [0, 0, 1, 1], 0.5, seed=0)
+    >>> draw_subset(["a", "b", "c", "d"], [0, 0, 1, 1], 0.5, seed=0)
     ['a', 'd']
     """
     label = np.asarray(labels)

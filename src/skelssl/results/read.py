@@ -50,6 +50,7 @@ class Result:
 
     @property
     def cell(self) -> Cell:
+        """Keys by which results are grouped and compared."""
         return Cell(*(self.facts[key] for key in Cell._fields))
 
     @property
