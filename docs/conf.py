@@ -22,7 +22,6 @@ html_show_copyright = False
 
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
-suppress_warnings = ["ref.python"]  # several modules have a Block
 
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False  # what torch and Lightning say of their own hooks is theirs

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from skelssl.cli import prepare
+from skelssl.cli.prepare import prepare_command
 from skelssl.core.errors import UserError
 from skelssl.core.files import read_json, write_json
 from skelssl.data.ntu.source import parse_name
@@ -214,10 +214,10 @@ def test_the_command_needs_no_raw_files(synthetic: Path, capsys: pytest.CaptureF
     for part in ("parsed", "splits"):
         (synthetic / part).rename(folder / part)
     root = f"data_root='{synthetic / 'root'}'"
-    prepare.prepare_command(OmegaConf.create(compose("prepare", "dataset=ntu60", "subsets=[0.1]", root)))
+    prepare_command(OmegaConf.create(compose("prepare", "dataset=ntu60", "subsets=[0.1]", root)))
     index = read_json(folder / "subsets" / "index.json")["lists"]
     drawn = len(list((folder / "subsets").glob("*.txt")))
     assert 10 <= drawn == sum(one["error"] is None for one in index)
     assert f"{drawn} labelled subsets; {20 - drawn} draws that leave out a class -> " in capsys.readouterr().out
     with pytest.raises(UserError, match="ratio: found 2, expected a number above 0 and up to 1"):
-        prepare.prepare_command(OmegaConf.create(compose("prepare", "dataset=ntu60", "subsets=[2]", root)))
+        prepare_command(OmegaConf.create(compose("prepare", "dataset=ntu60", "subsets=[2]", root)))

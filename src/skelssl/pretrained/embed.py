@@ -1,4 +1,13 @@
-"""``skelssl.embed``: encode a caller's clips with an encoder's recipe and test view, as an evaluation does."""
+"""``skelssl.embed``: encode a caller's clips with an encoder's recipe and test view, as an evaluation does.
+
+>>> import numpy, skelssl
+>>> from skelssl.pretrained.load import build_encoder
+>>> from skelssl.pretrained.foreign import foreign_about
+>>> encoder = build_encoder(foreign_about("pstl", encoder={"hidden": 2}))  # or load_encoder("outputs/pstl/.../RUN")
+>>> walk, wave = numpy.random.default_rng(0).normal(size=(2, 40, 25, 3))
+>>> skelssl.embed([walk, wave[:25]], encoder, fps=25).shape
+(2, 32)
+"""
 
 from __future__ import annotations
 
@@ -55,14 +64,6 @@ def embed(
 
     Raises:
         UserError: wrong shapes, empty clips, an unknown layout or unit, clips without the joints a recipe turns about.
-
-    >>> import numpy, skelssl
-    >>> from skelssl.pretrained.load import build_encoder
-    >>> from skelssl.pretrained.foreign import foreign_about
-    >>> encoder = build_encoder(foreign_about("pstl", encoder={"hidden": 2}))  # or load_encoder("outputs/pstl/.../RUN")
-    >>> walk, wave = numpy.random.default_rng(0).normal(size=(2, 40, 25, 3))
-    >>> skelssl.embed([walk, wave[:25]], encoder, fps=25).shape
-    (2, 32)
     """
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise UserError(f"batch: found {batch!r}, expected a whole number of at least 1")

@@ -38,21 +38,10 @@ def write_dataset_page(
     splits: Mapping[str, Split],
     report: Mapping[str, Any],
 ) -> None:
-    """Write the page.
+    """Write the page of N prepared clips into the HTML file ``path``.
 
-    Args:
-        path: The HTML file to write.
-        title: The name of the dataset.
-        subtitle: Its classes, layout and form.
-        clips: The N clips.
-        class_names: The names of the classes.
-        n_frames: (N,) frames.
-        max_bodies: (N,) largest number of bodies in one frame.
-        splits: The splits by name.
-        report: The content of ``report.json``.
-
-    Raises:
-        UserError: The file cannot be written.
+    ``n_frames`` and ``max_bodies``, the largest number of bodies in one frame, are (N,); ``report`` is the content of
+    ``report.json``. Raises UserError where the file cannot be written.
     """
     page = Page(title, subtitle=subtitle)
     page.add("Overview", "", fact_table(_glance(clips, splits, report)))
