@@ -137,9 +137,7 @@ class ParsedStore:
         self.layout: str = meta["layout"]
         self.form: str = meta["form"]
         self.class_names: list[str] = meta["class_names"]
-        self.arguments: dict[str, Any] = meta[
-            "arguments"
-        ]  # of the recipe that made an import, and coordinates of 2-D clips
+        self.arguments: dict[str, Any] = meta["arguments"]  # of an import's recipe; coordinates of 2-D clips
         self.coordinates: str = self.arguments.get("coordinates", "xyz")
         self.fingerprint: str = meta["fingerprint"]
         self.inputs: str = meta["inputs"]
