@@ -88,7 +88,7 @@ def test_archives_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.Monkey
 
     root = raw(tmp_path)[0]
     half = put(tmp_path / "half.7z", root.read_bytes()[:-40])
-    refuse(half, r"^raw=.*half.7z: cannot be unpacked .*, expected a whole and unlocked archive$")
+    refuse(half, r"^raw=.*half.7z: cannot be unpacked .*, expected a complete, unlocked archive$")
     other = pack(put(tmp_path / "other" / "notes.md", b"x").parent, tmp_path / "other.7z")
     refuse(other, r"other.7z: found no .skeleton or .txt file inside")
     usage = shutil.disk_usage(tmp_path)._replace(free=10)

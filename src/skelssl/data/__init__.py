@@ -1,4 +1,4 @@
-"""Raw files -> parsed store -> recipe store -> batches."""
+"""Read raw files into a parsed store, derive recipe stores from it, and load batches."""
 
 from skelssl.data.process import process_file
 

@@ -1,4 +1,4 @@
-"""7z archives among the raw files. They give up their members only in order, so they are unpacked before parsing."""
+"""Unpack the 7z archives among the raw files before parsing: their members can be read only in order."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ _MAGIC = b"7z\xbc\xaf\x27\x1c"
 
 @contextmanager
 def unpacked(roots: Sequence[Path], folder: Path) -> Iterator[list[Path]]:
-    """Yield the roots, each 7z archive among or below them unpacked to a root of its own below ``folder``.
+    """Yield the roots, with each 7z archive among or below them unpacked to a separate root below ``folder``.
 
-    An archive that is unpacked already is not unpacked again, so that a call goes on where an earlier one was stopped
-    or failed. Once the block has ended well the unpacked files are removed. Raises UserError where py7zr is not
-    installed, for a damaged archive, and for a disk without room.
+    An archive that is already unpacked is not unpacked again, so a call resumes where an earlier one stopped or
+    failed. The unpacked files are removed when the block ends without an error.
+
+    Raises:
+        UserError: if py7zr is not installed, an archive is damaged, or the disk has too little space
     """
     inside = [path for root in roots if root.is_dir() for path in sorted(root.rglob("*.7z"))]
     archives = [path for path in (*roots, *inside) if _is_7z(path)]
@@ -75,5 +77,5 @@ def _unpack(path: Path, work: Path) -> Path:
         LZMAError,
         EOFError,
     ) as error:
-        raise UserError(f"raw={path}: cannot be unpacked ({error}), expected a whole and unlocked archive") from error
+        raise UserError(f"raw={path}: cannot be unpacked ({error}), expected a complete, unlocked archive") from error
     return target

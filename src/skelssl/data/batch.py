@@ -1,4 +1,4 @@
-"""The unit that flows from the data to the views."""
+"""Define the batch that passes from the data to the views."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """N clips of one recipe store, zero-padded to the longest; absent persons and frames are zeros."""
+    """N clips of one recipe store, zero-padded to the longest; absent persons and frames are zeros.
 
-    x: Tensor  # (N, 3, T, V, M) float32: x, y, z in metres, or x, y and confidence
-    frames: Tensor  # (N,) int64, valid frames of each clip; the rest of T is padding
-    label: Tensor  # (N,) int64, 0-based class
-    index: Tensor  # (N,) int64, row of the clip in its recipe store
+    Attributes:
+        x: (N, 3, T, V, M) float32: x, y, z in m, or x, y and confidence
+        frames: (N,) int64, number of valid frames of each clip; the rest of T is padding
+        label: (N,) int64, 0-based class
+        index: (N,) int64, index of the clip in its recipe store
+    """
+
+    x: Tensor
+    frames: Tensor
+    label: Tensor
+    index: Tensor
 
     def __len__(self) -> int:
         return len(self.index)

@@ -1,4 +1,4 @@
-"""Batches in an order that depends on (seed, epoch) alone, and that can start in the middle of an epoch."""
+"""Load batches in an order that depends only on (seed, epoch), from any position within an epoch."""
 
 from __future__ import annotations
 
@@ -36,14 +36,28 @@ class EpochOrder:
 
 
 class TrainLoader:
-    """Shuffled batches of one rank, from memory maps, or from ``device`` where the clips are `stays_resident` there.
+    """Shuffled batches of one rank, from memory maps or, if `stays_resident` decides so, from ``device``.
 
-    ``workers`` threads gather the next ``prefetch`` batches while the current one is used, in pinned memory for CUDA;
-    resident clips need neither. ``batch`` is the global size, which the number of ranks must divide; each takes its
-    shard of every batch (`draws.shard`). A last batch smaller than ``min_batch`` is left out. ``overfit`` gives the
-    same so many batches in every epoch. ``state_dict`` holds the position, so that a run killed in mid-epoch resumes
-    with the very next batch. Batches are bit-identical however they are gathered. Raises UserError where no batch is
-    left.
+    Batches are bit-identical however they are gathered. ``state_dict`` holds the position, so a run that is killed
+    within an epoch resumes with the next batch.
+
+    Args:
+        store: the recipe store
+        rows: (N,) indices of the clips in the store
+        batch: the global batch size, a multiple of ``world``; each rank takes its shard (`draws.shard`)
+        seed: decides the order of the clips in every epoch
+        drop_last: whether to drop an incomplete last batch
+        min_batch: the smallest last batch that is not dropped
+        prefetch: number of batches gathered ahead, in pinned memory for CUDA; unused by resident clips
+        workers: number of threads that gather them
+        resident: ``auto``, true or false, see `stays_resident`
+        device: the device of the batches
+        overfit: if given, every epoch consists of the same ``overfit`` batches
+        rank: of this process
+        world: number of ranks
+
+    Raises:
+        UserError: for a setting out of range, a batch size that the ranks cannot share, or if no batch is left
     """
 
     def __init__(
@@ -73,14 +87,14 @@ class TrainLoader:
         self.shuffled, self.prefetch, self.workers = overfit is None, prefetch, workers
         self.device, self.needed = device, resident_bytes(store, self.sampler.rows)
         self.keep = stays_resident(resident, self.needed, device)
-        self.kept: Resident | None = None  # filled when the first batch is asked for
+        self.kept: Resident | None = None  # filled on the first iteration
         self.start = self.position = 0
         full, rest = divmod(len(self.sampler.rows), batch)
         self.length = full + int(not drop_last and rest >= max(min_batch, 1))
         self._check_length(len(rows))
 
     def _check_length(self, rows: int) -> None:
-        """Raise UserError where no batch is left, or the last one has fewer clips than there are ranks."""
+        """Raise UserError if no batch is left, or the last one has fewer clips than there are ranks."""
         if self.length == 0:
             raise UserError(f"method.loader.batch: found {self.batch}, expected at most the {rows} training clips")
         if (last := self.clips(self.length - 1)) < self.world:
@@ -111,7 +125,7 @@ class TrainLoader:
         return ahead(self.store, steps, self.prefetch, workers=self.workers, pin=self.device.type == "cuda")
 
     def clips(self, step: int) -> int:
-        """Return the number of clips of a global batch: ``batch``, except for the last one."""
+        """Return the number of clips in a global batch: ``batch``, except for the last one."""
         return min(self.batch, len(self.sampler.rows) - step * self.batch)
 
     def state_dict(self) -> dict[str, Any]:
@@ -122,7 +136,7 @@ class TrainLoader:
 
 
 def _check_numbers(**least: tuple[int, int]) -> None:
-    """Raise UserError for a setting (value, least) that is no whole number or too small."""
+    """Raise UserError for a setting (value, minimum) that is not an integer or is too small."""
     for key, (value, low) in least.items():
         good = isinstance(value, int) and value >= low
         expect(f"method.loader.{key}", value, good, f"a whole number of at least {low}")
@@ -131,7 +145,7 @@ def _check_numbers(**least: tuple[int, int]) -> None:
 def ahead(
     store: RecipeStore, steps: list[NDArray[np.int64]], prefetch: int, *, workers: int = 1, pin: bool = False
 ) -> Iterator[Batch]:
-    """Gather the batches of ``steps`` in order, ``prefetch`` of them ahead of use in threads that end with it."""
+    """Yield the batches of ``steps`` in order; threads gather ``prefetch`` of them ahead of use."""
     gather = partial(store.gather, pin=pin)
     if prefetch < 1:
         yield from map(gather, steps)
@@ -148,9 +162,9 @@ def ahead(
 def batches(
     store: RecipeStore, rows: NDArray[np.int64], batch: int = 256, share: tuple[int, int] = (0, 1)
 ) -> Iterator[Batch]:
-    """Yield all clips of ``rows`` once, in order; of them, rank r of W = ``share`` gets every W-th batch.
+    """Yield all clips of ``rows`` once, in order; with ``share`` (r, W), rank r of W gets every W-th batch.
 
-    A rank without a batch gets the first one, so that none is missing where ranks join what they have computed.
+    A rank without a batch gets the first one, so that every rank contributes when the ranks gather their results.
     """
     steps = [rows[b : b + batch] for b in range(0, len(rows), batch)]
     return ahead(store, steps[share[0] :: share[1]] or steps[:1], prefetch=2)

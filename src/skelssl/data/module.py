@@ -1,4 +1,4 @@
-"""From a ``dataset`` block and a recipe to batches; what is missing and can be derived is derived, and reported."""
+"""Open a dataset from its ``dataset`` block and a recipe; a recipe store that is missing is derived and reported."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Dataset:
 
     name: str
     store: RecipeStore
-    train: NDArray[np.int64]  # rows of the training clips
-    test: NDArray[np.int64]
+    train: NDArray[np.int64]  # indices of the training clips
+    test: NDArray[np.int64]  # indices of the test clips
     classes: int
     class_names: list[str]
 
     @property
     def fingerprint(self) -> str:
-        """Return a hash over the arrays and over which clips train and test."""
+        """Return a hash of the arrays and of the training and test splits."""
         digest = hashlib.sha256(self.store.fingerprint.encode())
         for rows in (self.train, self.test):
             digest.update("\n".join(self.store.names[i] for i in rows).encode() + b"\0")
@@ -56,9 +56,12 @@ def open_dataset(config: Mapping[str, Any], recipe: Mapping[str, Any], data_root
         recipe: the block ``method.recipe``
         data_root: the folder that holds ``<dataset>/v1``
 
+    Returns:
+        the recipe store, the indices of its training and test clips, and the class names
+
     Raises:
-        UserError: for a dataset that is not prepared, or does not fit the recipe, the layout, the split or the number
-            of classes of ``config``
+        UserError: for a dataset that is not prepared, or that does not match the recipe, the layout, the split or the
+            number of classes in ``config``
     """
     if config.get("split") is None:
         names = ", ".join(f"{config['name']}_{split}" for split in config["splits"])
@@ -85,7 +88,7 @@ def open_dataset(config: Mapping[str, Any], recipe: Mapping[str, Any], data_root
 
 
 def _checked_recipe(config: Mapping[str, Any], recipe: Mapping[str, Any], source: Source) -> RecipeConfig:
-    """Return the parsed recipe; raise UserError where it takes other coordinates than the source has."""
+    """Return the parsed recipe; raise UserError if its coordinates differ from those of the source."""
     stages, coordinates = RecipeConfig.parse(recipe), coordinates_of(source, config)
     if stages.coordinates != coordinates:
         raise UserError(
@@ -96,7 +99,7 @@ def _checked_recipe(config: Mapping[str, Any], recipe: Mapping[str, Any], source
 
 
 def _prepared(source: Source, data_root: Path) -> Path:
-    """Return the folder of the parsed store, generating what can be generated."""
+    """Return the folder of the parsed store; a generated dataset is prepared first."""
     folder = parsed_folder(data_root, source)
     if source.generated:
         prepare_dataset(source, data_root=data_root, raw=[], workers=1, strict=False)
@@ -109,25 +112,25 @@ def _prepared(source: Source, data_root: Path) -> Path:
 
 
 def _sides(config: Mapping[str, Any], folder: Path, store: RecipeStore) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows of the training and of the test clips; raise UserError where either side has none."""
+    """Return the indices of the training and the test clips; raise UserError if either side is empty."""
     lists = {file.stem: file for file in sorted((folder.parent / "splits").glob("[!.]*.json"))}
     if config["split"] not in lists:
         raise UserError(
             f"dataset={config['name']}: found no such split in {folder.parent}, expected one of {', '.join(lists)} "
-            "(an import without sample names has only its own split; names=FILE gives them)"
+            "(an import without sample names has only the split of its file; names=FILE provides them)"
         )
     split = read_json(lists[config["split"]])
     train, test = store.rows(split["train"]), store.rows(split["test"])
     if len(train) == 0 or len(test) == 0:
         raise UserError(
             f"dataset={config['name']}: found {len(train)} training and {len(test)} test clips in {folder.parent}, "
-            "expected both parts of the split to have clips"
+            "expected both sides of the split to have clips"
         )
     return train, test
 
 
 def _named(source: Source) -> str:
-    """Return the overrides with which a command line names the dataset."""
+    """Return the command-line overrides that select the dataset."""
     custom = isinstance(source, Custom)
     return f"dataset=custom dataset.name={source.dataset}" if custom else f"dataset={source.dataset}"
 
@@ -158,16 +161,16 @@ class SkeletonData(L.LightningDataModule):
 
     @property
     def dataset(self) -> Dataset:
-        """The opened split; the first access derives what is missing, under a lock, and raises as `open_dataset`."""
+        """Open the split on first access, as `open_dataset`; a missing recipe store is derived under a lock."""
         self._open = self._open or open_dataset(self.config, self.recipe, self.data_root)
         return self._open
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the fingerprint of the data, for the checkpoint."""
+        """Return the fingerprint of the data for the checkpoint."""
         return {"fingerprint": self.dataset.fingerprint}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Raise UserError for a checkpoint of other data: its position in the epoch would mean other clips."""
+        """Raise UserError for a checkpoint of different data: its position in the epoch would refer to other clips."""
         if state_dict["fingerprint"] != self.dataset.fingerprint:
             raise UserError(
                 f"data_root={self.data_root}: found data of fingerprint {self.dataset.fingerprint}, expected "
@@ -183,6 +186,15 @@ class SkeletonData(L.LightningDataModule):
         return loader
 
     def part(self, rank: int, world: int, device: torch.device = CPU) -> TrainLoader:
-        """Return the batches of one rank; raise UserError for a batch size that ``world`` ranks cannot share."""
+        """Return the training batches of one rank.
+
+        Args:
+            rank: of the process
+            world: number of ranks
+            device: the device of the batches
+
+        Raises:
+            UserError: for a batch size that ``world`` ranks cannot share
+        """
         store, rows = self.dataset.store, self.dataset.train
         return TrainLoader(store, rows, seed=self.seed, rank=rank, world=world, device=device, **self.loader)

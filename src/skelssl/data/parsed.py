@@ -1,7 +1,7 @@
-"""The parsed store: all bodies of a dataset in flat memory maps, before any recipe.
+"""Write and read the parsed store: all bodies of a dataset in flat memory maps, before any recipe.
 
-``bodies.npy`` (R, V, 3) float32 metres, ``body_id.npy`` (R,) int64, ``track.npy`` (R, V) uint8, ``frame_ptr.npy``
-(F + 1,) rows of each frame, ``sample_ptr.npy`` (N + 1,) frames of each clip; ``index.json`` has one column per fact.
+``bodies.npy`` (R, V, 3) float32 m, ``body_id.npy`` (R,) int64, ``track.npy`` (R, V) uint8, ``frame_ptr.npy`` (F + 1,)
+first row of each frame, ``sample_ptr.npy`` (N + 1,) first frame of each clip. ``index.json`` has one column per fact.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(slots=True)
 class ClipIndex:
-    """One column per fact of N clips, and the files that gave none."""
+    """The facts of N clips, one column each, and the files that contain no clip."""
 
     name: list[str] = field(default_factory=list)
     label: list[int] = field(default_factory=list)
@@ -40,7 +40,7 @@ class ClipIndex:
     max_bodies: list[int] = field(default_factory=list)
     codes: list[list[str]] = field(default_factory=list)
     repaired: list[int] = field(default_factory=list)  # joints interpolated or left out because of NaN (D12)
-    sha1: list[str] = field(default_factory=list)  # of the clip's content: equal clips, equal digest
+    sha1: list[str] = field(default_factory=list)  # of the clip's content: equal clips have equal digests
     skipped: list[list[str]] = field(default_factory=list)  # name, code, reason
 
     def add(self, clip: RawClip) -> None:
@@ -66,7 +66,7 @@ class ClipIndex:
 
 
 def content_sha1(clip: RawClip) -> str:
-    """Return a hash of a clip's arrays, whatever its name and label."""
+    """Return a hash of a clip's arrays, regardless of its name and label."""
     digest = hashlib.sha1()
     for array in (clip.bodies, clip.body_id, clip.track, clip.frame_ptr):
         digest.update(f"{array.shape}".encode())
@@ -75,7 +75,7 @@ def content_sha1(clip: RawClip) -> str:
 
 
 def pack(clips: Sequence[RawClip]) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a store with these clips in this order."""
+    """Return the arrays of a store that holds these clips in this order."""
     rows = np.cumsum([0, *(len(clip.bodies) for clip in clips)])
     frames = [clip.frame_ptr[1:] + start for clip, start in zip(clips, rows, strict=False)]
     packed = {key: np.concatenate([getattr(clip, key) for clip in clips]).astype(kind) for key, kind in ROWS.items()}
@@ -85,9 +85,9 @@ def pack(clips: Sequence[RawClip]) -> dict[str, NDArray[Any]]:
 
 
 def write_store(folder: Path, parts: Iterable[Arrays], index: ClipIndex, meta: Mapping[str, Any]) -> None:
-    """Write parts (each as ``pack`` makes it) one behind the other into ``folder``, holding one part at a time.
+    """Concatenate parts (each from ``pack``) into the store ``folder``, with one part in memory at a time.
 
-    The fingerprint is a hash of names, labels and array contents: equal for any cut into parts.
+    The fingerprint is a hash of names, labels and array contents, and does not depend on the division into parts.
     """
     writers: dict[str, NpyWriter] = {}
     digests = {key: hashlib.sha256() for key in (*ROWS, *POINTERS)}
@@ -109,7 +109,7 @@ def write_store(folder: Path, parts: Iterable[Arrays], index: ClipIndex, meta: M
 
 
 def fingerprint(index: ClipIndex, digests: Mapping[str, bytes]) -> str:
-    """Return a hash of a store: names, labels and the SHA-256 of what each array holds."""
+    """Return the hash of a store: of names, labels and the SHA-256 of each array's content."""
     total = hashlib.sha256("\n".join([*index.name, *map(str, index.label)]).encode())
     for key in (*ROWS, *POINTERS):
         total.update(digests[key])
@@ -117,7 +117,14 @@ def fingerprint(index: ClipIndex, digests: Mapping[str, bytes]) -> str:
 
 
 class ParsedStore:
-    """A parsed store opened for reading; raises UserError where it is missing, half-written or of another format."""
+    """A parsed store, opened for reading.
+
+    Args:
+        folder: ``<data_root>/<dataset>/v1/parsed``
+
+    Raises:
+        UserError: if the store is missing, incomplete or of another format
+    """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
@@ -130,7 +137,7 @@ class ParsedStore:
         self.layout: str = meta["layout"]
         self.form: str = meta["form"]
         self.class_names: list[str] = meta["class_names"]
-        self.arguments: dict[str, Any] = meta["arguments"]  # of the recipe that made an import, and what is 2-D
+        self.arguments: dict[str, Any] = meta["arguments"]  # of an import's recipe; coordinates of 2-D clips
         self.coordinates: str = self.arguments.get("coordinates", "xyz")
         self.fingerprint: str = meta["fingerprint"]
         self.inputs: str = meta["inputs"]
@@ -157,15 +164,15 @@ class ParsedStore:
         clips, frames, rows = (len(self._arrays[key]) for key in ("sample_ptr", "frame_ptr", "bodies"))
         found = (clips - 1, int(self._arrays["sample_ptr"][-1]), int(self._arrays["frame_ptr"][-1]))
         if found != (len(self), frames - 1, rows) or any(len(self._arrays[key]) != rows for key in ROWS):
-            raise UserError(f"{self.folder}: found arrays whose lengths disagree, expected a whole store; {_HINT}")
+            raise UserError(f"{self.folder}: found arrays whose lengths disagree, expected a complete store; {_HINT}")
 
     def __len__(self) -> int:
         return len(self.names)
 
     def clips(self) -> Iterator[RawClip]:
-        """Yield all clips in order, in little memory whatever their number; keep none of them.
+        """Yield all clips in order, in bounded memory as long as the caller does not retain them.
 
-        The pages of a map that were read count as this process's own, so the maps are opened anew now and then.
+        Pages of a memory map that were read count as memory of this process, so the maps are reopened regularly.
         """
         rows = 0
         for i in range(len(self)):

@@ -1,4 +1,4 @@
-"""One raw file through one recipe, without any store."""
+"""Apply one recipe to one raw file, without any store."""
 
 from __future__ import annotations
 
@@ -16,12 +16,22 @@ from skelssl.data.source import BadInput
 
 
 def process_file(path: str | Path, recipe: str = "aimclr", faithful: bool = True, **arguments: Any) -> NDArray[Any]:
-    """Return the recipe's array of one NTU ``.skeleton`` file, in the layout of the reference's files.
+    """Apply a recipe to one NTU ``.skeleton`` file.
 
-    ``aimclr``: (3, 50, 25, 2) float32. ``ctrgcn``: (T, 150) float32, not padded. ``agcn``: (3, 300, 25, 2) float32.
-    ``pyskl``: (M, T, 25, 3) float16, the persons as selected, before ``PreNormalize3D``. ``arguments`` are the other
-    keys of ``method.recipe``. The file may have any name. Raises BadInput, with the code of the bad-input catalogue,
-    for a file that cannot be used, and UserError for an unknown recipe or a file that cannot be read.
+    Args:
+        path: the file, of any name
+        recipe: ``aimclr``, ``ctrgcn``, ``agcn`` or ``pyskl``
+        faithful: whether to reproduce the quirks of the published preprocessing
+        **arguments: the other keys of ``method.recipe``
+
+    Returns:
+        the array in m, in the layout of the reference's files. ``aimclr``: (3, 50, 25, 2) float32. ``ctrgcn``:
+        (T, 150) float32, not padded. ``agcn``: (3, 300, 25, 2) float32. ``pyskl``: (M, T, 25, 3) float16, the selected
+        persons before ``PreNormalize3D``.
+
+    Raises:
+        BadInput: with a code of the bad-input catalogue, for a file that cannot be used
+        UserError: for an unknown recipe, or a file that cannot be read
     """
     path = Path(path)
     stages = RecipeConfig.parse({"name": recipe, "faithful": faithful, **arguments}).build()

@@ -1,4 +1,4 @@
-"""What became of every raw file: skips with their codes, warnings, counts against what a complete set holds."""
+"""Report on every raw file: skips with their codes, warnings, and counts compared with the complete dataset."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _OUTLIER = 10  # times the median length
 
 
 class Span(NamedTuple):
-    """A number of which publications tell different values, from ``low`` to ``high``."""
+    """A number for which publications report different values, from ``low`` to ``high``."""
 
     low: int
     high: int
@@ -57,7 +57,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A file that is not in the store. A tolerated one is left out on purpose and no fault of the set."""
+    """A file that is not in the store. A tolerated one is left out on purpose and is not a fault of the dataset."""
 
     name: str
     code: str
@@ -67,21 +67,21 @@ class Skip:
 
 @dataclass(slots=True)
 class Report:
-    """Filled while a dataset is prepared; ``as_json`` is the content of ``report.json``."""
+    """The report of a dataset, filled while it is prepared; ``as_json`` is the content of ``report.json``."""
 
     dataset: str
     skipped: list[Skip] = field(default_factory=list)
     warned: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # code -> names
     counts: dict[str, int] = field(default_factory=dict)
-    expected: int | Span | None = None  # clips of a complete set
-    splits: dict[str, dict[str, int]] = field(default_factory=dict)  # split -> clips that train and test
-    expected_splits: dict[str, dict[str, int]] = field(default_factory=dict)  # as above, of a complete set
-    missing: dict[str, list[int]] = field(default_factory=dict)  # fact -> values of which no clip was found
-    duplicates: list[list[str]] = field(default_factory=list)  # groups of clips of equal content (D17)
+    expected: int | Span | None = None  # clips of the complete dataset
+    splits: dict[str, dict[str, int]] = field(default_factory=dict)  # split -> number of training and test clips
+    expected_splits: dict[str, dict[str, int]] = field(default_factory=dict)  # as above, of the complete dataset
+    missing: dict[str, list[int]] = field(default_factory=dict)  # fact -> values for which no clip was found
+    duplicates: list[list[str]] = field(default_factory=list)  # groups of clips with equal content (D17)
     leaks: dict[str, list[list[str]]] = field(default_factory=dict)  # split -> groups on both its sides
     notes: list[str] = field(default_factory=list)
-    origin: str = ""  # what an import was recognised as
-    built: bool = False  # False where the store was there already
+    origin: str = ""  # the format that an import was recognised as
+    built: bool = False  # False if the store existed already
 
     def skip(self, name: str, code: str, reason: str, *, tolerated: bool = False) -> None:
         self.skipped.append(Skip(name, code, reason, tolerated))
@@ -90,7 +90,7 @@ class Report:
         self.warned[code].append(name)
 
     def tally(self, clips: ClipTable, splits: Mapping[str, Split], expected: Mapping[str, Any]) -> None:
-        """Count the clips and compares them with ``Source.expected()``."""
+        """Count the clips and compare the counts with ``Source.expected()``."""
         self.counts["clips"] = len(clips.names)
         self.expected = expected.get("clips")
         self.splits = {name: {"train": len(one.train), "test": len(one.test)} for name, one in splits.items()}
@@ -116,19 +116,19 @@ class Report:
             self.leaks[split] = [g for g in self.duplicates if 0 < sum(name in train for name in g) < len(g)]
 
     def find_outliers(self, names: Sequence[str], frames: Sequence[int]) -> None:
-        """Warn of clips that are far longer than the set's usual one (D16)."""
+        """Warn of clips that are far longer than the median clip (D16)."""
         limit = _OUTLIER * median(frames or [0])
         self.warned["D16"] = [name for name, count in zip(names, frames, strict=True) if count > limit]
 
     @property
     def complete(self) -> bool:
-        """Whether the store holds as many clips as a complete set; true where that number is unknown."""
+        """Return whether the store holds as many clips as the complete dataset; true if that number is unknown."""
         known = self.expected
         low, high = known if isinstance(known, Span) else (known, known)
         return low is None or high is None or low <= self.counts["clips"] <= high
 
     def complaint(self) -> str | None:
-        """Return one sentence on all that keeps the dataset from being complete and sound, or None."""
+        """Return a one-line description of what is missing or invalid in the dataset, or None."""
         parts = []
         if not self.complete:
             parts.append(f"found {self.counts['clips']:,} of {self.expected:,} expected clips")
@@ -145,7 +145,7 @@ class Report:
         return f"{self.dataset}: {'; '.join(parts)}" if parts else None
 
     def leak(self) -> str | None:
-        """Return one sentence on equal clips on both sides of a split, or None."""
+        """Return a one-line description of equal clips on both sides of a split, or None."""
         shown = {
             split: _some([" = ".join(group) for group in groups]) for split, groups in self.leaks.items() if groups
         }
@@ -153,7 +153,7 @@ class Report:
         return f"{self.dataset}: found {'; '.join(parts)}" if parts else None
 
     def _sides(self, split: str) -> str:
-        """Return ``xsub train 40,091 of 40,091, test ...``: what was found of what a complete set holds."""
+        """Return the found and expected counts, such as ``xsub train 40,091 of 40,091, test ...``."""
         wanted = self.expected_splits.get(split, {})
         found = [f"{side} {count:,}" + (f" of {wanted[side]:,}" if wanted else "")
                  for side, count in self.splits[split].items()]  # fmt: skip
@@ -180,7 +180,7 @@ class Report:
         }
 
     def write_rejected(self, folder: Path) -> Path:
-        """Write the report of a rejected dataset; that of a store that exists already stays as it is."""
+        """Write the report of a rejected dataset; the report of an existing store is not overwritten."""
         path = folder / ("report.refused.json" if (folder / "parsed").exists() else "report.json")
         write_json(path, self.as_json())
         return path
@@ -216,7 +216,7 @@ def _some(items: Sequence[str]) -> str:
 
 
 def _values(key: str, values: Sequence[int]) -> str:
-    """Return runs of values with their letter: ``setups S002…S017 whole``."""
+    """Return runs of values with their letter, such as ``setups S002…S017 whole``."""
     runs = []
     for _, run in groupby(enumerate(values), key=lambda pair: pair[1] - pair[0]):
         ends = [_value(key, value) for _, value in run]
@@ -225,6 +225,6 @@ def _values(key: str, values: Sequence[int]) -> str:
 
 
 def _value(key: str, value: int) -> str:
-    """Return one value with its letter: ``S002``."""
+    """Return one value with its letter, such as ``S002``."""
     _, letter, shift = _LETTERS.get(key, (key, "", 0))
     return f"{letter}{value + shift:03d}"

@@ -1,4 +1,4 @@
-"""The clips of a run on its device, ragged as in the store: then a step reads nothing from the host but row numbers."""
+"""Hold the clips of a run on its device, ragged as in the store; a step then copies only indices from the host."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from skelssl.data.batch import Batch
 from skelssl.data.store import RecipeStore
 from skelssl.runtime.devices import send
 
-MEMORY_FRACTION = 0.25  # of the free memory that ``auto`` may fill; the rest is for weights, activations and the cache
+MEMORY_FRACTION = 0.25  # of free memory that ``auto`` may fill; the rest is for weights, activations and the cache
 COPY_CHUNK = 512  # clips copied at a time
 RESIDENT_CHOICES = ("auto", True, False)
 
 
 def resident_bytes(store: RecipeStore, rows: NDArray[np.int64]) -> int:
-    """Return the number of bytes of the clips ``rows`` and of one empty frame."""
+    """Return the number of bytes that the clips ``rows`` and one empty frame take."""
     frames = int((store.offsets[rows + 1] - store.offsets[rows]).sum()) + 1
     return frames * store.x[:0].itemsize * int(np.prod(store.x.shape[1:]))
 
 
 def stays_resident(resident: bool | str, needed: int, device: torch.device) -> bool:
-    """Return whether ``needed`` bytes of clips are to be kept on ``device``.
+    """Return whether ``needed`` bytes of clips should be held on ``device``.
 
-    ``auto``: on a CUDA device where they fill at most a quarter of what is free. On a CPU the memory map is resident
-    already, in the page cache that all processes share, so ``auto`` copies nothing there; true does. Raises UserError
-    for another value, and for true where CUDA memory is too small.
+    ``auto`` means: on a CUDA device if they fill at most a quarter of its free memory. On a CPU the memory map is
+    already in the page cache that all processes share, so ``auto`` copies nothing; true does.
+
+    Raises:
+        UserError: for another value, and for true if CUDA memory is too small
     """
     if resident not in RESIDENT_CHOICES:
         raise UserError(f"method.loader.resident: found {resident!r}, expected auto, true or false")
@@ -43,7 +45,7 @@ def stays_resident(resident: bool | str, needed: int, device: torch.device) -> b
 
 
 class Resident:
-    """The clips ``rows`` of a store on ``device``; `gather` gives what the store's own gives, bit for bit."""
+    """The clips ``rows`` of a store on ``device``; `gather` is bit-identical to that of the store."""
 
     def __init__(self, store: RecipeStore, rows: NDArray[np.int64], device: torch.device) -> None:
         self.device = device

@@ -1,4 +1,4 @@
-"""Raw files under the paths a user gives: folders, nested folders and zips, which are never unpacked."""
+"""Find raw files under the paths of a user: in folders, nested folders and zips, which are never unpacked."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from skelssl.core.errors import UserError
 from skelssl.data.report import Report
 from skelssl.data.source import BadInput, Entry
 
-TEXT_SUFFIXES = (".skeleton", ".txt")  # what raw recordings, their labels and lists are
+TEXT_SUFFIXES = (".skeleton", ".txt")  # of raw recordings, their labels and lists
 
 
 def scan(roots: Sequence[Path], suffix: str | tuple[str, ...]) -> Iterator[Entry]:
-    """All files whose name ends in ``suffix`` (any case), named by the rest of it; a root may be such a file itself.
+    """Yield all files whose name ends in ``suffix`` (any case), named by the stem; a root may be such a file.
 
-    Raises UserError for a root that is no source.
+    Raises:
+        UserError: for a root that is neither a folder nor a zip nor such a file
     """
     suffixes = (suffix,) if isinstance(suffix, str) else suffix
     for root in roots:
@@ -45,7 +46,7 @@ def _begins_a_zip(path: Path) -> bool:
 
 
 def _scan_folder(root: Path, suffixes: Sequence[str]) -> Iterator[Entry]:
-    """Yield the files and the members of zips anywhere below ``root``."""
+    """Yield the files and the members of zips at any depth below ``root``."""
 
     def stop(error: OSError) -> None:
         raise UserError(f"raw={error.filename}: cannot be read ({error.strerror}), expected a folder") from error
@@ -62,7 +63,7 @@ def _scan_folder(root: Path, suffixes: Sequence[str]) -> Iterator[Entry]:
 def _on_disk(path: str, suffixes: Sequence[str]) -> Entry:
     try:
         stat = os.stat(path)
-    except OSError as error:  # a link to nowhere, perhaps
+    except OSError as error:  # a broken link, for example
         raise UserError(f"raw={path}: cannot be read ({error.strerror}), expected a file") from error
     return Entry(_stem(os.path.basename(path), suffixes), path, size=stat.st_size, stamp=stat.st_mtime_ns)
 
@@ -75,14 +76,14 @@ def _scan_zip(root: Path, suffixes: Sequence[str]) -> Iterator[Entry]:
 
 
 def _stem(file: str, suffixes: Sequence[str]) -> str:
-    """The name without the suffix, or "" for a file that is not wanted; macOS zips carry a "._" twin of every file."""
+    """Return the name without suffix, "" for an unwanted file; macOS zips have a "._" duplicate of every file."""
     found = next((suffix for suffix in suffixes if file.lower().endswith(suffix)), None)
     return "" if found is None or file.startswith(".") else file[: -len(found)]
 
 
 @lru_cache(maxsize=8)
 def _archive(path: str, mtime_ns: int) -> zipfile.ZipFile:
-    """An open zip, one per process: reading the list of 50,000 members takes longer than parsing many of them."""
+    """Open a zip once per process: reading the list of 50,000 members takes longer than parsing many of them."""
     try:
         return zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
@@ -92,7 +93,7 @@ def _archive(path: str, mtime_ns: int) -> zipfile.ZipFile:
 
 
 def read_bytes(entry: Entry, limit: int = -1) -> bytes:
-    """Return the content of a raw file, or its first ``limit`` bytes; raise BadInput where disk or zip fail."""
+    """Return the content of a raw file, or its first ``limit`` bytes; raise BadInput if disk or zip fail."""
     try:
         if entry.member is None:
             with open(entry.location, "rb") as file:
@@ -106,7 +107,7 @@ def read_bytes(entry: Entry, limit: int = -1) -> bytes:
 
 
 def one_per_name(entries: Sequence[Entry], report: Report) -> list[Entry]:
-    """Entries sorted by name. Copies of one name are used once (D18); raises UserError where their bytes differ."""
+    """Return the entries sorted by name, copies only once (D18); raise UserError if their bytes differ."""
     chosen = []
     for name, group in groupby(sorted(entries, key=lambda e: (e.name, str(e))), key=lambda e: e.name):
         first, *others = group

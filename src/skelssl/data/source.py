@@ -1,4 +1,4 @@
-"""What every dataset offers to ``prepare``: names, raw clips, splits and the counts that should come out."""
+"""Define what every dataset provides to ``prepare``: entries, raw clips, splits and expected counts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FACTS = ("subject", "camera", "setup", "replication")
 
 
 class BadInput(Exception):
-    """A raw file that cannot be used: a code of the bad-input catalogue (D01, ...) and the reason in words."""
+    """Error for a raw file that cannot be used, with a code of the bad-input catalogue (D01, ...) and the reason."""
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(code, reason)
@@ -30,7 +30,7 @@ class BadInput(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A part of a raw file that gives no clip, such as one line of a label file; the rest of the file is sound."""
+    """A part of a raw file without a usable clip, such as one line of a label file; the rest of the file is valid."""
 
     name: str
     code: str
@@ -42,7 +42,7 @@ class Entry:
     """One raw file, on disk or in a zip. Two entries with equal name, size and stamp hold the same bytes."""
 
     name: str
-    location: str  # file on disk; the zip itself for a member
+    location: str  # file on disk; the zip for a member
     member: str | None = None
     size: int = 0  # bytes
     stamp: int = 0  # modification time in ns, or the CRC of a zip's member
@@ -52,63 +52,97 @@ class Entry:
 
 
 class Source(Protocol):
-    """A dataset in its raw form. Sources are plain picklable objects: worker processes call ``read``."""
+    """A dataset in its raw form.
+
+    ``prepare`` calls ``entries`` once and ``read`` for every entry, then ``split`` and ``expected``. Sources are
+    picklable, since worker processes call ``read``.
+    """
 
     @property
     def dataset(self) -> str:
-        """Name of the store, such as ``ntu60``."""
+        """Return the name of the store, such as ``ntu60``."""
 
     @property
     def layout(self) -> str:
-        """Name of the body layout (``skelssl.skeleton.layout.load_layout``)."""
+        """Return the name of the skeleton layout (``skelssl.skeleton.layout.load_layout``)."""
 
     @property
     def generated(self) -> bool:
-        """True for a source that makes its own clips and takes no raw files."""
+        """Return whether the source generates its clips and takes no raw files."""
 
     @property
     def class_names(self) -> Sequence[str]:
-        """Names of the classes, in the order of the labels."""
+        """Return the names of the classes, in the order of the labels."""
 
     @property
     def splits(self) -> Sequence[str]:
-        """Names that ``split`` knows."""
+        """Return the names that ``split`` accepts."""
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
-        """Return the files to read, sorted by name, each name once; all others are noted in the report."""
+        """Find the files to read.
+
+        Args:
+            roots: folders or archives of raw files
+            report: receives the files that are left out, and notes
+
+        Returns:
+            the files, sorted by name, each name once
+
+        Raises:
+            UserError: for a root without usable files
+        """
 
     @property
     def form(self) -> str:
-        """What the bodies of its clips are: ``clip.RAW``, ``PERSONS``, ``PKU`` or a recipe's name."""
+        """Return the form of the clips' bodies: ``clip.RAW``, ``PERSONS``, ``PKU`` or the name of a recipe."""
 
     @property
     def arguments(self) -> Mapping[str, Any]:
-        """With which arguments the recipe named by ``form`` was run, and ``coordinates: xyc`` for 2-D clips.
+        """Return the arguments of the recipe named by ``form``, and ``coordinates: xyc`` for 2-D clips.
 
-        Empty for clips as they were recorded in space.
+        The mapping is empty for 3-D clips as recorded.
         """
 
     def read(self, entry: Entry) -> Sequence[RawClip | Skipped]:
-        """Return the clips of one file, as the file has them, and its parts that give none; raise BadInput."""
+        """Read one file.
+
+        Returns:
+            its clips in file order, bodies (R, V, 3) in m, and a `Skipped` for every part without a usable clip
+
+        Raises:
+            BadInput: for a file that cannot be used
+        """
 
     def split(self, name: str, clips: ClipTable) -> Split:
-        """Raise UserError, naming the known splits, for one that is not known."""
+        """Divide clips into training and test split.
+
+        Args:
+            name: one of ``splits``
+            clips: names, labels and facts of N clips
+
+        Returns:
+            the names of the training and of the test clips
+
+        Raises:
+            UserError: for an unknown name, listing the known ones
+        """
 
     def expected(self) -> Mapping[str, Any]:
-        """``clips``: their number in a complete set; ``label`` or a fact: the values that must occur. May be empty.
+        """Return the counts of the complete dataset; may be empty.
 
-        ``clips`` may be a ``report.Span`` where sources disagree.
+        ``clips`` is the number of clips, or a ``report.Span`` if publications disagree; ``splits`` maps a split to the
+        numbers of training and test clips; ``label`` and facts map to the values that must occur.
         """
 
 
 def coordinates_of(source: Source, config: Mapping[str, Any]) -> str:
-    """Return ``xyz``, or ``xyc`` for clips in the plane of an image with confidence.
+    """Return ``xyz``, or ``xyc`` for clips in the image plane with confidence.
 
-    ``config`` is the block ``dataset``; raises UserError where it says something else than the source.
+    ``config`` is the block ``dataset``; raises UserError if its coordinates differ from those of the source.
     """
     own: str = source.arguments.get("coordinates", "xyz")
     if (found := config.get("coordinates", "xyz")) != own:
-        raise UserError(f"dataset.coordinates: found {found}, expected {own}, which {source.dataset} consists of")
+        raise UserError(f"dataset.coordinates: found {found}, expected {own}, the coordinates of {source.dataset}")
     return own
 
 

@@ -1,4 +1,4 @@
-"""Training and test splits as lists of names: ``splits/<split>.json`` beside the parsed store."""
+"""Read and write training and test splits as lists of names: ``splits/<split>.json`` beside the parsed store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skelssl.core.files import read_json, write_json
 
 @dataclass(frozen=True, slots=True)
 class ClipTable:
-    """N clips without their bodies: what a split rule looks at."""
+    """N clips without their bodies: the input of a split rule."""
 
     names: Sequence[str]
     labels: NDArray[np.int64]  # (N,) 0-based class
@@ -23,7 +23,7 @@ class ClipTable:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Names of the clips to train and to test on."""
+    """Names of the training and the test clips."""
 
     train: tuple[str, ...]
     test: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The recipe store: one recipe's arrays of one dataset, flat memory maps that every split, worker and rank shares."""
+"""Derive and read the recipe store: one recipe's arrays of one dataset, in memory maps that all ranks share."""
 
 from __future__ import annotations
 
@@ -23,10 +23,19 @@ from skelssl.skeleton.layout import load_layout
 
 
 class RecipeStore:
-    """Clip i is ``x[offsets[i]:offsets[i + 1]]``, (T, M, V, 3) float32 in metres, the third confidence in ``xyc``."""
+    """The clips of a dataset after one recipe, opened for reading.
+
+    Clip i is ``x[offsets[i]:offsets[i + 1]]``, (T, M, V, 3) float32: x, y, z in m, or x, y and confidence in ``xyc``.
+
+    Args:
+        folder: ``<data_root>/<dataset>/v1/recipes/<recipe id>``
+        recipe: the recipe that the store must be of
+
+    Raises:
+        UserError: for a store of another recipe, or a damaged one
+    """
 
     def __init__(self, folder: Path, recipe: RecipeConfig) -> None:
-        """Opens the maps; raises UserError for a store of another recipe or a damaged one."""
         self.folder = folder
         about = read_json(folder / "recipe.json")
         if about["recipe"] != recipe.parameters:
@@ -54,7 +63,11 @@ class RecipeStore:
         return len(self.names)
 
     def rows(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """Return the rows of the clips called ``names``; those in ``skipped`` are left out."""
+        """Return the indices of the clips called ``names``, without those in ``skipped``.
+
+        Raises:
+            UserError: for a name that is neither in the store nor skipped
+        """
         unknown = next((n for n in names if n not in self._row and n not in self.skipped), None)
         if unknown is not None:
             raise UserError(
@@ -63,7 +76,7 @@ class RecipeStore:
         return np.array([self._row[n] for n in names if n in self._row], np.int64)
 
     def gather(self, rows: NDArray[np.int64], pin: bool = False) -> Batch:
-        """Return the clips of ``rows`` as one Batch, zero-padded to the longest of them; ``pin``: in pinned memory."""
+        """Return the clips of ``rows`` (N,) as one Batch, zero-padded to the longest; ``pin``: in pinned memory."""
         start, frames = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
         shape = (len(rows), int(frames.max(initial=0)), *self.x.shape[1:])
         x = torch.zeros(shape, pin_memory=True) if pin else torch.from_numpy(np.zeros(shape, np.float32))
@@ -85,9 +98,12 @@ def _map(path: Path) -> NDArray[Any]:
 
 
 def open_store(parsed_folder: Path, recipe: RecipeConfig) -> RecipeStore:
-    """The store of ``recipe`` beside the parsed store, derived first where it is missing or of older parsed data.
+    """Open the store of ``recipe`` beside the parsed store; derive it if it is missing or of older parsed data.
 
-    Safe to call from several processes: one derives, the others wait. Says what it derives.
+    Several processes may call this at once: one derives, and reports it, while the others wait.
+
+    Raises:
+        UserError: if the parsed store does not match the recipe, or the store cannot be read or written
     """
     folder = parsed_folder.parent / "recipes" / recipe.id
     parsed = ParsedStore(parsed_folder)
@@ -107,22 +123,22 @@ def open_store(parsed_folder: Path, recipe: RecipeConfig) -> RecipeStore:
 
 
 def _note_in_report(path: Path, store: RecipeStore) -> None:
-    """Add the clips that a recipe could not use, with their codes, to the report of the set."""
+    """Add the clips that a recipe could not use, with their codes, to the report of the dataset."""
     report = read_json(path) if path.exists() else {}
     report.setdefault("recipes", {})[store.folder.name] = {"clips": len(store), "skipped": store.skipped}
     write_json(path, report)
 
 
 def about_digest(names: Sequence[str], lengths: ArrayLike, labels: ArrayLike) -> bytes:
-    """Return what follows the bytes of ``x`` in the hash that is the store's fingerprint."""
+    """Return the bytes that follow those of ``x`` in the hash for the store's fingerprint."""
     return "\n".join(names).encode() + np.array([lengths, labels], "<i8").tobytes()
 
 
 def derive(parsed: ParsedStore, recipe: RecipeConfig, folder: Path) -> None:
-    """Apply the recipe to every parsed clip, one at a time, and publishes the store with one rename."""
+    """Apply the recipe to every parsed clip, one at a time, and publish the store with one rename."""
     stages = recipe.build(parsed.layout)
     recipe.check_form(parsed.form, parsed.arguments, parsed.folder.parent)
-    # As many frames as the clips have; the recipes that resample mean to make fewer.
+    # An upper bound: recipes that resample write fewer frames than the clips have.
     joints = sum(parsed.index.n_frames) * PERSONS * len(load_layout(parsed.layout).joints)
     check_space(folder.parent, 12 * joints, f"for recipe {recipe.name}")
     kept: list[int] = []

@@ -120,7 +120,7 @@ def test_fixed_keeps_the_frames_of_a_body_that_returns():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="nobody is there"):
+    with pytest.raises(ValueError, match="no person is present"):
         RECIPE.build().normalise(np.zeros((5, 2, 25, 3), np.float32))
     with pytest.raises(ValueError, match="at the origin"):
         RECIPE.build().select(clip_of({1: on(range(3), np.zeros((3, 25, 3), np.float32))}, 3))

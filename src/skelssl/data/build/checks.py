@@ -1,7 +1,7 @@
-"""What is odd about a clip: codes of the bad-input catalogue, and the one repair that every recipe needs (NaN, D12).
+"""Check a clip for the codes of the bad-input catalogue, and apply the repair that every recipe needs (NaN, D12).
 
-Runs once per clip while raw files are parsed. Everything but D12 stays in the store as it was recorded; what to do
-about it is each recipe's business.
+This runs once per clip while raw files are parsed. Everything except D12 stays in the store as recorded; each recipe
+handles it in its way.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from skelssl.data.recipes.tracks import MAX_BAD_FRACTION, MAX_WIDTH_RATIO, MIN_T
 from skelssl.data.source import BadInput
 
 MAX_NAN_SHARE = 0.2  # of a body's frames in which a joint may be missing and still be interpolated
-LONG, SHORT = 300, 8  # frames: more than the published files hold; fewer than most crops ask for
+LONG, SHORT = 300, 8  # frames: more than the published files hold; fewer than most crops need
 
 
 def examined(clip: RawClip) -> RawClip:
-    """Return the clip without NaN and with all its codes; raise BadInput (D12, D13) where nothing usable is left."""
+    """Return the clip without NaN and with all its codes; raise BadInput (D12, D13) if nothing usable is left."""
     if not np.isfinite(clip.bodies).all():
         clip = repaired(clip)
     if not clip.bodies.any():
@@ -38,10 +38,10 @@ def examined(clip: RawClip) -> RawClip:
 
 
 def repaired(clip: RawClip) -> RawClip:
-    """Interpolate joints with NaN or infinite coordinates linearly over time, each body on its own.
+    """Interpolate joints with NaN or infinite coordinates linearly in time, separately for each body.
 
-    A joint that is missing in more than a fifth of its body's frames is not made up: those frames of the body go, and
-    a frame of the clip that loses its last body goes too. Raises BadInput (D12) where no frame is left.
+    A joint that is missing in more than a fifth of its body's frames is not interpolated: those frames of the body are
+    removed, and so is a frame of the clip that loses its last body. Raises BadInput (D12) if no frame is left.
     """
     frame = np.repeat(np.arange(clip.n_frames), np.diff(clip.frame_ptr))
     bodies, keep = clip.bodies.copy(), np.ones(len(clip.bodies), bool)
@@ -59,7 +59,7 @@ def repaired(clip: RawClip) -> RawClip:
         raise BadInput("D12", "NaN or infinite coordinates in every frame")
     count, before = np.bincount(frame[keep], minlength=clip.n_frames), np.diff(clip.frame_ptr)
     stays: NDArray[np.bool_] = (count > 0) | (before == 0)
-    if clip.form == PKU:  # the frame that some conventions leave out must stay the first
+    if clip.form == PKU:  # the frame that some conventions leave out must remain the first
         stays[0] = True
     count = count[stays]
     return replace(
@@ -74,7 +74,7 @@ def repaired(clip: RawClip) -> RawClip:
 
 
 def _of_bodies(clip: RawClip, count: NDArray[np.int64]) -> dict[str, bool]:
-    """Return the codes on identities, which only a tracker's list of two ids or more can raise."""
+    """Return the codes about identities, which only a tracker's list with two or more ids can have."""
     ids = np.unique(clip.body_id)
     at_once, frame = count.max(), np.repeat(np.cumsum(count > 0) - 1, count)
     own = [clip.body_id == body for body in ids]
@@ -90,13 +90,13 @@ def _of_bodies(clip: RawClip, count: NDArray[np.int64]) -> dict[str, bool]:
 
 
 def _reordered(clip: RawClip, count: NDArray[np.int64]) -> bool:
-    """Return whether two bodies stand in one order in one frame and in the other order in another."""
+    """Return whether the order of two bodies differs between frames."""
     orders = {tuple(clip.body_id[start : start + n]) for start, n in zip(clip.frame_ptr, count, strict=False) if n > 1}
     pairs = {(order[i], order[j]) for order in orders for i in range(len(order)) for j in range(i + 1, len(order))}
     return any((b, a) in pairs for a, b in pairs)
 
 
 def _twins(clip: RawClip, count: NDArray[np.int64]) -> bool:
-    """Return whether the first two bodies are equal in every frame that lists two: one person stored twice."""
+    """Return whether the first two bodies are equal in every frame with two: one person stored twice."""
     first = clip.frame_ptr[:-1][count > 1]
     return bool(np.array_equal(clip.bodies[first], clip.bodies[first + 1]))

@@ -1,4 +1,4 @@
-"""Raw files -> parsed store, splits and report of one dataset, under ``<data_root>/<dataset>/v1``."""
+"""Prepare one dataset: parse raw files to a store, splits and a report, under ``<data_root>/<dataset>/v1``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def parsed_folder(data_root: Path, source: Source) -> Path:
 
 
 def split_paths(raw: str | Sequence[str] | None) -> list[Path]:
-    """Return ``A,B`` as paths; a comma in the name of something that exists does not split it."""
+    """Split ``A,B`` into paths; a comma in the name of an existing path does not split it."""
     names = split_at_commas(raw) if isinstance(raw, str) else raw or ()
     return [Path(name).expanduser() for name in names]
 
@@ -36,11 +36,23 @@ def split_paths(raw: str | Sequence[str] | None) -> list[Path]:
 def prepare_dataset(
     source: Source, *, data_root: Path, raw: Sequence[Path], workers: int, strict: bool | None
 ) -> Report:
-    """Parse one dataset, writes its splits and report, and prints a summary.
+    """Parse one dataset, write its splits and report, and print a summary.
 
-    Does nothing where the store is complete and the raw files are the same. Raises UserError for a raw path that does
-    not exist, for a target without room or permission, for equal clips that train and test alike unless ``strict`` is
-    False, and for a set that is not complete and sound if it is True.
+    If the store is complete and the raw files are unchanged, nothing is parsed.
+
+    Args:
+        source: the dataset
+        data_root: the folder that receives ``<dataset>/v1``
+        raw: folders, zips or files of raw recordings
+        workers: number of processes
+        strict: True rejects an incomplete or invalid dataset, and False accepts equal clips in training and test split
+
+    Returns:
+        the report, as written to ``report.json``
+
+    Raises:
+        UserError: for a raw path that does not exist, a target without space or permission, equal clips in training and
+            test split unless ``strict`` is False, and an incomplete or invalid dataset if it is True
     """
     for root in raw:
         if not root.exists():
@@ -62,10 +74,10 @@ def build_parsed(
     shard_size: int = SHARD_SIZE,
     progress: bool = True,
 ) -> Report:
-    """Make or keeps the parsed store ``folder``; writes ``report.json`` and ``splits/`` beside it.
+    """Build or reuse the parsed store ``folder``, and write ``report.json`` and ``splits/`` beside it.
 
-    Finished shards survive a kill, and the next call goes on from them. The bytes of the store do not depend on
-    ``workers``, ``shard_size`` or on kills. Raises UserError as ``prepare`` says; nothing is published then.
+    Completed shards survive a kill, and the next call resumes from them. The bytes of the store do not depend on
+    ``workers``, ``shard_size`` or interruptions. Raises UserError as `prepare_dataset`; nothing is published then.
     """
     report = Report(source.dataset)
     entries = source.entries(roots, report)
@@ -73,11 +85,11 @@ def build_parsed(
         raise UserError(f"raw={', '.join(map(str, roots))}: found no file of {source.dataset}, expected its recordings")
     inputs = shards.inputs_key(source, entries)
     try:
-        with locked(folder.parent / ".prepare.lock"):  # another process may be making this very store
+        with locked(folder.parent / ".prepare.lock"):  # another process may be building the same store
             if store := _current(folder, inputs):
                 report.notes.insert(0, f"{folder}: complete, and the raw files are the same: nothing to do")
                 splits = _examine(source, store.index, report, strict)
-                write_splits(splits, folder.parent / "splits")  # a custom set's rule may be another one than before
+                write_splits(splits, folder.parent / "splits")  # the rule of a custom dataset may have changed
                 return report
             if folder.exists():
                 report.notes.append(f"{folder}: was made from other files and is replaced")
@@ -92,7 +104,7 @@ def build_parsed(
 
 
 def _current(folder: Path, inputs: str) -> ParsedStore | None:
-    """Return the published store if it was made from these very inputs."""
+    """Return the published store if it was made from these inputs."""
     if not folder.exists():
         return None
     store = ParsedStore(folder)
@@ -102,7 +114,7 @@ def _current(folder: Path, inputs: str) -> ParsedStore | None:
 def _parse(
     source: Source, entries: Sequence[Entry], folder: Path, workers: int, shard_size: int, progress: bool
 ) -> list[Path]:
-    """Return the finished shard files, in the order of their clips."""
+    """Parse all shards; return the completed files in the order of their clips."""
     work = folder.with_name(f".{folder.name}.shards")
     work.mkdir(exist_ok=True)
     check_space(work, int(_SPACE * sum(entry.size for entry in entries)), "for parsing")
@@ -123,7 +135,7 @@ def _merge(parts: Sequence[Path]) -> ClipIndex:
 
 
 def _accepted(source: Source, index: ClipIndex, folder: Path, report: Report, strict: bool | None) -> dict[str, Split]:
-    """Return the splits of a sound dataset; of a rejected one, write and print the report."""
+    """Return the splits of a valid dataset; write and print the report of a rejected one and raise UserError."""
     try:
         splits = _examine(source, index, report, strict)
     except UserError as error:
@@ -136,10 +148,10 @@ def _accepted(source: Source, index: ClipIndex, folder: Path, report: Report, st
 def _publish(
     source: Source, index: ClipIndex, splits: Mapping[str, Split], parts: Sequence[Path], folder: Path, inputs: str
 ) -> None:
-    """Split and store, the store last: where it is, all is."""
+    """Write the splits and then the store, so that an existing store is always complete."""
     write_splits(splits, folder.parent / "splits")
     for file in (folder.parent / "splits").glob("[!.]*.json"):
-        if file.stem not in splits:  # of a set before this one; an import without names has its own split alone
+        if file.stem not in splits:  # of a previous dataset; an import without names has only the split of its file
             file.unlink()
     remove_stale(folder)
     with atomic_folder(folder) as temporary:
@@ -170,10 +182,10 @@ def _examine(source: Source, index: ClipIndex, report: Report, strict: bool | No
         raise UserError(f"{source.dataset}: found no usable clip; {report.complaint()}")
     if complaint := report.complaint():
         if strict:
-            raise UserError(f"{complaint}; without strict=true it goes on")
-        report.notes.append(f"goes on (strict=true would not) with {complaint}")
+            raise UserError(f"{complaint}; without strict=true it is accepted")
+        report.notes.append(f"accepted (strict=true would reject it): {complaint}")
     if leak := report.leak():
         if strict is not False:
-            raise UserError(f"{leak}, expected none; pass strict=false to go on")
-        report.notes.append(f"strict=false goes on: {leak}")
+            raise UserError(f"{leak}, expected none; pass strict=false to accept it")
+        report.notes.append(f"accepted with strict=false: {leak}")
     return splits

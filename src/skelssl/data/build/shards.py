@@ -1,6 +1,6 @@
-"""Parsing in a process pool. A shard is some hundred raw files; its finished file is at once its done-marker.
+"""Parse raw files in a process pool. A shard is several hundred files; its output file also marks it as completed.
 
-The module and all it imports stay free of torch, so that worker processes start at once.
+This module and its imports do not load torch, so that worker processes start quickly.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from skelssl.data.clip import RawClip
 from skelssl.data.parsed import FORMAT, ClipIndex, pack
 from skelssl.data.source import BadInput, Entry, Skipped, Source
 
-SHARD_BYTES = 128_000_000  # of raw text, about 500 files of NTU RGB+D; a recording of PKU-MMD is thirty times one
+SHARD_BYTES = 128_000_000  # of raw text, about 500 files of NTU RGB+D; a recording of PKU-MMD is thirty times as large
 
 
 def inputs_key(source: Source, entries: Sequence[Entry]) -> str:
-    """Return a hash of what the raw files are: equal key, equal parsed arrays. Moving the files does not change it."""
+    """Return a hash of the raw files that determines the parsed arrays; moving the files does not change it."""
     what = [[e.name, e.size, e.stamp, e.location if source.generated else ""] for e in entries]
-    how = getattr(source, "salvage", False)  # an option of a reader that changes what it makes of the same bytes
+    how = getattr(source, "salvage", False)  # an option of the reader that changes its result for the same bytes
     parts = [FORMAT, source.dataset, source.layout, source.form, how, what]
     text = json.dumps([*parts, "xyc"] if source.arguments.get("coordinates") == "xyc" else parts)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def plan(source: Source, entries: Sequence[Entry], folder: Path, size: int) -> dict[Path, Sequence[Entry]]:
-    """Return the shard files in the order of their clips, each with its raw files; its name changes when they do.
+    """Return the shard files in the order of their clips, each with its raw files, on which its name depends.
 
-    A shard holds at most ``size`` files, and no more bytes than a worker can keep in memory at once.
+    A shard holds at most ``size`` files, and no more bytes than a worker can hold in memory at once.
     """
     cuts, room = list[list[Entry]](), 0
     for entry in entries:
@@ -55,7 +55,7 @@ def plan(source: Source, entries: Sequence[Entry], folder: Path, size: int) -> d
 
 
 def parse_shards(source: Source, shards: Mapping[Path, Sequence[Entry]], workers: int) -> Iterator[int]:
-    """Make the shard files that are not there yet; yields the number of raw files of each as it gets ready."""
+    """Write the missing shard files; yield the number of raw files of each when it is completed."""
     if workers <= 1:
         yield from (parse_shard(source, cut, path) for path, cut in shards.items())
         return
@@ -65,13 +65,13 @@ def parse_shards(source: Source, shards: Mapping[Path, Sequence[Entry]], workers
             jobs = [pool.submit(parse_shard, source, cut, path) for path, cut in shards.items()]
             yield from (job.result() for job in as_completed(jobs))
         except BrokenProcessPool as error:
-            raise UserError("workers: one was killed, by a lack of memory perhaps; run again to go on") from error
+            raise UserError("workers: one was killed, possibly for lack of memory; run again to resume") from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _die_with_parent() -> None:
-    """End this worker when its parent is killed; it would wait for work for ever."""
+    """End this worker when its parent is killed; otherwise it would wait for work forever."""
 
     def watch() -> None:
         if parent := multiprocessing.parent_process():
@@ -82,7 +82,7 @@ def _die_with_parent() -> None:
 
 
 def parse_shard(source: Source, entries: Sequence[Entry], path: Path) -> int:
-    """Write the clips of some files and the reasons for those that gave none; returns the number of files."""
+    """Write the clips of some files and the reasons for skipped ones; return the number of files."""
     if not path.exists():
         index, clips = ClipIndex(), list[RawClip]()
         for entry in entries:

@@ -1,6 +1,6 @@
-"""``prepare verify=true``: whether a prepared set is whole, and still what it was when it was written.
+"""Verify a prepared dataset (``prepare verify=true``): that it is complete and unchanged since it was written.
 
-Arrays are read from their files in blocks, never through maps, so memory does not grow with the set.
+Arrays are read from their files in blocks, never through memory maps, so memory does not grow with the dataset.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SHOWN = 3
 
 @runtime_checkable
 class NamesTell(Protocol):
-    """A source whose clips say in their names who was recorded, by which camera and so on."""
+    """A source whose clip names contain the facts: subject, camera, setup and replication."""
 
     def facts_of(self, name: str) -> Mapping[str, int]:
         """Return the value of each fact; raise BadInput for a name of another form."""
@@ -42,7 +42,7 @@ class NamesTell(Protocol):
 
 @dataclass(slots=True)
 class Findings:
-    """What was looked at, and what is wrong with it."""
+    """The results of the checks, and the faults."""
 
     rows: list[tuple[str, str, str]] = field(default_factory=list)  # what, found, remark
     faults: list[str] = field(default_factory=list)
@@ -53,11 +53,14 @@ class Findings:
 
 
 def verify_dataset(source: Source, *, data_root: Path, strict: bool | None) -> Findings:
-    """Check the prepared set of ``source`` and every recipe store of it, and prints what was found.
+    """Check the prepared dataset of ``source`` and all its recipe stores, and print the results.
 
-    Counts, equal clips across a split, array contents against the fingerprints, NaN, the splits against the names.
-    Raises UserError, naming all that is wrong, at the end; an incomplete set is wrong if ``strict``, equal clips on
-    both sides of a split unless ``strict`` is False.
+    It checks counts, equal clips across a split, array contents against fingerprints, NaN, and splits against names.
+    An incomplete dataset is a fault if ``strict``; equal clips on both sides of a split are, unless ``strict`` is
+    False.
+
+    Raises:
+        UserError: at the end, listing all faults
     """
     store = ParsedStore(parsed_folder(data_root, source))
     findings, splits = Findings(), read_splits(store.folder.parent / "splits")
@@ -78,7 +81,7 @@ def verify_dataset(source: Source, *, data_root: Path, strict: bool | None) -> F
 def _counts(
     source: Source, store: ParsedStore, splits: Mapping[str, Split], findings: Findings, strict: bool | None
 ) -> Report:
-    """Count the clips per split and side, and equal clips, against what a complete and sound set has."""
+    """Compare the numbers of clips per split and side, and of equal clips, with those of the complete dataset."""
     report = Report(source.dataset)
     report.tally(store.index.table(), splits, source.expected())
     report.find_duplicates(store.names, store.index.sha1, splits)
@@ -98,7 +101,7 @@ def _counts(
 
 
 def _splits(source: Source, store: ParsedStore, splits: Mapping[str, Split], findings: Findings) -> None:
-    """Each split names clips of the store, none on both sides, and the rule applied to the names gives the same."""
+    """Check that each split lists clips of the store, each on one side, as the rule gives for their names."""
     known, clips = set(store.names), _clips_by_name(source, store)
     for name, split in splits.items():
         train, test = set(split.train), set(split.test)
@@ -111,14 +114,14 @@ def _splits(source: Source, store: ParsedStore, splits: Mapping[str, Split], fin
             told = f"{len(rule.train):,} and {len(rule.test):,}"
             findings.add(f"{name} from the names", told, "same" if same else "OTHERS")
             if not same:
-                found = f"{len(train):,} clips to train and {len(test):,} to test on"
-                findings.faults.append(f"{path}: found {found}, expected the {told} that their names say")
+                found = f"{len(train):,} training and {len(test):,} test clips"
+                findings.faults.append(f"{path}: found {found}, expected {told} by their names")
     if not splits:
         findings.faults.append(f"{store.folder.parent / 'splits'}: found no split, expected at least one")
 
 
 def _clips_by_name(source: Source, store: ParsedStore) -> ClipTable | None:
-    """Return the clips with what their names say of them; None where names say nothing."""
+    """Return the clips with the facts in their names, or None if names contain none."""
     if not isinstance(source, NamesTell):
         return None
     try:
@@ -174,7 +177,7 @@ def _recipe_store(folder: Path, store: ParsedStore, findings: Findings) -> None:
 
 
 def _scan(path: Path) -> tuple[Any, int]:
-    """Return the SHA-256 of what an ``.npy`` file holds behind its header, and how many floats are not finite."""
+    """Return the SHA-256 of an ``.npy`` file's content after the header, and the number of non-finite floats."""
     digest, odd = hashlib.sha256(), 0
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
@@ -193,7 +196,7 @@ def _nan(where: Path, count: int, findings: Findings) -> None:
 
 
 def _changed(store: ParsedStore) -> list[str]:
-    """Return names of the clips whose arrays are not those that were written; none where the pointers lead nowhere."""
+    """Return the names of the clips whose arrays have changed; none if the pointers are invalid."""
     try:
         return [
             clip.name for clip, sha1 in zip(store.clips(), store.index.sha1, strict=True) if content_sha1(clip) != sha1

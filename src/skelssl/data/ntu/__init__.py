@@ -1,4 +1,4 @@
-"""NTU RGB+D 60 and 120."""
+"""Provide NTU RGB+D 60 and 120."""
 
 from skelssl.data.ntu.source import NTU
 

@@ -1,4 +1,4 @@
-"""NTU RGB+D 60 and 120 as a source: ``SsssCcccPpppRrrrAaaa.skeleton`` files in folders or in the official zips.
+"""Provide NTU RGB+D 60 and 120 from ``SsssCcccPpppRrrrAaaa.skeleton`` files in folders or in the official zips.
 
 Shahroudy et al., NTU RGB+D, CVPR 2016; Liu et al., NTU RGB+D 120, TPAMI 2020.
 """
@@ -30,13 +30,13 @@ _REPLICATIONS = 2
 
 @lru_cache
 def ntu_facts() -> dict[str, Any]:
-    """``facts/ntu.json``: class names, mutual (two-person) classes, and for each benchmark its splits and counts."""
+    """Load the class names, the mutual (two-person) classes, and each benchmark's splits and counts."""
     facts: dict[str, Any] = json.loads((files("skelssl.data.ntu") / "facts.json").read_text("utf-8"))
     return facts
 
 
 def parse_name(name: str) -> dict[str, int]:
-    """Return setup, camera, subject, replication and action (all 1-based) of a file's stem; raise BadInput D21."""
+    """Parse a file's stem into setup, camera, subject, replication and action, all 1-based; raise BadInput D21."""
     match = _NAME.fullmatch(name)
     if not match:
         raise BadInput("D21", "not a name of the form S001C001P001R001A001")
@@ -44,9 +44,9 @@ def parse_name(name: str) -> dict[str, int]:
 
 
 def parse_skeleton(data: bytes, name: str, *, salvage: bool = False) -> RawClip:
-    """Read the bytes of one ``.skeleton`` file; raise BadInput with D01, D02, D04, D21 or D23.
+    """Parse the bytes of one ``.skeleton`` file; raise BadInput with D01, D02, D04, D21 or D23.
 
-    ``salvage`` keeps the complete frames of a truncated file instead of raising D02.
+    ``salvage`` retains the complete frames of a truncated file instead of raising D02.
     """
     facts = parse_name(name)
     label = facts.pop("action") - 1
@@ -55,12 +55,18 @@ def parse_skeleton(data: bytes, name: str, *, salvage: bool = False) -> RawClip:
 
 
 class NTU:
-    """The source of ``ntu60`` or ``ntu120``.
+    """The source of ``ntu60`` or ``ntu120``: joints in m, layout ``ntu25``.
 
-    The recordings that the authors list as incomplete are left out; the list is built in, and ``missing`` names a file
-    with another one, such as the authors' own with its lines of prose. Other datasets in NTU's format may use some of
-    those names for sound recordings: ``skip_incomplete=False`` keeps them. ``salvage`` keeps the complete frames of
-    files that are cut short (D02), which are left out otherwise.
+    Args:
+        dataset: ``ntu60`` or ``ntu120``
+        skip_incomplete: whether to leave out the recordings that the authors list as incomplete; False suits other
+            datasets in this format, which may use those names for valid recordings
+        missing: file with another list of incomplete recordings, such as that of the authors; default: the built-in
+            list
+        salvage: whether to retain the complete frames of truncated files (D02), which are left out otherwise
+
+    Raises:
+        UserError: for an unknown dataset, or options that contradict each other
     """
 
     layout = "ntu25"
@@ -88,13 +94,13 @@ class NTU:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """This benchmark's part of ``facts/ntu.json``."""
+        """Return the facts of this benchmark."""
         facts: Mapping[str, Any] = ntu_facts()["benchmarks"][self.dataset]
         return facts
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the classes, in the order of the labels."""
+        """Return the names of the classes, in the order of the labels."""
         return list(ntu_facts()["class_names"][: self.facts["classes"]])
 
     @property
@@ -103,7 +109,7 @@ class NTU:
 
     @cached_property
     def incomplete(self) -> frozenset[str]:
-        """Names to leave out; raises UserError for a list that cannot be read or that names no file of this set."""
+        """Load the names to leave out; raise UserError for an unreadable list, or one without names of this dataset."""
         if not self.skip_incomplete:
             return frozenset()
         if self.missing is None:
@@ -121,11 +127,11 @@ class NTU:
         return names
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
-        """Return files of this benchmark; raise UserError for a bad root, for none found, and for names that clash."""
+        """Return the files of this benchmark; raise UserError for an invalid root and for conflicting copies."""
         return one_per_name(self.admitted(scan(roots, ".skeleton"), report), report)
 
     def admitted(self, entries: Iterable[Entry], report: Report) -> list[Entry]:
-        """Entries of this benchmark; the others, and recordings listed as incomplete, go to the report (D20, D21)."""
+        """Return the entries of this benchmark; report others and recordings listed as incomplete (D20, D21)."""
         missing = self.incomplete
         if self.skip_incomplete and self.missing is None:
             report.notes.append(f"using built-in list of {len(missing)} incomplete recordings (D19)")
@@ -152,13 +158,13 @@ class NTU:
         return not wrong
 
     def _wrong(self, found: Mapping[str, int]) -> list[str]:
-        """Return what lies outside the benchmark, in words."""
+        """Describe the numbers of a name that lie outside the benchmark."""
         limits = {"setup": self.facts["setups"], "camera": _CAMERAS, "subject": self.facts["subjects"]}
         limits["action"] = self.facts["classes"]
         return [f"{key} {found[key]} is not in 1–{top}" for key, top in limits.items() if not 1 <= found[key] <= top]
 
     def _of_larger_set(self, found: Mapping[str, int]) -> bool:
-        """Whether the file is no fault but a part of NTU-120 that NTU-60 lacks: a merged folder is a good root."""
+        """Return whether the file belongs to NTU-120 but not to NTU-60: a merged folder is a valid root."""
         largest = ntu_facts()["benchmarks"]["ntu120"]
         return bool(
             self.facts["classes"] < found["action"] <= largest["classes"] and found["setup"] <= largest["setups"]
@@ -169,7 +175,7 @@ class NTU:
         return [parse_skeleton(read_bytes(entry), entry.name, salvage=self.salvage)]
 
     def split(self, name: str, clips: ClipTable) -> Split:
-        """Split X-Sub by performer, X-View by camera, X-Set by setup (the rules are facts)."""
+        """Split X-Sub by subject, X-View by camera and X-Set by setup; raise UserError for another name."""
         if name not in self.splits:
             raise UserError(f"split of {self.dataset}: found {name!r}, expected one of {', '.join(self.splits)}")
         rule = self.facts["splits"][name]
@@ -178,12 +184,12 @@ class NTU:
         return Split(tuple(names[train]), tuple(names[~train]))
 
     def facts_of(self, name: str) -> dict[str, int]:
-        """Return subject, camera, setup and replication as the name itself says."""
+        """Return subject, camera, setup and replication from the name; raise BadInput D21."""
         found = parse_name(name)
         return {fact: found[fact] for fact in FACTS}
 
     def expected(self) -> dict[str, Any]:
-        """Return the counts of a complete dataset: all files less the incomplete ones."""
+        """Return the counts of the complete dataset: all files except the incomplete ones."""
         facts, names = self.facts, sorted(self.incomplete)
         columns = {fact: np.array([self.facts_of(name)[fact] for name in names], np.int64) for fact in FACTS}
         left_out = ClipTable(names, np.zeros(len(names), np.int64), columns)

@@ -1,8 +1,8 @@
-"""NTU RGB+D ``.skeleton`` text: a strict and fast reader.
+"""Read NTU RGB+D ``.skeleton`` text, strictly and fast.
 
-Numbers stand between blanks in a fixed order: the frame count, then for each frame its body count, and for each body
-10 fields, the joint count and 12 fields for every joint. Line ends therefore carry no meaning: CRLF, LF, tabs and a
-byte order mark all read alike. Only the fields that are kept (ids, counts, xyz, joint states) become numbers.
+Numbers are separated by whitespace in a fixed order: the frame count, then for each frame its body count, and for each
+body 10 fields, the joint count and 12 fields for every joint. Line ends carry no meaning: CRLF, LF, tabs and a byte
+order mark all read the same. Only the fields that are retained (ids, counts, xyz, joint states) are converted.
 Format: Shahroudy et al., NTU RGB+D, CVPR 2016; github.com/shahroudy/NTURGB-D.
 """
 
@@ -20,11 +20,11 @@ from skelssl.data.source import BadInput
 JOINTS = 25
 _HEAD, _FIELDS = 11, 12  # fields of a body before its joints (the last is the joint count), fields of a joint
 _BODY = _HEAD + _FIELDS * JOINTS
-_WINDOW = 16  # characters looked at per number
+_WINDOW = 16  # characters that are examined per number
 _EXACT_DIGITS = 15  # fit a float64, and mantissa / 10**k rounds once like float(); longer words take float() itself
 _POWERS = 10.0 ** np.arange(_WINDOW + 1)
 _ROW = np.dtype(f"V{_WINDOW}")
-# byte masks by word width, each ready to be gathered as one row
+# Byte masks by word width, each of which can be gathered as one row.
 _KEEP = np.where(np.tri(_WINDOW + 1, _WINDOW, -1, dtype=bool)[:, ::-1], 255, 0).astype(np.uint8).view(_ROW)[:, 0]
 
 Ints = NDArray[np.int64]
@@ -32,16 +32,16 @@ Ints = NDArray[np.int64]
 
 @lru_cache
 def _keep_freed_blocks() -> None:
-    """Tell glibc, once per process, to keep freed blocks: page faults for new ones make parsing 3 times slower.
+    """Make glibc retain freed blocks, once per process: page faults for new ones make parsing 3 times slower.
 
-    Freeing one large block does that, and since nothing is written to it, it takes no memory.
+    Freeing one large block has this effect; since it is never written, it takes no memory.
     """
     np.empty(30 << 20, np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class SkeletonText:
-    """What a ``.skeleton`` file keeps: R body-frames over F frames."""
+    """The content of a ``.skeleton`` file: R body-frames over F frames."""
 
     bodies: NDArray[np.float32]  # (R, V, 3) metres
     body_id: Ints  # (R,)
@@ -53,9 +53,9 @@ class SkeletonText:
 
 
 def read_skeleton(data: bytes, *, salvage: bool = False) -> SkeletonText:
-    """Read one file; raise BadInput with D01 (empty), D02 (truncated), D04 (nobody in it) or D23 (not a number).
+    """Read one file; raise BadInput with D01 (empty), D02 (truncated), D04 (no body) or D23 (not a number).
 
-    ``salvage`` keeps the complete frames of a truncated file, with the code D02; one without any is still refused.
+    ``salvage`` retains the complete frames of a truncated file, with the code D02; without any it is still rejected.
     """
     words = Words.of(data)
     if not len(words):
@@ -72,7 +72,7 @@ def read_skeleton(data: bytes, *, salvage: bool = False) -> SkeletonText:
     head = frame + 2 + _BODY * np.arange(len(frame))  # word index of each body's first field
     joint = head[:, None] + _HEAD + _FIELDS * np.arange(JOINTS)
     words.expect(b"%d" % JOINTS, head + _HEAD - 1)
-    with np.errstate(over="ignore"):  # what no float32 holds becomes infinite, which is reported
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite, which is reported
         bodies = words.numbers(joint[..., None] + np.arange(3)).astype(np.float32)
     found = {
         "D02": truncated,
@@ -85,9 +85,9 @@ def read_skeleton(data: bytes, *, salvage: bool = False) -> SkeletonText:
 
 
 def _body_counts(words: Words) -> tuple[Ints, int, bool]:
-    """Bodies of each complete frame (F,), the index of the first word after them, and whether frames are missing.
+    """Return the body count of each complete frame (F,), the index of the next word, and whether frames are missing.
 
-    A loop, because where a frame begins depends on all counts before it.
+    This is a loop because the position of a frame depends on all previous counts.
     """
     counts, at, announced = list[int](), 1, words.count(0)
     while len(counts) < announced and at < len(words):
@@ -109,7 +109,7 @@ class Words:
 
     @classmethod
     def of(cls, data: bytes) -> Words:
-        """Split at blanks and control characters; drops a byte order mark."""
+        """Split at blanks and control characters; drop a byte order mark."""
         _keep_freed_blocks()
         padding = b" " * _WINDOW  # a window never begins before the text
         data = padding + data.removeprefix(b"\xef\xbb\xbf") + b" "
@@ -124,7 +124,7 @@ class Words:
         return self.data[self.start[i] : self.stop[i]]
 
     def count(self, i: int) -> int:
-        """Return word i as a count; raise BadInput D23 where it is none."""
+        """Return word i as a count; raise BadInput D23 if it is not a number of digits."""
         if not (word := self[i]).isdigit():
             raise _odd(word, "a count")
         return int(word)
@@ -137,14 +137,14 @@ class Words:
             raise _odd(self[at[~same][0]], text.decode())
 
     def integers(self, at: Ints) -> Ints:
-        """Return words ``at`` (K,) as int64, exact to the last digit."""
+        """Return the words ``at`` (K,) as int64, exact to the last digit."""
         try:
             return np.array([int(self[i]) for i in at.tolist()], dtype=np.int64)
         except (ValueError, OverflowError) as error:
             raise BadInput("D23", f"a body id is no 64-bit integer ({error})") from None
 
     def states(self, at: Ints) -> NDArray[np.uint8]:
-        """Return words ``at`` (any shape) as joint states 0, 1 or 2."""
+        """Return the words ``at`` (any shape) as joint states 0, 1 or 2."""
         state = np.frombuffer(self.data, np.uint8)[self.start[at]] - np.uint8(ord("0"))
         bad = (state > 2) | (self.stop[at] - self.start[at] != 1)
         if bad.any():
@@ -152,7 +152,7 @@ class Words:
         return state
 
     def numbers(self, at: Ints) -> NDArray[np.float64]:
-        """Return words ``at`` (any shape) as float64, equal to ``float(word)`` for every one of them."""
+        """Return the words ``at`` (any shape) as float64, equal to ``float(word)`` for each of them."""
         flat = at.reshape(-1)
         value, plain = self._fixed_point(flat)
         for k in np.flatnonzero(~plain).tolist():  # exponents, NaN, more digits than a float64 holds
@@ -160,10 +160,10 @@ class Words:
         return value.reshape(at.shape)
 
     def _fixed_point(self, at: Ints) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return words ``at`` (K,) such as ``-1.25`` as mantissa / 10**decimals, and which of the words look like that.
+        """Return the words ``at`` (K,) as mantissa / 10**decimals, and which of them are plain, such as ``-1.25``.
 
-        The characters form one byte matrix (K, window), words at the right end and zeros before them. Its digits give
-        the mantissa with a 0 in place of the point, which is then closed up. One bit per character checks the rest.
+        The characters form one byte matrix (K, window), right-aligned and zero-padded. Its digits give the mantissa
+        with a 0 in place of the point, which is then removed. One bit per character checks the syntax.
         """
         stop, width = self.stop[at], self.stop[at] - self.start[at]
         windows = np.ndarray(len(self.data) - _WINDOW + 1, _ROW, self.data, strides=(1,))
@@ -198,12 +198,12 @@ def _as_matrix(rows: NDArray[np.void]) -> NDArray[np.uint8]:
 
 
 def _as_bits(flags: NDArray[np.bool_]) -> Ints:
-    """Return (K, window) flags as one integer each, the right end in bit 0."""
+    """Return flags (K, window) as one integer each, with the rightmost flag in bit 0."""
     return np.packbits(flags).view(">u2").reshape(-1).astype(np.int64)
 
 
 def _join_digits(digit: NDArray[np.uint8]) -> Ints:
-    """Return (K, 16) decimal digits as integers (K,): neighbours join to pairs, fours, eights, then the two halves."""
+    """Return decimal digits (K, 16) as integers (K,): neighbours join to pairs, fours, eights, then the two halves."""
     joined: NDArray[Any] = digit
     for size, base in ((1, 10), (2, 100), (4, 10_000)):
         bits = 8 * size  # low half times base plus high half, as one product whose overflow falls off the top

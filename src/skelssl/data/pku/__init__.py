@@ -1,4 +1,4 @@
-"""PKU-MMD I and II."""
+"""Provide PKU-MMD I and II."""
 
 from skelssl.data.pku.source import PKU
 

@@ -1,4 +1,4 @@
-"""The files of PKU-MMD under any folder names: which of them are recordings, labels and split lists of one part."""
+"""Find the recordings, labels and split lists of one part of PKU-MMD in folders of any name."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from skelssl.data.source import BadInput, Entry
 _LIST = re.compile("cross[-_ ]?(subject|view)", re.IGNORECASE)
 _SPLIT_OF = {"subject": "xsub", "view": "xview"}
 _CAMERAS = "LMR"
-_HEAD = 8192  # bytes that tell a recording, whose lines have some 1,400, from labels
+_HEAD = 8192  # bytes that distinguish a recording, whose lines have some 1,400, from labels
 
 
 @lru_cache
 def pku_facts() -> dict[str, Any]:
-    """Return ``facts/pku.json``: class names, and for each part its numbering, counts and splits."""
+    """Load the class names, and for each part its numbering, counts and splits."""
     facts: dict[str, Any] = json.loads((files("skelssl.data.pku") / "facts.json").read_text("utf-8"))
     return facts
 
 
 @dataclass(frozen=True, slots=True)
 class PKUPart:
-    """Part I (``pku1``) or II (``pku2``), its facts and how its recordings are called."""
+    """Part I (``pku1``) or II (``pku2``): its facts and the names of its recordings."""
 
     dataset: str
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """This part's part of ``facts/pku.json``."""
+        """Return the facts of this part."""
         facts: Mapping[str, Any] = pku_facts()["benchmarks"][self.dataset]
         return facts
 
     def numbers(self, stem: str) -> dict[str, int] | None:
-        """Return setup, subject (part II) and camera, L M R as 1 2 3; None for a name of the other part, or of none."""
+        """Return setup, subject (part II) and camera (L M R as 1 2 3), or None for a name that is not of this part."""
         match = re.fullmatch(self.facts["name"], stem)
         if not match:
             return None
@@ -60,7 +60,7 @@ class PKUPart:
 
 @dataclass(slots=True)
 class PKUFiles:
-    """The files of one part; recordings and labels are named by the recording."""
+    """The files of one part; recordings and labels have the name of the recording."""
 
     recordings: list[Entry] = field(default_factory=list)
     labels: list[Entry] = field(default_factory=list)
@@ -69,7 +69,7 @@ class PKUFiles:
 
 
 def find_pku_files(part: PKUPart, roots: Sequence[Path], report: Report) -> PKUFiles:
-    """Tell the files apart by name and content. Raises UserError for a bad root, and where no recording is found."""
+    """Classify the files by name and content; raise UserError for an invalid root, or if no recording is found."""
     found = PKUFiles()
     for entry in scan(roots, TEXT_SUFFIXES):
         stem = entry.name.partition(".")[0].upper()
@@ -93,7 +93,7 @@ def find_pku_files(part: PKUPart, roots: Sequence[Path], report: Report) -> PKUF
 
 
 def _holds_labels(entry: Entry) -> bool:
-    """By content, and where that is not plain by the name of the folder or archive that the file lies in."""
+    """Return whether a file holds labels, by its content or, if that is ambiguous, by its folder or archive name."""
     told = looks_like_labels(read_bytes(entry, _HEAD))
     folder = PurePath(entry.member or entry.location).parent.name or PurePath(entry.location).stem
     return "label" in folder.lower() if told is None else told
@@ -117,10 +117,10 @@ def _missing(part: PKUPart, found: PKUFiles, roots: Sequence[Path]) -> str | Non
 
 
 def read_lists(part: PKUPart, found: Sequence[Entry], stems: Collection[str], report: Report) -> dict[str, list[str]]:
-    """Return the test recordings of each split of which the authors' list is there; a note says which list counts.
+    """Return the test recordings of each split for which the authors' list is present; notes name the lists in use.
 
-    Raises UserError where a recording stands in neither half of a list (D27) and where a list is of the other part
-    (D28), unless the right one is there as well.
+    Raises:
+        UserError: if a recording is in neither half of a list (D27), or the only list is of the other part (D28)
     """
     by_split: dict[str, list[Entry]] = {split: [] for split in part.facts["splits"]}
     for entry in sorted(found, key=str):

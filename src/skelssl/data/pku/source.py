@@ -1,4 +1,4 @@
-"""PKU-MMD I and II as a source: untrimmed recordings that label files cut into clips.
+"""Provide PKU-MMD I and II: untrimmed recordings that label files divide into clips.
 
 Liu et al., PKU-MMD, ACM MM workshop VSCC 2017. A recording ``0002-L.txt`` (part I) or ``A01N01-L.txt`` (part II) holds
 150 numbers per frame, two persons by 25 joints; the label file of the same name has one action per line.
@@ -26,15 +26,21 @@ from skelssl.data.split import ClipTable, Split
 
 
 class PKU:
-    """The source of ``pku1`` or ``pku2``.
+    """The source of ``pku1`` or ``pku2``: joints in m, layout ``ntu25``.
 
-    A clip is called ``<recording>_<line>``, such as ``A10N08-L_007``, after the 1-based line of the label file that
-    it comes from. It holds the rows [start - 1, end) of that line; a recipe with ``pku_interval: after_start`` drops
-    the first. Cameras L, M and R are 1, 2 and 3; ``setup`` is the number of the video (part I) or of the action list A
-    (part II), ``subject`` is N (part II; part I does not tell).
+    A clip is called ``<recording>_<line>``, such as ``A10N08-L_007``, after its 1-based line in the label file. It
+    holds the frames [start - 1, end) of that line; a recipe with ``pku_interval: after_start`` drops the first. Cameras
+    L, M and R are 1, 2 and 3; ``setup`` is the number of the video (part I) or of the action list A (part II);
+    ``subject`` is N (part II only).
 
-    Splits come from the authors' lists where they lie among the raw files, else from the built-in ones. ``entries``
-    keeps what it read of labels and lists, so it comes before ``read``.
+    Splits come from the authors' lists if they are among the raw files, else from the built-in ones. ``entries``
+    stores the labels and lists that it reads, so it must be called before ``read``.
+
+    Args:
+        dataset: ``pku1`` or ``pku2``
+
+    Raises:
+        UserError: for an unknown dataset
     """
 
     layout = "ntu25"
@@ -48,16 +54,16 @@ class PKU:
             raise UserError(f"dataset: found {dataset!r}, expected one of {', '.join(known)}")
         self.dataset, self.part = dataset, PKUPart(dataset)
         self._labels: dict[str, bytes] = {}  # recording -> label file
-        self._tests: dict[str, list[str]] = {}  # split -> recordings that test, where the authors' list was found
+        self._tests: dict[str, list[str]] = {}  # split -> test recordings, if the authors' list was found
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """This part's part of ``facts/pku.json``."""
+        """Return the facts of this part."""
         return self.part.facts
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the 51 classes, in the order of the labels; part II has clips of 41."""
+        """Return the names of the 51 classes, in the order of the labels; part II has clips of 41 of them."""
         return list(pku_facts()["class_names"])
 
     @property
@@ -67,7 +73,9 @@ class PKU:
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
         """Return the recordings that have a label file, stamped with both files.
 
-        Raises UserError for a bad root, for none found, for the other part's files and for bad split lists.
+        Raises:
+            UserError: for an invalid root, if no recording is found, for files of the other part alone, and for invalid
+                split lists
         """
         found = find_pku_files(self.part, roots, report)
         recordings = one_per_name(found.recordings, report)
@@ -90,7 +98,7 @@ class PKU:
         return replace(entry, stamp=int.from_bytes(digest[:8]))
 
     def read(self, entry: Entry) -> list[RawClip | Skipped]:
-        """Return a clip, or the reason for none, per line of the label file; raise BadInput for a bad recording."""
+        """Return a clip, or the reason for none, per line of the label file; raise BadInput for a damaged recording."""
         recording = PKURecording.of(read_bytes(entry))
         found = [self._clip(entry.name, recording, *line) for line in lines(self._labels[entry.name])]
         if not found:
@@ -110,7 +118,11 @@ class PKU:
         return RawClip.of_persons(name, action.label, x, facts=facts, codes=codes, form=PKU_FORM)
 
     def split(self, name: str, clips: ClipTable) -> Split:
-        """X-Sub and X-View: by the authors' list if ``entries`` found it, else by number, subject or camera."""
+        """Split by the authors' list if ``entries`` found it, else by number, subject or camera.
+
+        Raises:
+            UserError: for a name other than ``splits``
+        """
         if name not in self.splits:
             raise UserError(f"split of {self.dataset}: found {name!r}, expected one of {', '.join(self.splits)}")
         if name in self._tests:
@@ -122,7 +134,7 @@ class PKU:
         return Split(tuple(names[~test]), tuple(names[test]))
 
     def expected(self) -> dict[str, Any]:
-        """Return the counts of a complete dataset; ``clips`` is a Span for part II, on which the papers disagree."""
+        """Return the counts of the complete dataset; ``clips`` is a Span for part II, on which the papers disagree."""
         low, high = self.facts["clips"]
         values = {key: range(first, last + 1) for key, (first, last) in self.facts["ranges"].items()}
         if self.dataset == "pku1":

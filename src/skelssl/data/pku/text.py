@@ -1,4 +1,4 @@
-"""The three texts of PKU-MMD: recordings of 150 columns, label files and split lists.
+"""Read the three text formats of PKU-MMD: recordings of 150 columns, label files and split lists.
 
 Liu et al., PKU-MMD, ACM MM workshop VSCC 2017; github.com/ECHO960/PKU-MMD.
 """
@@ -25,14 +25,14 @@ _LABEL = ("class", "start", "end", "confidence")
 
 @dataclass(frozen=True, slots=True)
 class PKURecording:
-    """The words of a recording; only the frames that are asked for become numbers."""
+    """The words of a recording; only the requested frames are converted to numbers."""
 
     words: Words
     n_frames: int
 
     @classmethod
     def of(cls, data: bytes) -> PKURecording:
-        """Raise BadInput with D01 (empty), D24 (a line without exactly 150 numbers) or D23 (comma decimals)."""
+        """Split a file into words; raise BadInput D01 (empty), D24 (a line of other than 150 words) or D23 (commas)."""
         words = Words.of(data)
         if not len(words):
             raise BadInput("D01", "empty file")
@@ -48,14 +48,14 @@ class PKURecording:
         return cls(words, len(count))
 
     def persons(self, first: int, stop: int) -> NDArray[np.float32]:
-        """Frames ``first:stop`` as (T, M=2, V=25, 3) metres, an absent person all zero; BadInput D23 for a bad word."""
+        """Return frames ``first:stop`` as (T, M=2, V=25, 3) in m, absent persons zero; raise BadInput D23."""
         at = np.arange(first * COLUMNS, stop * COLUMNS)
         return self.words.numbers(at).astype(np.float32).reshape(-1, PERSONS, JOINTS, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class LabelLine:
-    """One line of a label file: class ``label`` in the rows ``first:stop`` of its recording, all 0-based."""
+    """One line of a label file: class ``label`` in frames ``first:stop`` of its recording, all 0-based."""
 
     label: int
     first: int
@@ -66,8 +66,8 @@ class LabelLine:
     def of(cls, text: str, n_frames: int) -> LabelLine:
         """Read ``class,start,end,confidence``: 1-based, the end included, the confidence ignored.
 
-        Integral floats count as whole numbers, start and end may be exchanged, and the interval is cut to the
-        recording. Raises BadInput D25 for anything else.
+        Integral floats are accepted, start and end may be swapped, and the interval is cut to the recording. Raises
+        BadInput D25 for anything else.
         """
         fields = [field.strip() for field in text.rstrip(", \t\r").split(",")]
         if not 3 <= len(fields) <= 4:
@@ -99,7 +99,7 @@ def lines(data: bytes) -> Iterator[tuple[int, str]]:
 
 
 def looks_like_labels(head: bytes) -> bool | None:
-    """Whether a file that begins with ``head`` holds labels (True) or a recording; None where that is not plain."""
+    """Return whether a file that begins with ``head`` holds labels (True) or a recording; None if ambiguous."""
     first = next((line for _, line in lines(head)), "")
     if len(first.split()) > COLUMNS // 10:
         return False
@@ -108,10 +108,12 @@ def looks_like_labels(head: bytes) -> bool | None:
 
 
 def read_split(data: bytes, where: str) -> tuple[set[str], set[str]]:
-    """Return the training and the test stems of a file with a header and a list of stems for either.
+    """Return the training and the test stems of a file with a header and a list of stems for each.
 
-    Headers may be misspelt: one that names neither side is the next one in the order training, validation. Raises
-    UserError for an item that is no stem, and D27 for a stem on both sides.
+    Headers may be misspelt: one that names neither side is taken as the next in the order training, validation.
+
+    Raises:
+        UserError: for an item that is not a stem, and for a stem on both sides (D27)
     """
     sides: tuple[set[str], set[str]] = (set(), set())
     side = -1

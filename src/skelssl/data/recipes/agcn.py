@@ -1,6 +1,6 @@
-"""Recipe ``agcn``: the main person's spine is the origin of every frame, and each clip is turned to face the axes.
+"""Apply recipe ``agcn``: centre every frame on the main person's spine and rotate each clip onto the axes.
 
-The preparation of 2s-AGCN (Shi et al., CVPR 2019), which skeleton-contrast (Thoker et al., ACM MM 2021) trains on.
+This is the preprocessing of 2s-AGCN (Shi et al., CVPR 2019), which skeleton-contrast (Thoker et al., ACM MM 2021) uses.
 """
 
 from __future__ import annotations
@@ -13,29 +13,33 @@ from skelssl.data.recipes.base import RecipeOptions, no_first_person
 from skelssl.data.recipes.tracks import PERSONS, as_stored, in_interval, located, two_people
 from skelssl.skeleton.layout import Layout
 
-MAX_FRAMES = 300  # length of the references' files; longer clips keep their head
+MAX_FRAMES = 300  # length of the references' files; longer clips retain their first frames
 MAX_BODIES = 4
 
 
 class AGCNRecipe:
-    """``select`` gives (T, 2, V, 3), ``normalise`` as many frames, metres.
+    """The recipe of 2s-AGCN: ``select`` and ``normalise`` return (T, 2, V, 3) in m.
 
-    The reference repeats each person from his first to his last frame until 300 are full, and stores beside it how
-    many frames the file had. Its crops never leave those, so the store holds just them: nothing a method sees is lost.
-    ``published`` repeats up to 300 before it centres, because the two persons may repeat at different periods, and then
-    no later repetition of the stored frames would give the reference's.
+    The reference repeats each person from their first to their last frame up to 300 frames, and stores the original
+    number of frames. Its crops never exceed that number, so the store holds only the original frames and loses nothing
+    that a method sees. ``published`` repeats up to 300 before centring, because the two persons may repeat with
+    different periods, which repeating the stored frames would not reproduce.
 
-    ``faithful`` keeps the published quirks. Without it, as a group:
+    ``faithful`` reproduces the published quirks. Without it, as a group:
 
-    * persons are told apart by their ids and cleaned as in ``ctrgcn`` (published: the two places of the tracker's list
-      that move most, whoever stands there);
-    * frames that list nobody leave the clip (published: they count, and stay empty or are filled by repetition);
-    * both persons keep one time line (published: one who comes late is moved to the start, alone);
-    * frames without the main person use his last known spine (published: they are not centred);
+    * persons are identified by tracker id and cleaned as in ``ctrgcn`` (published: the two positions of the tracker's
+      list that move most, regardless of identity);
+    * frames without a body are removed (published: they count, and stay empty or are filled by repetition);
+    * both persons share one timeline (published: a person who appears late is moved to the start, independently);
+    * frames without the main person use the last known spine (published: they are not centred);
     * absent means all zero (published: joints, frames and persons that sum to zero);
-    * clips keep all their frames (published: the first 300).
+    * clips retain all their frames (published: the first 300).
 
-    The reference's files come in the order of a directory listing; stores are sorted by name in both forms.
+    The reference's files follow the order of a directory listing; stores are sorted by name in both forms.
+
+    Args:
+        body: the skeleton layout
+        config: the options; ``faithful``, ``pku_interval`` and ``coordinates`` are used
     """
 
     version = 1
@@ -48,9 +52,10 @@ class AGCNRecipe:
         self.body, self.spine_mid = body, body.point("spine_mid")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
-        """Return the two persons who move most, the main one first. PKU-MMD clips stay as they are stored.
+        """Return the two persons (T, 2, V, 3) who move most, the main one first; PKU-MMD clips stay as stored.
 
-        Raises EmptyClip for a clip without a usable body.
+        Raises:
+            EmptyClip: for a clip without a usable body
         """
         clip = in_interval(clip, self.pku_interval)
         x = as_stored(clip)
@@ -59,11 +64,11 @@ class AGCNRecipe:
         return x[:MAX_FRAMES] if self.faithful else x
 
     def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Fill, centre and rotate (T, M, V, 3); raise EmptyClip where the first person is absent throughout."""
+        """Fill, centre and rotate (T, M, V, 3) in m; raise EmptyClip if the first person is absent in every frame."""
         return self._normalise(x, len(x))
 
     def published(self, clip: RawClip) -> NDArray[np.float32]:
-        """Return (3, 300, V, M): the clip as the reference's file has it, repeated to the end."""
+        """Return the clip as in the reference's file, (3, 300, V, M), repeated to the end."""
         return self.as_published(self._normalise(self.select(clip), MAX_FRAMES))
 
     @staticmethod
@@ -89,10 +94,10 @@ class AGCNRecipe:
 
 
 def onto_axes(pose: NDArray[np.float32], body: Layout) -> NDArray[np.float64]:
-    """The rotation (3, 3) of 2s-AGCN: the lower spine of ``pose`` (V, 3) onto +z, then the shoulder line onto +x.
+    """Return the rotation (3, 3) of 2s-AGCN: the lower spine of ``pose`` (V, 3) onto +z, then the shoulders onto +x.
 
-    The second turn is not about z and tilts the spine again. Vectors that are zero, or lie on their axis already in
-    either sense, are not turned.
+    The second rotation is not about z and tilts the spine again. Vectors that are zero, or already parallel to their
+    axis in either direction, are not rotated.
     """
 
     def bone(start: str, end: str) -> NDArray[np.float64]:
@@ -106,9 +111,9 @@ def onto_axes(pose: NDArray[np.float32], body: Layout) -> NDArray[np.float64]:
 
 
 def _rotation(vector: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Return the least rotation that brings ``vector`` onto a coordinate axis (Rodrigues)."""
+    """Return the smallest rotation that maps ``vector`` onto a coordinate axis (Rodrigues)."""
     about = np.cross(vector, np.eye(3)[axis])
-    if np.abs(about).sum() < 1e-6:  # metres: the reference asks before it scales the vector
+    if np.abs(about).sum() < 1e-6:  # m: the reference tests before it normalises the vector
         return np.eye(3)
     sine, cosine = np.array([np.linalg.norm(about), vector[axis]]) / np.linalg.norm(vector)
     k = np.cross(np.eye(3), about / np.linalg.norm(about))  # k @ v is the cross product of the axis with v
@@ -117,7 +122,7 @@ def _rotation(vector: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
 
 
 def _by_place(clip: RawClip) -> NDArray[np.float32]:
-    """The two of the first four places of the tracker's list whose points scatter most; of equals the later one."""
+    """Return the two of the first four positions of the tracker's list with the largest scatter; ties: the later."""
     first, count = clip.frame_ptr[:-1], np.diff(clip.frame_ptr)
     x = np.zeros((MAX_BODIES, clip.n_frames, *clip.bodies.shape[1:]), np.float32)
     for place in range(MAX_BODIES):
@@ -133,9 +138,9 @@ def _scatter(person: NDArray[np.float32]) -> float:
 
 
 def _repeated(person: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
-    """Return one person (T, V, 3), from his first to his last frame and again until ``frames`` are full.
+    """Return one person (T, V, 3) from the first to the last present frame, repeated up to ``frames``.
 
-    If the clip begins without him, his empty frames are closed up; otherwise those within stay and are repeated.
+    If the person is absent in the first frame, all empty frames are removed; otherwise those within are repeated too.
     """
     there = np.flatnonzero(person.sum((1, 2)) != 0)
     if len(there) == 0:
@@ -145,7 +150,7 @@ def _repeated(person: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
 
 
 def _held(joint: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a joint (T, 3) where it is there, else where it was last; before its first frame, where it will be."""
+    """Return a joint (T, 3) with the last known position where it is absent, and the first one before that."""
     there = np.any(joint != 0, axis=-1)
     held: NDArray[np.float32] = joint[np.maximum.accumulate(np.where(there, np.arange(len(joint)), there.argmax()))]
     return held

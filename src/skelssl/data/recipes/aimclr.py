@@ -1,4 +1,4 @@
-"""Recipe ``aimclr``: 50 frames, each person centred and turned per frame.
+"""Apply recipe ``aimclr``: resize to 50 frames, with each person centred and rotated per frame.
 
 The preprocessing of ST-GCN's generator followed by AimCLR's (Guo et al., AAAI 2022), which PSTL was trained on
 (Zhou et al., AAAI 2023).
@@ -14,24 +14,27 @@ from skelssl.data.recipes.base import RecipeOptions, no_first_person
 from skelssl.data.recipes.tracks import as_stored, in_interval, located, two_people
 from skelssl.skeleton.layout import Layout
 
-MAX_FRAMES = 300  # the references' padded length; longer clips keep their central part
+MAX_FRAMES = 300  # the references' padded length; longer clips retain their central part
 FRAMES = 50
 
 
 class AimCLR:
-    """``select`` gives (T, 2, V, 3), ``normalise`` (50, 2, V, 3), metres.
+    """The recipe of AimCLR: ``select`` returns (T, 2, V, 3) and ``normalise`` (50, 2, V, 3), in m.
 
-    ``faithful`` keeps the published quirks. Without it, as a group:
+    ``faithful`` reproduces the published quirks. Without it, as a group:
 
-    * persons are told apart by their ids and cleaned as in ``ctrgcn`` (published: by their place in each frame's list,
-      so that two who change places swap, and a table seen as a body becomes a person);
-    * only frames that show the first person remain (published: as many from the start as there are such frames,
-      wherever they lie);
-    * both persons are centred on the first one's upper spine, so that their distance stays (published: each on his
-      own);
-    * both persons are turned by the first one's shoulder line, which ends up along +x in every frame (published: each
-      by his own, and the sign of the angle is decided once per clip, so frames that face the other way turn wrongly);
-    * clips keep all their frames before they are resized (published: the central 300).
+    * persons are identified by tracker id and cleaned as in ``ctrgcn`` (published: by position in each frame's list,
+      so identities may swap, and a table that was detected as a body becomes a person);
+    * only frames with the first person remain (published: the same number of frames, but from the start of the clip);
+    * both persons are centred on the first one's upper spine, so their distance is preserved (published: each on
+      their own spine);
+    * both persons are rotated by the first one's shoulder line, which then lies along +x in every frame (published:
+      each by their own, with one sign of the angle per clip, so frames that face the other way are rotated wrongly);
+    * clips retain all their frames before they are resized (published: the central 300).
+
+    Args:
+        body: the skeleton layout
+        config: the options; ``faithful``, ``pku_interval`` and ``coordinates`` are used
     """
 
     version = 1
@@ -45,9 +48,10 @@ class AimCLR:
         self.shoulders = body.index("shoulder_left"), body.index("shoulder_right")
 
     def select(self, clip: RawClip) -> NDArray[np.float32]:
-        """Return the first two bodies of each frame's list (``faithful``), or two persons by their ids.
+        """Return the first two bodies of each frame's list (``faithful``), or two persons by id, (T, 2, V, 3).
 
-        Raises EmptyClip for a clip without a usable body.
+        Raises:
+            EmptyClip: for a clip without a usable body
         """
         clip = in_interval(clip, self.pku_interval)
         x = as_stored(clip)
@@ -57,20 +61,24 @@ class AimCLR:
         return x[start : start + MAX_FRAMES] if self.faithful else x
 
     def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Cut, centre, resize to 50 frames and rotate; raise EmptyClip where the first person is always absent."""
+        """Convert (T, M, V, 3) -> (50, M, V, 3): cut, centre, resize and rotate.
+
+        Raises:
+            EmptyClip: if the first person is absent in every frame
+        """
         present = (located(x[:, 0], self.spine_base) != 0).any(-1)
         if not present.any():
             raise no_first_person()
         x = x[: present.sum()] if self.faithful else x[present]
         origin = located(x if self.faithful else x[:, :1], self.spine_shoulder, flat=self.flat)
-        there = True if self.faithful else x.any(-1, keepdims=True)  # zeros are absent: they do not move
+        there = True if self.faithful else x.any(-1, keepdims=True)  # zeros are absent joints and stay zero
         resized = resize(np.where(there, x - origin[:, :, None], np.float32(0)), FRAMES)
         if self.flat:
             return resized
         return face_camera(resized, *self.shoulders, per_clip=self.faithful).astype(np.float32)
 
     def published(self, clip: RawClip) -> NDArray[np.float32]:
-        """Return (3, 50, V, 2), as in the reference's ``*_position.npy``."""
+        """Return the clip as in the reference's ``*_position.npy``, (3, 50, V, 2)."""
         return self.as_published(self.normalise(self.select(clip)))
 
     @staticmethod
@@ -80,7 +88,7 @@ class AimCLR:
 
 
 def _by_place(clip: RawClip) -> NDArray[np.float32]:
-    """Slot m holds the m-th body listed in each frame; ids are not looked at, empty frames stay zero."""
+    """Return (T, 2, V, 3): slot m holds the m-th body listed in each frame, regardless of its id."""
     first, count = clip.frame_ptr[:-1], np.diff(clip.frame_ptr)
     x = np.zeros((clip.n_frames, 2, *clip.bodies.shape[1:]), np.float32)
     for person in range(2):
@@ -90,7 +98,7 @@ def _by_place(clip: RawClip) -> NDArray[np.float32]:
 
 
 def resize(x: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
-    """Convert (T, ...) -> (frames, ...): linear along time with half-pixel centres, no anti-aliasing, edges held."""
+    """Resize (T, ...) -> (frames, ...) linearly in time, with half-pixel centres and without anti-aliasing."""
     at = (np.arange(frames) + 0.5) * len(x) / frames - 0.5
     low = np.floor(at)
     weight = (at - low).astype(np.float32).reshape(-1, *[1] * (x.ndim - 1))
@@ -100,11 +108,11 @@ def resize(x: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
 
 
 def face_camera(x: NDArray[np.float32], left: int, right: int, *, per_clip: bool) -> NDArray[np.float64]:
-    """Turn each person about the y axis, per frame, so that the line from joint ``left`` to ``right`` lies along x.
+    """Rotate each person about the y axis, per frame, so that the line from joint ``left`` to ``right`` lies along x.
 
-    (T, M, V, 3) -> same. With ``per_clip`` the sign of the angle comes from the sum of the line's z over the whole
-    clip, so frames in which the person faces the other way are turned wrongly, as in the reference. Without it the
-    first person's line turns both, frame by frame.
+    (T, M, V, 3) -> same. With ``per_clip`` the sign of the angle is that of the line's z summed over the clip, so
+    frames in which the person faces the other way are rotated wrongly, as in the reference. Without it the first
+    person's line rotates both persons, frame by frame.
     """
     line = (x[:, :, right] - x[:, :, left]).astype(np.float64)
     line[..., 1] = 0

@@ -1,4 +1,4 @@
-"""The configuration of a recipe: which recipe, with which options, and the store that its arrays belong in."""
+"""Configure a recipe: its name, its options, and the store that its arrays belong to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,17 @@ RECIPES: dict[str, type[Recipe]] = {"aimclr": AimCLR, "ctrgcn": CTRGCN, "agcn": 
 
 @dataclass(frozen=True, slots=True)
 class RecipeConfig(RecipeOptions):
-    """The plain arguments of ``method.recipe``; their hash names the store's folder."""
+    """The arguments of ``method.recipe``; their hash names the store's folder.
+
+    Args:
+        name: ``aimclr``, ``ctrgcn``, ``agcn`` or ``pyskl``
+        faithful: whether to reproduce the quirks of the published preprocessing
+        align_spine: for ``pyskl``, whether to rotate clips as ``agcn`` does
+        pku_interval: ``inclusive`` or ``after_start``; default: as in the recipe's published PKU-MMD files
+        single_person_fill: for ``ctrgcn``, ``zero`` or ``copy``: the second person of single-person clips
+        center: for ``ctrgcn``, whether to move clips to the origin
+        coordinates: ``xyz`` in m, or ``xyc`` for the image plane with confidence
+    """
 
     def __post_init__(self) -> None:
         if self.pku_interval is None and self.name in RECIPES:
@@ -35,7 +45,7 @@ class RecipeConfig(RecipeOptions):
 
     @classmethod
     def parse(cls, config: Mapping[str, Any]) -> RecipeConfig:
-        """Parse a config block; raise UserError for an unknown key, name or value."""
+        """Parse the block ``method.recipe``; raise UserError for an unknown key, name or value."""
         known = [f.name for f in fields(cls)]
         for key in config:
             if key not in known:
@@ -51,12 +61,21 @@ class RecipeConfig(RecipeOptions):
 
     @classmethod
     def published(cls, name: str, dataset: Mapping[str, Any], *, faithful: bool = True) -> RecipeConfig:
-        """Return the options with which the published files of a dataset were made; ``dataset`` is its config."""
+        """Return the options that reproduce the published files of a dataset; ``dataset`` is its config block."""
         keys = [key for key in (*RECIPES[name].options, "coordinates") if key in dataset] if name in RECIPES else []
         return cls.parse({"name": name, "faithful": faithful, **{key: dataset[key] for key in keys}})
 
     def check_form(self, form: str, arguments: Mapping[str, Any], where: object) -> None:
-        """Raise UserError where clips of ``form`` were imported as another recipe, or other arguments, made them."""
+        """Check that a store's clips can be processed by this recipe.
+
+        Args:
+            form: of the clips, see ``skelssl.data.clip``
+            arguments: of the recipe that made imported clips
+            where: the folder that an error names
+
+        Raises:
+            UserError: if the clips were made by another recipe or with other arguments
+        """
         serves = RECIPES_OF_FORM.get(form, (form,) if form in RECIPES else (self.name,))
         if self.name not in serves or (form not in RECIPE_FREE and not self.faithful):
             raise UserError(
@@ -75,18 +94,33 @@ class RecipeConfig(RecipeOptions):
                 )
 
     def apply(self, clip: RawClip, stages: Recipe) -> NDArray[np.float32]:
-        """(T, M, V, 3) as a store holds the clip; ``stages`` is ``build()``. Raises EmptyClip where it holds none."""
-        # An import is normalised already, but for pyskl's, whose readers do it when they load.
+        """Apply the recipe to a clip.
+
+        Args:
+            clip: the raw clip
+            stages: the recipe from ``build``
+
+        Returns:
+            the clip as in the store, (T, M, V, 3): x, y, z in m, or x, y and confidence
+
+        Raises:
+            EmptyClip: for a clip that the recipe cannot use
+        """
+        # Imported clips are already normalised, except pyskl's, which are normalised on loading.
         done = clip.form == self.name != "pyskl"
         x = clip.persons() if done else stages.normalise(stages.select(clip))
-        if not np.isfinite(x).all():  # one such number would spread through every batch statistic
+        if not np.isfinite(x).all():  # one such value would corrupt every batch statistic
             raise EmptyClip("NaN or infinite coordinates", "D12")
         return x
 
     def build(self, layout: str = "ntu25") -> Recipe:
-        """Build the recipe for bodies of ``layout``.
+        """Build the recipe for a skeleton layout.
 
-        Raises UserError for an option that it does not have, and for a layout without a joint that it turns about.
+        Args:
+            layout: name or file of the layout
+
+        Raises:
+            UserError: for an option that the recipe does not have, and for a layout without a joint that it needs
         """
         recipe = RECIPES[self.name]
         defaults = RecipeConfig(self.name)
@@ -97,18 +131,18 @@ class RecipeConfig(RecipeOptions):
                     f"{self.name} has no such option"
                 )
         if self.flat and self.align_spine:
-            raise UserError("method.recipe.align_spine: found true, expected false, since 2-D clips are not turned")
+            raise UserError("method.recipe.align_spine: found true, expected false, since 2-D clips are not rotated")
         body = load_layout(layout)
         return Flat(recipe(body, self), body) if self.flat else recipe(body, self)
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What decides the arrays: the arguments, but for xyz, which goes without saying, and the recipe's version."""
+        """Return what determines the arrays: the arguments, without the default xyz, and the recipe's version."""
         said = {key: value for key, value in asdict(self).items() if (key, value) != ("coordinates", "xyz")}
         return {**said, "version": RECIPES[self.name].version}
 
     @property
     def id(self) -> str:
-        """Folder name of the store, such as ``aimclr-1f2e3d4c``."""
+        """Return the folder name of the store, such as ``aimclr-1f2e3d4c``."""
         text = json.dumps(self.parameters, sort_keys=True)
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -1,7 +1,7 @@
-"""Any recipe for clips in the plane of an image: x, y and how surely each joint was seen there.
+"""Apply any recipe to clips in the image plane: x, y and the confidence of each joint.
 
-Recipes think in metres, and pixels know none. So a clip is first scaled to a torso of the usual length. Then the recipe
-picks, centres and resamples as ever, but moves x and y alone and turns nothing: what a camera saw has no other side.
+Recipes work in metres, so a clip is first scaled to a torso of standard length. The recipe then selects, centres and
+resamples as in 3-D, but translates only x and y and does not rotate, since 2-D clips have no depth.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ from skelssl.skeleton.layout import TORSO, Layout
 
 
 class Flat:
-    """``recipe`` for clips (T, M, V, 3) of x, y and confidence, in any unit."""
+    """A recipe for clips (T, M, V, 3) of x, y and confidence, in any unit.
+
+    Args:
+        recipe: the recipe to apply, built with ``coordinates`` xyc
+        body: the skeleton layout
+    """
 
     def __init__(self, recipe: Recipe, body: Layout) -> None:
         self.recipe, self.body = recipe, body
@@ -31,9 +36,10 @@ class Flat:
         return self.recipe.select(clip)
 
     def normalise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Fill gaps in time, scales, and lets the recipe do the rest; a joint that is never seen stays zero.
+        """Fill gaps in time, scale, and apply the recipe to (T, M, V, 3); a joint that is never seen stays zero.
 
-        Raises EmptyClip where no torso is seen, besides what the recipe raises.
+        Raises:
+            EmptyClip: if no torso is seen, or as the recipe does
         """
         y = self.recipe.normalise(scaled(filled(x), self.body))
         unseen = ~(y[..., 2] > 0).any(0)  # (M, V)
@@ -46,9 +52,9 @@ class Flat:
 
 
 def filled(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """x and y of joints that are not seen, linear in time between the frames that show them; confidence stays 0.
+    """Interpolate x and y of unseen joints linearly in time; their confidence stays 0.
 
-    Before its first and after its last frame a joint stays where it was. Frames without the person stay empty, and a
+    Before its first and after its last seen frame a joint is constant. Frames without the person stay empty, and a
     joint that is never seen stays zero.
     """
     x, seen = x.copy(), x[..., 2] > 0
@@ -58,7 +64,7 @@ def filled(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def scaled(x: NDArray[np.float32], body: Layout) -> NDArray[np.float32]:
-    """x and y so that the median torso, over frames and persons, is ``TORSO`` long."""
+    """Scale x and y so that the median torso over frames and persons has length ``TORSO``."""
     ends = [body.point(name) for name in ("spine_base", "spine_shoulder")]
     needed = [joint for joints in ends for joint in joints]
     known = np.any(x[:, :, needed, 2] > 0, axis=0).all(1)  # (M,)

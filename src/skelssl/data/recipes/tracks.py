@@ -1,7 +1,7 @@
-"""Persons by id: the bodies of a tracker's list, told apart by their ids, cleaned and shared out over two persons.
+"""Select persons by tracker id: clean the bodies of a tracker's list and assign them to two persons.
 
-The selection that CTR-GCN's preparation (Chen et al., ICCV 2021; after SGN, Zhang et al., CVPR 2020) and pyskl's (Duan
-et al., ACM MM 2022) have in common, with their quirks on demand.
+This is the selection that the preprocessing of CTR-GCN (Chen et al., ICCV 2021; after SGN, Zhang et al., CVPR 2020) and
+of pyskl (Duan et al., ACM MM 2022) have in common, with their quirks on request.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 from skelssl.data.clip import LISTED, LISTED_TWO, PKU, RAW, EmptyClip, RawClip
 
 MIN_TRACK_FRAMES = 12  # frames; a shorter body beside others is noise
-MAX_WIDTH_RATIO = 0.8  # x extent over y extent; wider frames are bad ones
-MAX_BAD_FRACTION = 0.69754  # of bad frames that makes a body noise
+MAX_WIDTH_RATIO = 0.8  # x extent over y extent; wider frames are invalid
+MAX_BAD_FRACTION = 0.69754  # of invalid frames, from which on a body is noise
 PERSONS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One body: its points (n, V, 3) in metres, and on which frames (n,) of the clip they lie, ascending."""
+    """One body: its points (n, V, 3) in m, and the ascending indices (n,) of their frames in the clip."""
 
     points: NDArray[np.float32]
     frames: NDArray[np.int64]
     motion: float  # sum over x, y, z of the variance over joints and frames, square metres
 
     def cleaned(self) -> Track | None:
-        """The motion limited to that of the good frames; None for a body that is mostly too wide to be a person."""
+        """Limit the motion to that of the valid frames; return None for a body that is mostly too wide for a person."""
         extent = np.ptp(self.points, axis=1)
         good = extent[:, 0] <= MAX_WIDTH_RATIO * extent[:, 1]
         if good.all():
@@ -40,11 +40,14 @@ class Track:
 
 
 def two_people(clip: RawClip, *, faithful: bool, overlap: int = 0) -> tuple[NDArray[np.float32], int]:
-    """Return at most two persons (T, 2, V, 3), the one who moves most first, and how many bodies they were made of.
+    """Return at most two persons (T, 2, V, 3), the one with the largest motion first, and their number of bodies.
 
-    Frames that list nobody leave the timeline. ``faithful``: a body that vanishes and returns is pushed together, a
-    person's frames are the hull of his bodies' frames, and bodies of one person may share ``overlap`` frames, where the
-    later one overwrites. Otherwise bodies keep their frames and share none. Raises EmptyClip where no body is left.
+    Frames without a body are removed. ``faithful``: the gaps of a body that disappears and returns are closed, a
+    person's frames are the hull of the bodies' frames, and bodies of one person may share ``overlap`` frames, which the
+    later one overwrites. Otherwise bodies retain their frames and share none.
+
+    Raises:
+        EmptyClip: if no body is left
     """
     tracks, length = listed(clip, contiguous=faithful)
     if len(tracks) > 1:
@@ -55,10 +58,12 @@ def two_people(clip: RawClip, *, faithful: bool, overlap: int = 0) -> tuple[NDAr
 
 
 def listed(clip: RawClip, *, contiguous: bool) -> tuple[list[Track], int]:
-    """Return the bodies in the order in which the file first names them, and the number of frames that list somebody.
+    """Return the bodies in the order of their first occurrence, and the number of frames with a body.
 
-    ``contiguous`` closes the gaps of a body that vanishes and returns: its later frames slide to the left.
-    Raises EmptyClip for a clip without bodies, and for a body that a frame lists twice.
+    ``contiguous`` closes the gaps of a body that disappears and returns: its later frames are shifted forwards.
+
+    Raises:
+        EmptyClip: for a clip without bodies, and for a body that is listed twice in one frame
     """
     count = np.diff(clip.frame_ptr)
     frame = np.repeat(np.cumsum(count > 0) - 1, count)
@@ -78,9 +83,9 @@ def listed(clip: RawClip, *, contiguous: bool) -> tuple[list[Track], int]:
 
 
 def denoise(tracks: Sequence[Track], *, keep_longest: bool) -> list[Track]:
-    """Drop short bodies, and too wide ones as long as another is left; sorts by motion, largest first.
+    """Drop short bodies, and too wide ones unless no other is left; sort by motion, largest first.
 
-    Where all are short, ``keep_longest`` keeps the longest one; without it that is an EmptyClip (the references fail).
+    If all are short, ``keep_longest`` retains the longest; without it EmptyClip is raised (the references fail).
     """
     kept = [track for track in tracks if len(track.frames) >= MIN_TRACK_FRAMES]
     if not kept:
@@ -96,14 +101,14 @@ def denoise(tracks: Sequence[Track], *, keep_longest: bool) -> list[Track]:
 
 
 def as_stored(clip: RawClip) -> NDArray[np.float32] | None:
-    """(T, 2, V, 3) of a clip whose file keeps two persons apart already, as PKU-MMD's do; None for a tracker's list."""
+    """Return (T, 2, V, 3) of a clip whose persons are already separated, as in PKU-MMD; None for a tracker's list."""
     return None if clip.form in (RAW, LISTED, LISTED_TWO) else clip.persons(PERSONS)
 
 
 def located(x: NDArray[np.float32], joints: Sequence[int], *, flat: bool = False) -> NDArray[np.float32]:
-    """Convert (..., V, C) -> (..., C): where the mean of ``joints`` is; zero where one of several is absent.
+    """Return the mean position (..., C) of ``joints`` in x (..., V, C); zero where one of several is absent.
 
-    ``flat``: the third number is a confidence and no place, so it is zero.
+    ``flat``: the third number is a confidence and not a coordinate, so it is set to zero.
     """
     if len(joints) == 1:
         point = x[..., joints[0], :]
@@ -114,7 +119,7 @@ def located(x: NDArray[np.float32], joints: Sequence[int], *, flat: bool = False
 
 
 def in_interval(clip: RawClip, pku_interval: str | None) -> RawClip:
-    """Return the clip without its leading frame where it is of PKU-MMD and its interval is read as ``after_start``."""
+    """Return the clip, without its first frame if it is of PKU-MMD and ``pku_interval`` is ``after_start``."""
     if pku_interval != "after_start" or clip.form != PKU:
         return clip
     first = clip.frame_ptr[1]
@@ -128,7 +133,7 @@ def _variance(points: NDArray[np.float32]) -> float:
 
 def _by_hull(tracks: Sequence[Track], shape: tuple[int, ...], overlap: int) -> NDArray[np.float32]:
     x = np.zeros(shape, np.float32)
-    # First and last frame of each person. The second one's begins at 0 for good, as in the references.
+    # First and last frame of each person. The second person's always begins at 0, as in the references.
     hulls = [(int(tracks[0].frames[0]), int(tracks[0].frames[-1])), (0, overlap - 1)]
     x[tracks[0].frames, 0] = tracks[0].points
     for track in tracks[1:]:
@@ -152,10 +157,9 @@ def _by_frame(tracks: Sequence[Track], shape: tuple[int, ...]) -> NDArray[np.flo
 
 
 def interpolate(x: NDArray[np.float32], missing: NDArray[np.bool_], seen: NDArray[np.bool_]) -> None:
-    """Fill joints (T, M, V, C) in place where they are ``missing`` (T, M, V), from the frames in which they are seen.
+    """Interpolate joints (T, M, V, C) in place, linearly in time, where ``missing`` (T, M, V), from ``seen`` frames.
 
-    Linear in time; before the first and after the last such frame a joint stays where it was, and one that is never
-    seen is left alone.
+    Before its first and after its last seen frame a joint is constant; one that is never seen is left unchanged.
     """
     for person, joint in zip(*np.nonzero(missing.any(0) & seen.any(0)), strict=True):
         bad, good = np.flatnonzero(missing[:, person, joint]), np.flatnonzero(seen[:, person, joint])

@@ -1,7 +1,7 @@
-"""Procedural human motion: bodies move, perform actions and are recorded by an imperfect tracker.
+"""Generate procedural human motion: bodies perform actions and are recorded by an imperfect tracker.
 
-``dice`` (random numbers that never change) -> ``body`` (forward kinematics) -> ``actions`` (what is done) ->
-``perform`` (who does it, and how) -> ``tracker`` (what three cameras make of it) -> ``source`` (names, splits).
+``dice`` (reproducible random numbers) -> ``body`` (forward kinematics) -> ``actions`` (key poses of the classes) ->
+``perform`` (subjects and their habits) -> ``tracker`` (recordings of three cameras) -> ``source`` (names, splits).
 """
 
 from skelssl.data.synthetic.source import Synthetic

@@ -1,8 +1,8 @@
-"""What people do: 24 actions as key poses and oscillations, in degrees, performed with the right hand and foot.
+"""Define 24 actions as key poses and oscillations, in degrees, performed with the right hand and foot.
 
-An action is read like a storyboard: ``Key(time, pose)`` says where the body is at a share of the action's time, with
-all angles that are not named at rest; between keys every angle follows the minimum-jerk curve (Flash and Hogan, 1985).
-A ``Wave`` adds a sinusoid under a raised cosine. Hard pairs differ in one limb, direction or timing only.
+An action is read like a storyboard: ``Key(time, pose)`` gives the pose at a fraction of the action's time, with all
+angles that are not named at rest; between keys every angle follows the minimum-jerk curve (Flash and Hogan, 1985). A
+``Wave`` adds a sinusoid under a raised cosine. Hard pairs differ only in one limb, direction or timing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Pose = dict[str, float]
 
 @dataclass(frozen=True)
 class Key:
-    """A pose at a share of the action's time."""
+    """A pose at a fraction of the action's time."""
 
     time: float
     pose: Pose
@@ -40,7 +40,7 @@ class Wave:
 
 @dataclass(frozen=True)
 class Role:
-    """What one person does."""
+    """The motion of one person."""
 
     keys: tuple[Key, ...]
     waves: tuple[Wave, ...] = ()
@@ -48,14 +48,14 @@ class Role:
 
 @dataclass(frozen=True)
 class Action:
-    """One class: the first person's part and, with two people, the second's and how far apart they meet."""
+    """One class: the role of the first person and, for interactions, that of the second and their distance."""
 
     name: str
     first: Role
     second: Role | None = None
     gap: float = 0.0  # metres between the two spine bases ...
-    meet: float = 0.5  # ... at this share of the action's time
-    chair: bool = False  # may as well be done while seated
+    meet: float = 0.5  # ... at this fraction of the action's time
+    chair: bool = False  # whether it may also be performed while seated
 
 
 def _right(**angles: float) -> Pose:
@@ -71,7 +71,7 @@ def _both(**angles: float) -> Pose:
 
 
 def _hold(start: float, end: float, pose: Pose) -> tuple[Key, ...]:
-    """Move from rest into a pose, held, and back."""
+    """Return the keys that move from rest into a pose, hold it, and move back."""
     return Key(0, {}), Key(start, pose), Key(end, pose), Key(1, {})
 
 
@@ -98,7 +98,7 @@ _STOOP: Pose = {"lean": 62, "nod": 15} | _both(hip=88, knee=92, ankle=14) | _rig
 _CARRY: Pose = _right(flex=18, elbow=70)
 _BOW: Pose = {"lean": 48, "nod": 18, "pitch": 14} | _both(hip=14, knee=2, flex=22)
 _SEATED: Pose = {"lean": 4} | _both(hip=86, knee=88, flex=26, elbow=42, ankle=0)
-#: What a chair changes in any pose.
+#: The angles that a chair changes in any pose.
 CHAIR: Final[Pose] = _both(hip=84, knee=84)
 _RISING: Pose = {"lean": 42} | _both(hip=78, knee=84, flex=34, elbow=24, ankle=8)
 _CROUCH: Pose = {"lean": 28} | _both(hip=56, knee=84, ankle=24, flex=-30, elbow=20)
@@ -111,7 +111,7 @@ _STEP_BACK = {"lean": -4} | _right(hip=-14, knee=6)
 
 
 def _stride(cycles: float, start: float = 0.0, end: float = 1.0) -> tuple[Wave, ...]:
-    """Legs and arms swing against each other; a knee bends while its thigh comes forwards."""
+    """Swing legs and arms in opposition; a knee bends while its thigh moves forwards."""
     swings = {"hip": 25.0, "flex": -20.0, "knee": 22.0}
     return tuple(Wave(f"{dof}_{side}", sign * swing, cycles, start, end, 0.2 if dof == "knee" else 0.0)
                  for dof, swing in swings.items() for side, sign in (("r", 1), ("l", -1)))  # fmt: skip
@@ -176,7 +176,7 @@ _AT = {name: d for d, name in enumerate((*DOFS, "rise"))}
 
 
 def vector(pose: Pose) -> Floats:
-    """Return a pose as (D + 1,): the angles in the order of ``DOFS`` and the rise above the floor in metres."""
+    """Return a pose as (D + 1,): the angles in degrees, in the order of ``DOFS``, and the rise above the floor in m."""
     out = np.zeros(len(_AT))
     for name, value in {**REST, **pose}.items():
         out[_AT[name]] = value
@@ -184,7 +184,7 @@ def vector(pose: Pose) -> Floats:
 
 
 def follow_role(part: Role, time: Floats, jitter: Floats) -> Floats:
-    """The part's poses (T, D + 1) at the times (T,) in [0, 1]; ``jitter`` (keys, D + 1) is added to the key poses."""
+    """Return poses (T, D + 1) at times (T,) in [0, 1]; ``jitter`` (keys, D + 1) is added to the key poses."""
     keys = np.stack([vector(key.pose) for key in part.keys]) + jitter
     at = np.array([key.time for key in part.keys])
     u = np.clip((time[:, None] - at[:-1]) / np.diff(at), 0, 1)

@@ -1,9 +1,9 @@
-"""The jointed body: anthropometry, ranges of motion and forward kinematics of the 25-joint Kinect layout.
+"""Model the articulated body: anthropometry, joint limits and forward kinematics of the 25-joint Kinect layout.
 
-A pose is a vector of D angles in degrees, ordered as ``DOFS``. The body's own frame is the camera's frame for a subject
-who faces it: x to the subject's right, y up, z to the back. Positive angles bend the way a joint mostly works: arms and
-legs forwards (``flex``, ``hip``) and outwards (``abd``, ``spread``), upper arms turn inwards (``rot``), feet outwards
-(``turnout``), trunk and head bend forwards and to the left and turn to the left.
+A pose is a vector of D angles in degrees, ordered as ``DOFS``. The body frame is the camera frame for a subject who
+faces the camera: x to the subject's right, y up, z to the back. Positive angles follow the main direction of a joint:
+arms and legs forwards (``flex``, ``hip``) and outwards (``abd``, ``spread``), upper arms rotate inwards (``rot``), feet
+outwards (``turnout``), trunk and head bend forwards and to the left and rotate to the left.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Body:
 
     @classmethod
     def draw(cls, dice: Dice) -> Body:
-        """A person of 1.55 to 1.90 m; shares of the height after Drillis and Contini (1966), as Kinect sees them."""
+        """Draw a person of 1.55 to 1.90 m; fractions of the height after Drillis and Contini (1966), as in Kinect."""
         height = float(dice.uniform(1.55, 1.90))
         trunk, arm, leg, width = (1 + dice.normal(0.03, 4).clip(-0.06, 0.06)).tolist()
         return cls(
@@ -85,17 +85,17 @@ class Body:
 
 
 def limited(pose: Floats) -> Floats:
-    """Return the pose (..., D) brought into the joint limits."""
+    """Return the pose (..., D) clipped to the joint limits."""
     return np.asarray(np.clip(pose, _LOW, _HIGH))
 
 
 def mirrored(pose: Floats) -> Floats:
-    """Return the pose (..., D) of the mirror image: right becomes left."""
+    """Return the mirrored pose (..., D): right becomes left."""
     return np.asarray(pose[..., _MIRROR] * _FLIPPED)
 
 
 def rotation(axis: str, degrees: Floats) -> Floats:
-    """Return (...,) angles to (..., 3, 3) right-handed rotations about x, y or z."""
+    """Return the right-handed rotations (..., 3, 3) about x, y or z by angles (...,) in degrees."""
     radians = np.deg2rad(degrees)
     cos, sin = np.cos(radians), np.sin(radians)
     i, j = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
@@ -107,12 +107,12 @@ def rotation(axis: str, degrees: Floats) -> Floats:
 
 
 def _apply(turned: Floats, x: float | Floats, y: float, z: float) -> Floats:
-    """Return the offset (x, y, z) carried along by the rotations (..., 3, 3)."""
+    """Return the offset (x, y, z) rotated by (..., 3, 3)."""
     return np.asarray(turned[..., 0] * np.asarray(x)[..., None] + turned[..., 1] * y + turned[..., 2] * z)
 
 
 def joints(body: Body, pose: Floats) -> Floats:
-    """Forward kinematics: poses (T, D) in degrees to joints (T, V, 3) in metres; the spine base is the origin."""
+    """Compute joints (T, V, 3) in m from poses (T, D) in degrees; the spine base is the origin."""
     core = dict(zip(_CORE, pose[:, : len(_CORE)].T, strict=True))
     out = np.zeros((len(pose), len(_JOINT), 3))
     pelvis = rotation("y", core["heading"]) @ rotation("x", -core["pitch"]) @ rotation("z", core["roll"])
@@ -157,10 +157,10 @@ def _legs(out: Floats, body: Body, pelvis: Floats, angles: Floats) -> None:
 
 
 def grounded(xyz: Floats, rise: Floats) -> Floats:
-    """Return joints (T, V, 3) put on the floor y = 0, ``rise`` (T,) metres above it, with feet that do not slide.
+    """Return joints (T, V, 3) placed ``rise`` (T,) m above the floor y = 0, with feet that do not slide.
 
-    The spine base moves so that the feet near the floor stay where they are: steps, sitting down and falling carry the
-    body along by themselves. It starts above x = z = 0.
+    The spine base moves so that feet near the floor stay fixed, so steps, sitting down and falling translate the body.
+    It starts above x = z = 0.
     """
     height = xyz[..., 1] - xyz[..., 1].min(1, keepdims=True)
     weight = np.exp(-height[:, _CONTACT] / 0.02)

@@ -1,7 +1,7 @@
-"""Random numbers that stay the same for ever: raw 64-bit words of Philox, turned into floats here.
+"""Draw random numbers that never change: raw 64-bit words of Philox, converted to floats here.
 
-NumPy guarantees the stream of a bit generator, but not the algorithms of ``Generator.normal`` and its like, which may
-change with a release. The few distributions a motion needs are therefore written out.
+NumPy guarantees the stream of a bit generator, but not the algorithms of ``Generator.normal`` and similar methods,
+which may change with a release. The few distributions that are needed are therefore implemented here.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ Floats = NDArray[np.float64]
 
 
 class Dice:
-    """Draws from one stream, named by integers: ``Dice(seed, label, subject)``; equal names give equal draws."""
+    """A random stream named by integers, such as ``Dice(seed, label, subject)``; equal names give equal draws."""
 
     def __init__(self, *name: int) -> None:
         self._bits = np.random.Philox(np.random.SeedSequence(list(name)))
 
     def uniform(self, low: float, high: float, *shape: int) -> Floats:
-        """Draw uniformly from [low, high), 53 random bits each; ``shape`` () gives a 0-d array."""
+        """Draw uniformly from [low, high) with 53 random bits; an empty ``shape`` gives a 0-d array."""
         words = self._bits.random_raw(math.prod(shape)).reshape(shape)
         return np.asarray(low + (high - low) * ((words >> np.uint64(11)) * 2.0**-53), dtype=np.float64)
 
@@ -35,5 +35,5 @@ class Dice:
         return bool(self.uniform(0, 1) < probability)
 
     def integer(self, low: int, high: int) -> int:
-        """Draw a whole number, both ends included."""
+        """Draw an integer from ``low`` to ``high``, both included."""
         return low + int(self.uniform(0, high - low + 1))

@@ -1,7 +1,7 @@
-"""One performance: a subject with a body and habits plays an action, alone or with a partner.
+"""Perform an action: a subject with a body and habits plays it, alone or with a partner.
 
 Everything is drawn from (seed, class, subject, replication), so each performance is independent of all others, and the
-three cameras see the same one.
+three cameras record the same performance.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from skelssl.data.synthetic.actions import ACTIONS, CHAIR, Role, follow_role, ve
 from skelssl.data.synthetic.body import DOFS, Body, grounded, joints, limited, mirrored, rotation
 from skelssl.data.synthetic.dice import Dice, Floats
 
-_SUBJECT, _PARTNER, _ACT = range(3)  # what a stream of random numbers is for
+_SUBJECT, _PARTNER, _ACT = range(3)  # purposes of the random streams
 _MIN_FRAMES, _MAX_FRAMES = 40, 110
 _HEADING = DOFS.index("heading")
 _WIDTH = len(DOFS) + 1
 _LEGS = ("hip", "spread", "turnout", "knee", "ankle")
-_MANNER, _UNREST, _SWAY = 8.0, 5.0, 1.0  # degrees: of a subject's way to do it, of every key pose, of idle sway
-#: Where the body stands and how high it jumps is the action's business, not a habit; legs bear weight and vary less.
+_MANNER, _UNREST, _SWAY = 8.0, 5.0, 1.0  # degrees: subject style, key poses, idle sway
+#: Orientation and jump height belong to the action and are not a habit; legs bear weight and vary less.
 _FREE = np.array([0.0 if name in ("heading", "pitch", "roll", "rise") else 0.4 if name.startswith(_LEGS) else 1.0
                   for name in (*DOFS, "rise")])  # fmt: skip
-_WANDER = np.where(np.arange(_WIDTH) == _HEADING, 7.0, 0.0)  # degrees of turning about while acting
+_WANDER = np.where(np.arange(_WIDTH) == _HEADING, 7.0, 0.0)  # degrees that the heading drifts during an action
 
 
 @dataclass(frozen=True)
 class Habits:
-    """How a person moves: body, posture, reach, tempo and preferred hand. ``dice`` draws what follows."""
+    """The habits of a person: body, posture, reach, tempo and preferred hand."""
 
     body: Body
     posture: Floats  # (D + 1,) degrees added to every pose
-    reach: float  # of the way from rest to a key pose
+    reach: float  # fraction of the motion from rest to a key pose
     tempo: float
     left_handed: bool
 
     @classmethod
     def draw(cls, dice: Dice) -> Habits:
-        """Posture differs by a few degrees, reach and tempo by up to a fifth; every sixth person is left-handed."""
+        """Draw a person: posture differs by a few degrees, reach and tempo by up to 30 %; one in six is left-handed."""
         return cls(
             body=Body.draw(dice),
             posture=dice.normal(5.0, _WIDTH) * _FREE,
@@ -49,7 +49,7 @@ class Habits:
 
 
 def perform_action(seed: int, label: int, subject: int, replication: int) -> list[Floats]:
-    """Return the joints (T, V, 3) of each person in the room: m, y up from the floor, facing -z; 40 to 110 frames."""
+    """Return the joints (T, V, 3) of each person in m, y up from the floor, facing -z; T is 40 to 110."""
     action = ACTIONS[label]
     dice = Dice(seed, _ACT, label, subject, replication)
     lead = Habits.draw(Dice(seed, _SUBJECT, subject))
@@ -72,7 +72,7 @@ def perform_action(seed: int, label: int, subject: int, replication: int) -> lis
 
 
 def _clock(dice: Dice, frames: int) -> Floats:
-    """(T,) the action's time at each frame: a random onset and end, uneven speed between them, never backwards."""
+    """Return the action's time (T,) at each frame: random start and end, varying speed, monotonic."""
     start, end = dice.uniform(-0.1, 0.35), dice.uniform(0.65, 1.1)
     u = np.clip((np.linspace(0, 1, frames) - start) / (end - start), 0, 1)
     slow, halves = dice.uniform(-0.18, 0.18), dice.uniform(-0.05, 0.05)
@@ -80,7 +80,7 @@ def _clock(dice: Dice, frames: int) -> Floats:
 
 
 def _play(dice: Dice, habits: Habits, part: Role, time: Floats, mirror: bool, chair: Floats) -> Floats:
-    """Return a person's poses (T, D + 1): the part in this person's manner, with the unrest of a living body."""
+    """Return a person's poses (T, D + 1): the role in this person's style, with idle sway."""
     manner = dice.normal(_MANNER, _WIDTH) + dice.normal(_UNREST, len(part.keys), _WIDTH)
     pose = follow_role(part, time, manner * _FREE)
     rest = vector({})
@@ -90,13 +90,13 @@ def _play(dice: Dice, habits: Habits, part: Role, time: Floats, mirror: bool, ch
 
 
 def _sway(dice: Dice, frames: int) -> Floats:
-    """Return (T, D + 1) three slow sinusoids for every angle, 0.1 to 0.6 Hz at 30 frames a second."""
+    """Return three slow sinusoids for every angle (T, D + 1), 0.1 to 0.6 Hz at 30 frames per second."""
     hertz, phase = dice.uniform(0.1, 0.6, 3, _WIDTH), dice.uniform(0, 2 * np.pi, 3, _WIDTH)
     seconds = np.arange(frames)[:, None, None] / 30
     return np.asarray(np.sin(2 * np.pi * hertz * seconds + phase).sum(1) * (_SWAY * _FREE + _WANDER))
 
 
 def _placed(body: Body, pose: Floats, frame: int) -> Floats:
-    """Return the moving body with its spine base above x = z = 0 at one frame."""
+    """Return the joints (T, V, 3) of a body whose spine base is above x = z = 0 at one frame."""
     xyz = grounded(joints(body, pose[:, :-1]), pose[:, -1])
     return np.asarray(xyz - xyz[frame, 0] * np.array([1.0, 0.0, 1.0]))

@@ -1,4 +1,4 @@
-"""What a Kinect makes of a performance: three viewpoints, noise, hidden joints, drop-outs and phantoms."""
+"""Simulate a Kinect recording: three viewpoints, noise, occluded joints, dropouts and false bodies."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ANGLES: Final = {1: 0.0, 2: -45.0, 3: 45.0}
 _BODY = load_layout("ntu25")
 _LIMBS = [list(members) for part, members in _BODY.parts.items() if part != "trunk"]
 _ENDS = ("hand", "wrist", "thumb", "foot", "ankle")
-#: Metres of white noise; the ends of the limbs are the hardest to find.
+#: Standard deviation of white noise in m; the ends of the limbs are the hardest to detect.
 _SIGMA = np.array([0.014 if name.startswith(_ENDS) else 0.007 for name in _BODY.joints])
-_FIRST_ID = 72057594037927936  # 2 ** 56: Kinect counts its bodies from here
+_FIRST_ID = 72057594037927936  # 2 ** 56, where Kinect starts to count bodies
 
 
 @dataclass(frozen=True)
 class TrackedBodies:
-    """Body-frames in the order the tracker lists them; the fields are those of ``RawClip``."""
+    """R body-frames over F frames in the order of the tracker's list; the fields are those of ``RawClip``."""
 
     bodies: NDArray[np.float32]  # (R, V, 3)
     body_id: NDArray[np.int64]  # (R,)
@@ -33,7 +33,7 @@ class TrackedBodies:
 
 
 def camera_view(people: list[Floats], setup: Dice, camera: int) -> list[Floats]:
-    """Room coordinates (T, V, 3) to camera coordinates: ``setup`` gives distance, height and tilt for all cameras."""
+    """Convert room to camera coordinates (T, V, 3); ``setup`` draws distance, height and tilt for all cameras."""
     away, height, tilt = setup.uniform(2.6, 3.8), setup.uniform(0.9, 1.3), setup.uniform(-6, 2)
     turn = rotation("x", tilt) @ rotation("y", np.asarray(ANGLES[camera]))
     eye, scene = np.array([0.0, height, 0.0]), np.array([0.0, 0.0, away])
@@ -41,7 +41,7 @@ def camera_view(people: list[Floats], setup: Dice, camera: int) -> list[Floats]:
 
 
 def track(people: list[Floats], dice: Dice) -> TrackedBodies:
-    """Add what a tracker gets wrong to each person (T, V, 3) in camera space and lists the body-frames."""
+    """Add tracking errors to each person (T, V, 3) in camera coordinates and list the body-frames."""
     frames = len(people[0])
     seen = [_noisy(xyz, dice) for xyz in people]
     present = np.ones((frames, len(people)), dtype=bool)
@@ -49,16 +49,16 @@ def track(people: list[Floats], dice: Dice) -> TrackedBodies:
     ids[:] = _FIRST_ID + dice.integer(1, 9000) + np.arange(len(people)) * dice.integer(1, 40)
     if len(people) > 1 and dice.chance(0.4):
         seen.reverse()
-    if dice.chance(0.04):  # the tracker loses a person and finds another
+    if dice.chance(0.04):  # the tracker loses a person and assigns a new id
         ids[dice.integer(frames // 4, 3 * frames // 4) :, 0] += 1000
-    if dice.chance(0.04):  # nobody in sight for a moment
+    if dice.chance(0.04):  # no person is detected for a moment
         start = dice.integer(1, frames - 6)
         present[start : start + dice.integer(1, 4)] = False
     xyz, state = np.stack([x for x, _ in seen], 1), np.stack([s for _, s in seen], 1)
     if dice.chance(0.03):
         xyz, state, ids, present = _haunted(xyz, state, ids, present, dice)
     ptr = np.concatenate([[0], present.sum(1).cumsum()]).astype(np.int64)
-    # Sine and cosine differ in the last bit between machines; a micrometre hides that, and keeps all bytes alike.
+    # Sine and cosine differ in the last bit between machines; rounding to a micrometre makes all bytes equal.
     rounded = np.round(xyz[present], 6).astype(np.float32)
     return TrackedBodies(rounded, ids[present], state[present], ptr)
 
@@ -71,7 +71,7 @@ def _noisy(xyz: Floats, dice: Dice) -> tuple[Floats, NDArray[np.uint8]]:
     spread = _SIGMA[:, None] * np.array([1.0, 1.0, 1.6])  # depth is the weakest coordinate
     noise = spread * (0.7 * dice.normal(1.0, frames, joints, 3) + (1.0 + 6.0 * hidden[..., None]) * drift)
     inferred = dice.uniform(0.25, 1.25, frames, joints) < hidden
-    if dice.chance(0.3):  # one limb is lost for a moment and flutters
+    if dice.chance(0.3):  # one limb is lost for a moment and jitters
         limb, start, length = _LIMBS[dice.integer(0, 3)], dice.integer(0, frames - 12), dice.integer(3, 10)
         burst = np.ix_(range(start, start + length), limb)
         noise[burst] += dice.normal(0.05, length, len(limb), 3)
@@ -80,7 +80,7 @@ def _noisy(xyz: Floats, dice: Dice) -> tuple[Floats, NDArray[np.uint8]]:
 
 
 def _hidden(xyz: Floats) -> Floats:
-    """Return (T, V) from 0 to 1: how much of a joint the person's trunk covers, seen from the camera at the origin."""
+    """Return the fraction (T, V) to which the trunk occludes each joint, seen from the camera at the origin."""
     trunk = xyz[:, [1]]
     behind = (xyz - trunk)[..., 2]
     beside = np.abs(xyz[..., 0] / xyz[..., 2] - trunk[..., 0] / trunk[..., 2]) * trunk[..., 2]
@@ -89,14 +89,14 @@ def _hidden(xyz: Floats) -> Floats:
 
 
 def _smooth(noise: Floats, width: int) -> Floats:
-    """Return the running mean over ``width`` frames at unit variance."""
+    """Return the running mean over ``width`` frames, scaled to unit variance."""
     total = np.cumsum(np.concatenate([np.zeros_like(noise[:1]), noise]), 0)
     return np.asarray((total[width:] - total[:-width]) / np.sqrt(width))
 
 
 def _haunted(xyz: Floats, state: NDArray[np.uint8], ids: NDArray[np.int64], present: NDArray[np.bool_], dice: Dice
              ) -> tuple[Floats, NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]:  # fmt: skip
-    """Let a piece of furniture pass for one more body during 4 to 9 frames: wide, low and shaking."""
+    """Add a false body for 4 to 9 frames, such as furniture: wide, low and jittering."""
     frames, _, joints, _ = xyz.shape
     ghost = dice.normal(1.0, 1, 1, joints, 3) * [0.5, 0.1, 0.15] + dice.normal(0.01, frames, 1, joints, 3)
     ghost += xyz[:1, :1, :1] + [0.9, -0.4, 0.4]
