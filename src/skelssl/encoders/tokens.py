@@ -46,9 +46,10 @@ def once_for_absent(function: Callable[[Tensor], Tensor], patches: Tensor) -> Te
 
 
 def distinct(patches: Tensor) -> tuple[Tensor, Tensor]:
-    """Return indices (b,) of the present persons of patches (B, L, P) and one absent person, and each person's row (B,).
+    """Return indices (b,) of present persons in patches (B, L, P) plus one absent one, and the row of each person (B,).
 
-    The absent person comes last and represents all of them. An absent person is all zeros. On a GPU the host waits for the number of present persons.
+    The absent person comes last and represents all of them. An absent person is all zeros. On a GPU the host waits for
+    the number of present persons.
     """
     present = patches.flatten(1).any(1)
     absent = present.logical_not().nonzero().flatten()[:1]

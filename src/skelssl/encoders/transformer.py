@@ -174,7 +174,10 @@ class Transformer(nn.Module):
         return self._outputs(tokens, depth - last)
 
     def layer_ids(self) -> dict[str, int]:
-        """Return each parameter's layer for layer-wise decay: 0 patches and positions, i + 1 block i, depth + 1 head."""
+        """Return the layer of each parameter for layer-wise decay.
+
+        Patches and positions are layer 0, block i is layer i + 1, and a head is layer depth + 1.
+        """
         depth = len(self.blocks)
 
         def layer(name: str) -> int:
