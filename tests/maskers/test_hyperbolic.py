@@ -294,7 +294,7 @@ def test_reference_orders_at_full_size() -> None:
         ({"dist_factor": "two"}, r"masking\.dist_factor: found 'two', expected a number above 0"),
         ({"dist_factor": math.inf}, r"masking\.dist_factor: found inf"),
         ({"father_weight": -0.1}, r"masking\.father_weight: found -0\.1, expected a number of at least 0"),
-        ({"ratio": True}, r"masking\.ratio: found True, expected a share from 0 to 1"),
+        ({"ratio": True}, r"masking\.ratio: found True, expected a fraction from 0 to 1"),
         ({"gumbel": "off"}, r"masking\.gumbel: found 'off', expected true or false"),
     ],
 )

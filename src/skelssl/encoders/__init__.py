@@ -1,1 +1,1 @@
-"""Encoders: whole clips (N, C, T, V, M) -> features (N, D). They know no loss."""
+"""Encoders: complete clips (N, C, T, V, M) -> features (N, D). An encoder does not depend on any loss."""

@@ -1,9 +1,10 @@
 """The graph encoder of skeleton-contrast: joint stream of 2s-AGCN (Shi, Zhang, Cheng, Lu, CVPR 2019, arXiv 1805.07694).
 
-The arithmetic and the names of a block's parameters are the published ones. The order of the work is ours. Activations
-are kept as (B, C, V, T) in channels-last memory, B = N·M person-clips. A joint is then one contiguous row of T·C
-numbers, so that the graph of each clip is one matrix product with nothing to transpose, the three 1x1 convolutions
-after it are one convolution over the graph partitions, and the temporal convolution runs along the innermost frames.
+The arithmetic and the parameter names of a block are those of the paper's code; the order of evaluation is ours.
+Activations are stored as (B, C, V, T) in channels-last memory, with B = N·M person-clips. Each joint is then one
+contiguous row of T·C numbers. The graph of each clip is therefore one matrix product without any transposition, the
+three 1x1 convolutions after it become one convolution over the graph partitions, and the temporal convolution runs
+along the innermost frames.
 """
 
 from __future__ import annotations
@@ -29,8 +30,13 @@ PARTITIONS = 3  # itself, inward, outward
 class SpatialConv(nn.Module):
     """Eq. 3 of 2s-AGCN: relu(BN(Σ_k W_k x (A_k + P_k + S_k)) + down(x)).
 
-    S_k is what the clip itself says: S_k[v, w] = softmax over v of Σ_et θ_k(x)[e, t, v]·φ_k(x)[e, t, w] / (e·T). A is
-    the body's graph and P is learned.
+    S_k is computed from the clip: S_k[v, w] = softmax over v of Σ_et θ_k(x)[e, t, v]·φ_k(x)[e, t, w] / (e·T). A_k is
+    the fixed graph of the skeleton layout and P_k is learned.
+
+    Args:
+        in_channels: C.
+        out_channels: C', a multiple of 4; the embeddings θ and φ have C'/4 channels.
+        joints: V.
     """
 
     def __init__(self, in_channels: int, out_channels: int, joints: int) -> None:
@@ -51,7 +57,7 @@ class SpatialConv(nn.Module):
             self.down = nn.Sequential(_conv(in_channels, out_channels), nn.BatchNorm2d(out_channels))
 
     def forward(self, x: Tensor, graph: Tensor) -> Tensor:
-        """``x`` (B, C, V, T) channels-last, ``graph`` A + P (K, V, V) -> (B, C', V, T) channels-last."""
+        """Convolve ``x`` (B, C, V, T) over ``graph`` A + P (K, V, V) -> (B, C', V, T), both in channels-last memory."""
         graph = rearrange(graph + self.similarity(x), "b k v w -> b (w k) v")
         gathered = graph @ rearrange(x, "b c v t -> b v (t c)")
         gathered = rearrange(gathered, "b (w k) (t c) -> (b w) c k t", k=PARTITIONS, t=x.shape[3])
@@ -61,15 +67,15 @@ class SpatialConv(nn.Module):
         return y.add_(self.down(x)).relu_()
 
     def similarity(self, x: Tensor) -> Tensor:
-        """S (B, K, V, V) of ``x`` (B, C, V, T)."""
+        """Return the data-dependent graph S (B, K, V, V) of ``x`` (B, C, V, T)."""
         weight, bias = (torch.cat(_each(self.conv_a, name) + _each(self.conv_b, name)) for name in ("weight", "bias"))
-        embedded = rearrange(conv2d(x, weight, bias), "b c v t -> b v t c")  # the memory, which its gradient keeps
+        embedded = rearrange(conv2d(x, weight, bias), "b c v t -> b v t c")  # the memory order, as in the gradient
         theta, phi = rearrange(embedded, "b v t (two k e) -> two b k v (t e)", two=2, k=PARTITIONS).unbind()
         return (theta @ phi.mT / theta.shape[-1]).softmax(-2)
 
 
 class TemporalConv(nn.Module):
-    """Convolution over ``kernel`` frames and batch norm: (B, C, V, T) -> (B, C', V, ⌈T/stride⌉)."""
+    """Convolution over ``kernel`` frames, then batch norm: (B, C, V, T) -> (B, C', V, ⌈T/stride⌉)."""
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel: int, stride: int) -> None:
         super().__init__()
@@ -88,7 +94,7 @@ class TemporalConv(nn.Module):
 
 
 class AGCNBlock(nn.Module):
-    """Spatial and temporal convolution and residual: (B, C, V, T) -> (B, C', V, ⌈T/stride⌉)."""
+    """Spatial convolution, temporal convolution and residual: (B, C, V, T) -> (B, C', V, ⌈T/stride⌉)."""
 
     def __init__(self, in_channels: int, out_channels: int, *, joints: int, stride: int, residual: bool) -> None:
         super().__init__()
@@ -101,7 +107,7 @@ class AGCNBlock(nn.Module):
             self.residual = TemporalConv(in_channels, out_channels, kernel=1, stride=stride)
 
     def forward(self, x: Tensor, graph: Tensor) -> Tensor:
-        """``x`` (B, C, V, T), ``graph`` A + P (K, V, V)."""
+        """Map ``x`` (B, C, V, T) with ``graph`` A + P (K, V, V) -> (B, C', V, ⌈T/stride⌉)."""
         y: Tensor = self.tcn1(self.gcn1(x, graph))
         if self.residual is not None:
             y = y.add_(self.residual(x))
@@ -114,8 +120,11 @@ class AGCN(nn.Module):
     ``hidden=64`` is the published width: 3,454,090 parameters.
 
     Args:
-        layout: name of the body.
+        layout: name of the skeleton layout.
         hidden: width h of the first blocks, a multiple of 4.
+
+    Raises:
+        UserError: ``hidden`` is not a positive multiple of 4.
     """
 
     ignores: ClassVar[str] = "removes"
@@ -136,15 +145,15 @@ class AGCN(nn.Module):
         )
 
     def forward(self, x: Tensor, ignore: Collection[int] = ()) -> Tensor:
-        """Clips (N, 3, T, V, M=2) -> features (N, D), the mean over time, joints and both persons.
+        """Encode clips (N, 3, T, V, M=2) -> features (N, D), the mean over time, joints and both persons.
 
         Args:
-            x: whole clips of any T; an absent person is zeros and counts in every mean.
-            ignore: joints that leave the graph, for all clips of the batch. The input normalisation still sees them,
-                and the edges that stay keep their weights.
+            x: complete clips of any T; an absent person is all zeros and counts in every mean.
+            ignore: joints to remove from the graph, for all clips of the batch. The input normalisation still uses
+                them, and the remaining edges keep their weights.
 
         Raises:
-            UserError: wrong shape, unknown joint, or no joint left.
+            UserError: the shape is wrong, a joint is unknown, or no joint is left.
         """
         check_clips(x, self.joints, ignore)
         rows = rearrange(x.to(self.data_bn.weight.dtype), "n c t v m -> (n t) (m v c)")
@@ -173,12 +182,12 @@ def _each(convs: nn.ModuleList, name: str) -> list[Tensor]:
 
 
 def recognises(names: Collection[str]) -> bool:
-    """Whether the parameter names of a released encoder are those of the graph encoder."""
+    """Return whether the parameter names of a released encoder are those of the graph encoder."""
     return "l1.gcn1.PA" in names
 
 
 def from_reference(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """One released encoder under our names, its head ``fc`` left out; names that it does not know stay as they are."""
+    """Rename the parameters of a released encoder to ours, drop its head ``fc``, and keep unknown names unchanged."""
     pattern = re.compile(r"^l(\d+)\.")
     return {
         pattern.sub(lambda name: f"blocks.{int(name[1]) - 1}.", name): value

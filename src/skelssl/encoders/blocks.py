@@ -1,4 +1,4 @@
-"""Blocks, positions and initial weights that encoder and decoder of the masked transformers share.
+"""Blocks, position embeddings and initialisation shared by encoder and decoder of the masked transformers.
 
 Dosovitskiy et al., ViT, ICLR 2021 (arXiv 2010.11929), pre-norm; LayerScale: Touvron et al., CaiT, ICCV 2021
 (arXiv 2103.17239); stochastic depth: Huang et al., ECCV 2016 (arXiv 1603.09382).
@@ -20,7 +20,7 @@ INITS = ("xavier", "normal")
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over all tokens of a sequence, scale 1/√(D/heads), without dropout."""
+    """Multi-head self-attention over all tokens of a sequence, with scale 1/√(D/heads) and without dropout."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Attention(nn.Module):
         self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, l, D) -> (B, l, D)."""
+        """Let the tokens (B, l, D) of each sequence attend to one another -> (B, l, D)."""
         q, k, v = rearrange(self.qkv(x), "b l (three h d) -> three b h l d", three=3, h=self.heads)
         y = F.scaled_dot_product_attention(q, k, v)
         out: Tensor = self.proj(rearrange(y, "b h l d -> b l (h d)"))
@@ -42,9 +42,9 @@ class TransformerBlock(nn.Module):
         dim: width D.
         heads: attention heads, a divisor of D.
         mlp_ratio: hidden width of the MLP over D.
-        layer_scale: start value of γ₁ and γ₂ (D,); null leaves them out.
+        layer_scale: initial value of γ₁ and γ₂ (D,); None omits them.
         drop_path: probability that a sequence skips a branch in training (stochastic depth).
-        eps: of both LayerNorms.
+        eps: epsilon of both LayerNorms.
     """
 
     gamma1: nn.Parameter | None
@@ -65,7 +65,7 @@ class TransformerBlock(nn.Module):
             self.register_parameter(name, value)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, l, D) -> (B, l, D)."""
+        """Apply both branches to tokens (B, l, D) -> (B, l, D)."""
         x = x + self._branch(self.attn(self.norm1(x)), self.gamma1)
         return x + self._branch(self.mlp(self.norm2(x)), self.gamma2)
 
@@ -79,14 +79,14 @@ class TransformerBlock(nn.Module):
 
 
 class Positions(nn.Module):
-    """Learnable positions of a grid (S, V): one vector per segment plus one per joint."""
+    """Learnable position embeddings of a grid (S, V): one vector per segment plus one per joint."""
 
     def __init__(self, grid: Sequence[int], dim: int) -> None:
         super().__init__()
         self.time, self.space = (nn.Parameter(0.02 * torch.randn(size, dim)) for size in grid)
 
     def forward(self, index: Tensor | None = None) -> Tensor:
-        """Positions of all tokens (L, D), or of tokens ``index`` (B, l): (B, l, D)."""
+        """Return the embeddings of all tokens (L, D), or those of tokens ``index`` (B, l): (B, l, D)."""
         table = (self.time[:, None] + self.space).flatten(0, 1)
         return table if index is None else F.embedding(index, table)
 
@@ -94,7 +94,7 @@ class Positions(nn.Module):
 def stack(
     dim: int, heads: int, drop_paths: Sequence[float], *, mlp_ratio: float, layer_scale: float | None, eps: float
 ) -> nn.ModuleList:
-    """One block per entry of ``drop_paths``; raises UserError for a width that the heads do not divide."""
+    """Return one block per entry of ``drop_paths``; raise UserError if ``heads`` does not divide ``dim``."""
     if heads < 1 or dim % heads:
         raise UserError(f"hidden: found {dim}, expected a multiple of heads = {heads}")
     return nn.ModuleList(
@@ -104,7 +104,10 @@ def stack(
 
 
 def initialise(module: nn.Module, init: str) -> None:
-    """Draws every linear layer in ``module`` anew, ``xavier`` uniform or ``normal`` with std 0.02, biases 0."""
+    """Initialise every linear layer in ``module``: weights ``xavier`` uniform or ``normal`` (std 0.02), biases 0.
+
+    Raises UserError for another ``init``.
+    """
     if init not in INITS:
         raise UserError(f"init: found {init!r}, expected one of {', '.join(INITS)}")
     for part in module.modules():

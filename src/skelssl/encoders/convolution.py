@@ -1,8 +1,8 @@
-"""Convolutions along one axis whose weights learn through matrix products.
+"""Convolutions along one axis whose weight gradients are computed as matrix products.
 
-The gradient of such a weight is as many multiplications as the convolution, but oneDNN may take several times as long
-for it (``python -m benchmarks.convolutions``). On a CPU it is therefore written out: one product of activations and
-gradients for every tap of the kernel.
+The gradient of such a weight takes as many multiplications as the convolution, but oneDNN may need several times as
+long for it (``python -m benchmarks.convolutions``). On a CPU it is therefore written out as one product of activations
+and gradients for every tap of the kernel.
 """
 
 from __future__ import annotations
@@ -18,9 +18,17 @@ NARROW = 512  # weights of a tap below which oneDNN's own gradient is as fast (m
 
 
 class Conv2d(nn.Conv2d):
-    """``nn.Conv2d`` with a kernel of (taps, 1) that moves along H; same numbers, names and initial values.
+    """``nn.Conv2d`` with a (taps, 1) kernel along H, and the same results, parameter names and initial values.
 
-    Its gradients cannot be differentiated again.
+    Second derivatives are not supported.
+
+    Args:
+        in_channels: C.
+        out_channels: C'.
+        taps: length of the kernel along H.
+        stride: step along H.
+        padding: rows of zeros at both ends of H.
+        bias: add a learned bias per output channel.
     """
 
     def __init__(
@@ -29,12 +37,12 @@ class Conv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, (taps, 1), (stride, 1), (padding, 0), bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` (N, C, H, W), fastest in channels-last memory -> (N, C', H', W)."""
+        """Convolve ``x`` (N, C, H, W) along H, fastest in channels-last memory -> (N, C', H', W)."""
         return conv2d(x, self.weight, self.bias, self.stride[0], cast(int, self.padding[0]))
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> Tensor:
-    """torch's ``conv2d`` of ``x`` (N, C, H, W) with ``weight`` (C', C, taps, 1), both along H alone."""
+    """Convolve ``x`` (N, C, H, W) with ``weight`` (C', C, taps, 1) along H only -> (N, C', H', W), as torch does."""
     learns = weight.requires_grad and torch.is_grad_enabled()
     wide = weight.shape[0] * weight.shape[1] >= NARROW and x.dtype in (torch.float32, torch.float64)
     if learns and wide and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
@@ -73,7 +81,7 @@ def _of_input(grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int
 
 
 def of_weight(grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """dW[:, :, k] = Σ_nhw g[n, :, h, w] x[n, :, stride·h + k - padding, w], h where that row is one of x's.
+    """Return dW[:, :, k] = Σ_nhw g[n, :, h, w] x[n, :, stride·h + k - padding, w], over all h with that row inside x.
 
     ``grad`` (N, C', H', W) and ``x`` (N, C, H, W), both channels-last -> (C', C, taps, 1).
     """

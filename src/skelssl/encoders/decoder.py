@@ -1,4 +1,4 @@
-"""The decoder of masked skeleton modelling: encoded tokens go back to their places, mask tokens fill the others.
+"""The decoder of masked skeleton modelling: encoded tokens return to their grid positions, mask tokens fill the rest.
 
 Mao et al., MAMP, ICCV 2023 (arXiv 2308.07092); Xu et al., Skeleton2vec, 2024 (arXiv 2401.00921).
 """
@@ -19,19 +19,22 @@ UNSHUFFLES = ("correct", "flat")
 
 
 class Decoder(nn.Module):
-    """Linear, un-shuffle, own positions, ``depth`` blocks, LayerNorm and a linear head; thrown away after training.
+    """Linear, un-shuffle, separate position embeddings, ``depth`` blocks, LayerNorm and a linear head.
 
-    MAMP's with three blocks has 2,453,004 parameters, with five 4,032,524; Skeleton2vec's (``out=256``, LayerScale)
-    2,517,248.
+    It is discarded after pre-training. MAMP's has 2,453,004 parameters with three blocks and 4,032,524 with five.
+    Skeleton2vec's (``out=256``, LayerScale) has 2,517,248.
 
     Args:
         grid: (S, V) of the encoder.
-        width_in: width of the encoder.
+        width_in: feature width D of the encoder.
         out: width of a prediction.
         hidden, depth, heads, mlp_ratio, layer_scale, norm_eps, init: as in the encoder.
-        unshuffle: ``correct`` puts each token at its own place. ``flat`` is the fault of Skeleton2vec's development
-            code, for a reproduction: tokens fill the first rows of the grid, and each row is then un-shuffled by
-            its own order. It needs a mask that leaves equally many joints in all segments.
+        unshuffle: ``correct`` puts each token at its grid position. ``flat`` reproduces a bug of Skeleton2vec's
+            development code: tokens fill the first rows of the grid, and each row is then un-shuffled by its own
+            order. It requires a mask with equally many visible joints in all segments.
+
+    Raises:
+        UserError: an unknown ``unshuffle`` or ``init``, or ``hidden`` is not a multiple of ``heads``.
     """
 
     def __init__(
@@ -61,13 +64,22 @@ class Decoder(nn.Module):
         initialise(self, init)
 
     def forward(self, tokens: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
-        """Encoded tokens (B, l, D) of places ``visible`` (B, l) -> predictions (B, L - l, out) for ``hidden``."""
-        # Rows that no loss reads need neither the norm nor the head.
+        """Predict the masked tokens.
+
+        Args:
+            tokens: (B, l, D) encoded visible tokens.
+            visible: (B, l) grid indices of ``tokens``.
+            hidden: (B, L - l) grid indices of the masked tokens.
+
+        Returns:
+            (B, L - l, out), one prediction per masked token.
+        """
+        # The loss reads masked tokens only, so the norm and the head skip the others.
         out: Tensor = self.head(self.norm(take_tokens(self.states(tokens, visible, hidden), hidden)))
         return out
 
     def check_masking(self, masking: object) -> None:
-        """Raises UserError where tokens under the masker ``masking`` cannot be un-shuffled as this decoder does it."""
+        """Raise UserError if this decoder cannot un-shuffle the tokens of the masker ``masking``."""
         if self.unshuffle == "flat" and not getattr(masking, "by_segment", False):
             kind = type(masking).__name__
             raise UserError(
@@ -75,14 +87,14 @@ class Decoder(nn.Module):
             )
 
     def states(self, tokens: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
-        """What the last block puts out at every place of the grid: (B, L, D)."""
+        """Return the output of the last block at every position of the grid, (B, L, D); arguments as in `forward`."""
         x = self.fill(self.embed(tokens), visible, hidden)
         for block in self.blocks:
             x = block(x)
         return x
 
     def fill(self, tokens: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
-        """Tokens (B, l, D) at their places, mask tokens at the others, plus positions: (B, L, D)."""
+        """Return tokens (B, l, D) at their positions and mask tokens elsewhere, plus position embeddings: (B, L, D)."""
         if self.unshuffle == "flat":
             visible = flat_places(visible, hidden, self.grid[0])
         empty = (self.mask_token + self.positions()).expand(len(tokens), -1, -1)
@@ -90,13 +102,14 @@ class Decoder(nn.Module):
 
 
 def flat_places(visible: Tensor, hidden: Tensor, segments: int) -> Tensor:
-    """Where the flat un-shuffle puts token i of ``visible`` (B, l): (B, l).
+    """Return the grid index (B, l) at which the flat un-shuffle puts each token of ``visible`` (B, l).
 
     The reference lists all visible tokens, then all mask tokens, cuts the list into ``segments`` rows, and un-shuffles
-    each row by the order of its own joints, visible ones first. Both arguments are segment by segment in that order.
+    each row by the order of its own joints, visible ones first. ``visible`` and ``hidden`` are listed segment by
+    segment in that order.
 
     Raises:
-        UserError: a mask that is not made of rows with equally many visible joints, as tube masks are.
+        UserError: the segments of the mask do not have equally many visible joints, as those of a tube mask do.
     """
     length = visible.shape[1]
     if length % segments == hidden.shape[1] % segments == 0:
@@ -108,7 +121,7 @@ def flat_places(visible: Tensor, hidden: Tensor, segments: int) -> Tensor:
 
 
 def decoder_from_mamp_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Decoder parameters under MAMP's names -> the same under ours; other entries are left out."""
+    """Rename decoder parameters from MAMP's names to ours; other entries are dropped."""
     ours = {"decoder_pos_embed": "positions.space", "decoder_temp_embed": "positions.time"}
     parts = {
         "decoder_blocks.": "blocks.",

@@ -1,8 +1,8 @@
 """The sequence encoder of skeleton-contrast (Thoker, Doughty, Snoek, ACM MM 2021, arXiv 2108.03656).
 
 The released code feeds a bidirectional GRU one frame at a time, so its "reverse" half runs forward in time as well.
-What was trained and released is therefore a pair of causal GRUs per layer, each of which reads both outputs of the
-layer below. That is ``direction="causal_pair"``, the default. Here each GRU takes the whole sequence in one call.
+The released model is therefore a pair of causal GRUs per layer, each of which reads both outputs of the layer below.
+That is ``direction="causal_pair"``, the default. Here each GRU processes the complete sequence in one call.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ DIRECTIONS = ("causal_pair", "bidirectional")
 
 
 class _Recurrence(Function):
-    """The part of a GRU that cannot be done for all frames at once, with h_0 = 0.
+    """The sequential part of a GRU, with h_0 = 0.
 
         r, z = σ(gates_rz + W_rz h + b_rz),  n = tanh(gates_n + r·(W_n h + b_n)),  h' = (1 - z)·n + z·h
 
-    gates (T, N, 3H), weight (3H, H), bias (3H,) -> h' of every frame (T, N, H). torch's own GRU on a CPU adds up the
-    gradient of the weights frame by frame. Here the frames only pass on the gradient of h; the weights follow in one
-    matrix product.
+    gates (T, N, 3H), weight (3H, H), bias (3H,) -> h' of every frame (T, N, H). torch's own GRU accumulates the
+    gradient of the weights frame by frame on a CPU. Here the loop over frames propagates the gradient of h only, and
+    the gradient of the weights is one matrix product after it.
     """
 
     @staticmethod
@@ -54,7 +54,7 @@ class _Recurrence(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden, inner, new, weight = ctx.saved_tensors
         before, (r, z, recalled) = hidden[:-1], inner.chunk(3, -1)
-        # Slopes of h' by the sums under the nonlinearities, all frames at once; the loop multiplies by its gradient.
+        # Derivatives of h' by the pre-activations, all frames at once; the loop multiplies them by the gradient of h'.
         d_new = (1 - z) * (1 - new.square())
         d_inner = torch.stack([d_new * recalled * r * (1 - r), (before - new) * z * (1 - z), d_new * r], 2)
         d_hidden = torch.zeros_like(grad[0])
@@ -69,9 +69,9 @@ class _Recurrence(Function):
 
 
 class CausalGRU(nn.GRU):
-    """One layer, forward in time, without an initial state: (T, N, F) -> (T, N, H).
+    """One GRU layer, forward in time and without an initial state: (T, N, F) -> (T, N, H).
 
-    torch's own kernels, but on a CPU that learns: there `_Recurrence` is faster.
+    It uses torch's own kernels, except for training on a CPU, where `_Recurrence` is faster.
     """
 
     weight_ih_l0: Tensor
@@ -89,7 +89,7 @@ class CausalGRU(nn.GRU):
 
 
 class LayerPair(nn.Module):
-    """Two GRUs that read the same sequence, the second one backward in time if ``reverse``: (T, N, F) -> (T, N, 2H)."""
+    """Two GRUs over one sequence, the second one backward in time if ``reverse``: (T, N, F) -> (T, N, 2H)."""
 
     def __init__(self, in_dim: int, hidden: int, *, reverse: bool) -> None:
         super().__init__()
@@ -103,15 +103,18 @@ class LayerPair(nn.Module):
 class GRU(nn.Module):
     """Layers of GRU pairs over flattened frames; the feature is the output at the last frame, D = 2·hidden.
 
-    Three layers of 2·1024 on 25 joints have 44,998,656 parameters. Weights start Xavier-uniform over the three stacked
-    gates, biases uniform in ±1/√hidden.
+    Three layers of 2·1024 on 25 joints have 44,998,656 parameters. Weights are initialised Xavier-uniform over the
+    three stacked gates, biases uniform in ±1/√hidden.
 
     Args:
-        layout: name of the body.
+        layout: name of the skeleton layout.
         hidden: width H of each GRU.
         layers: number of pairs.
         direction: ``causal_pair`` as released; ``bidirectional`` runs the second GRU of each layer backward in time, an
-            ablation with the same parameters. At the last frame its uppermost half has then read that frame alone.
+            ablation with the same parameters. At the last frame its top backward GRU has then read that frame alone.
+
+    Raises:
+        UserError: an unknown ``direction``, or ``hidden`` or ``layers`` below 1.
     """
 
     ignores: ClassVar[str] = "zeroes"
@@ -137,12 +140,14 @@ class GRU(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(self, x: Tensor, ignore: Collection[int] = ()) -> Tensor:
-        """Clips (N, 3, T, V, M=2) of any T -> features (N, D). An absent person is zeros.
+        """Encode clips (N, 3, T, V, M=2) -> features (N, D).
 
-        A joint cannot leave a flattened frame: those in ``ignore`` are set to zero.
+        Args:
+            x: complete clips of any T; an absent person is all zeros.
+            ignore: joints to set to zero, for all clips of the batch; a flattened frame cannot drop them.
 
         Raises:
-            UserError: wrong shape, unknown joint, or no joint left.
+            UserError: the shape is wrong, a joint is unknown, or no joint is left.
         """
         check_clips(x, self.joints, ignore)
         rows = flatten(zero_joints(x, ignore).to(self.get_parameter("layers.0.first.weight_ih_l0").dtype))
@@ -152,17 +157,17 @@ class GRU(nn.Module):
 
 
 def flatten(x: Tensor) -> Tensor:
-    """Clips (N, C, T, V, M) -> rows (T, N, V·C·M); coordinate c of joint v of person m stands at v·C·M + c·M + m."""
+    """Flatten clips (N, C, T, V, M) -> rows (T, N, V·C·M), coordinate c of joint v of person m at v·C·M + c·M + m."""
     return rearrange(x, "n c t v m -> t n (v c m)")
 
 
 def recognises(names: Collection[str]) -> bool:
-    """Whether the parameter names of a released encoder are those of the sequence encoder."""
+    """Return whether the parameter names of a released encoder are those of the sequence encoder."""
     return "encoder.gru.weight_ih_l0" in names
 
 
 def from_reference(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """One released encoder under our names, its head ``fc`` left out; names that it does not know stay as they are."""
+    """Rename the parameters of a released encoder to ours, drop its head ``fc``, and keep unknown names unchanged."""
 
     def ours(name: re.Match[str]) -> str:
         return f"layers.{name[2]}.{'second' if name[3] else 'first'}.{name[1]}_l0"

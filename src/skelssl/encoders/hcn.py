@@ -1,7 +1,8 @@
-"""The image encoder of skeleton-contrast: HCN up to its last pooling (Li, Zhong, Xie, Pu, IJCAI 2018, 1804.06055).
+"""The image encoder of skeleton-contrast: HCN up to its last pooling.
 
-A clip is an image of frames by joints with the coordinates as channels. Once frames have mixed, the joints become the
-channels, so that every later filter sees the whole body.
+Li, Zhong, Xie, Pu, IJCAI 2018 (arXiv 1804.06055). A clip is an image of frames by joints with the coordinates as
+channels. After the convolution over frames the joints become the channels, so that every later filter covers the whole
+body.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from skelssl.views.streams import check_coordinates, steps
 
 
 class HCNBranch(nn.Module):
-    """Positions or motions of one person: (B, 3, T, V) -> (B, h, ⌊T/4⌋, ⌊T/4⌋).
+    """Position or motion branch of one person: (B, 3, T, V) -> (B, h, ⌊T/4⌋, ⌊T/4⌋).
 
-    The second convolution has as many filters as the clip has frames: it was released so, and makes the image square.
+    The second convolution has as many filters as the clip has frames, as in the released model, so that the image is
+    square.
     """
 
     def __init__(self, joints: int, hidden: int, frames: int, dropout: float) -> None:
@@ -42,17 +44,20 @@ class HCNBranch(nn.Module):
 
 
 class HCN(nn.Module):
-    """Position and motion branches, two joint convolutions, and the greater of both persons, flattened.
+    """Position and motion branches, two shared convolutions, and the maximum over both persons, flattened.
 
-    D = 4·hidden·⌊frames/16⌋², 4096 at the published size, which has 519,424 parameters. Weights start Xavier-uniform,
-    biases at zero.
+    D = 4·hidden·⌊frames/16⌋², 4096 at the published size, which has 519,424 parameters. Weights are initialised
+    Xavier-uniform, biases with zero.
 
     Args:
-        layout: name of the body.
-        coordinates: xyz, or xyc for clips in the plane of an image.
+        layout: name of the skeleton layout.
+        coordinates: xyz (m), or xyc: x and y in the image plane and the confidence of the joint.
         hidden: width h of the point-wise layer, even.
         frames: T of every clip, at least 16.
-        dropout: rate at which whole channels are dropped after convolutions 4, 5 and 6.
+        dropout: probability that a channel is dropped after convolutions 4, 5 and 6.
+
+    Raises:
+        UserError: ``hidden`` is odd or below 2, ``frames`` is below 16, or ``coordinates`` is unknown.
     """
 
     ignores: ClassVar[str] = "zeroes"
@@ -83,12 +88,14 @@ class HCN(nn.Module):
             (nn.init.xavier_uniform_ if name.endswith("weight") else nn.init.zeros_)(parameter)
 
     def forward(self, x: Tensor, ignore: Collection[int] = ()) -> Tensor:
-        """Clips (N, 3, T=frames, V, M=2) -> features (N, D). An absent person is zeros and competes like the other.
+        """Encode clips (N, 3, T=frames, V, M=2) -> features (N, D).
 
-        A joint cannot leave the image: those in ``ignore`` are set to zero.
+        Args:
+            x: complete clips; an absent person is all zeros and takes part in the maximum like any other.
+            ignore: joints to set to zero, for all clips of the batch; the image cannot drop them.
 
         Raises:
-            UserError: wrong shape, unknown joint, or no joint left.
+            UserError: the shape is wrong, a joint is unknown, or no joint is left.
         """
         check_clips(x, self.joints, ignore, self.frames)
         x = rearrange(zero_joints(x, ignore).to(self.conv5.weight.dtype), "n c t v m -> (n m) c t v")
@@ -100,17 +107,17 @@ class HCN(nn.Module):
 
 
 def motion(x: Tensor, coordinates: str = "xyz") -> Tensor:
-    """Differences of neighbouring frames of (B, 3, T, V), resized to T frames again, half-pixel centres."""
+    """Return the differences of neighbouring frames of (B, 3, T, V), resized to T frames with half-pixel centres."""
     return interpolate(steps(x, coordinates), x.shape[2:], mode="bilinear", align_corners=False)
 
 
 def recognises(names: Collection[str]) -> bool:
-    """Whether the parameter names of a released encoder are those of the image encoder."""
+    """Return whether the parameter names of a released encoder are those of the image encoder."""
     return "conv1m.0.weight" in names
 
 
 def from_reference(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """One released encoder under our names, its head ``fc`` left out; names that it does not know stay as they are."""
+    """Rename the parameters of a released encoder to ours, drop its head ``fc``, and keep unknown names unchanged."""
 
     def ours(name: re.Match[str]) -> str:
         branch = ("motion." if name[2] else "position.") if int(name[1]) < 5 else ""

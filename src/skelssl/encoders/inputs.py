@@ -1,4 +1,4 @@
-"""What every encoder asks of its clips, and what ``ignore`` does where a joint cannot leave."""
+"""Checks of an encoder's input, and ``ignore`` for encoders that cannot drop a joint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHANNELS, PERSONS = 3, 2
 def check_clips(
     x: Tensor, joints: int, ignore: Collection[int], frames: int | None = None, channels: int = CHANNELS
 ) -> None:
-    """Raises UserError unless ``x`` is (N, C, T, V, 2), T >= 1 or T = ``frames``, and ``ignore`` leaves a joint."""
+    """Raise UserError unless ``x`` is (N, C, T, V, 2), T >= 1 or T = ``frames``, and ``ignore`` leaves a joint."""
     found, expected = tuple(x.shape), (channels, frames or "T", joints, PERSONS)
     length = found[2] if len(found) == 5 else 0
     if length == 0 or found[1:] != (channels, frames or length, joints, PERSONS):
@@ -28,5 +28,5 @@ def check_clips(
 
 
 def zero_joints(x: Tensor, ignore: Collection[int]) -> Tensor:
-    """Clips (N, C, T, V, M) with the joints ``ignore`` at zero; ``x`` itself is left as it is."""
+    """Return a copy of clips (N, C, T, V, M) with the joints ``ignore`` at zero, or ``x`` itself if there are none."""
     return x.index_fill(3, send(torch.tensor(sorted(set(ignore))), x.device), 0) if ignore else x

@@ -1,9 +1,9 @@
-"""The Poincaré ball of curvature -c, radius 1/√c: the map from its tangent space at the origin, and distances.
+"""The Poincaré ball of curvature -c and radius 1/√c: exponential map at the origin, projection and distances.
 
 Nickel and Kiela, Poincaré Embeddings, NeurIPS 2017 (arXiv 1705.08039); Ganea et al., Hyperbolic Neural Networks,
-NeurIPS 2018 (arXiv 1805.09112). Near the boundary half a precision's digits decide between a large number and infinity:
-everything is computed in float32 or wider, whatever autocast says, and is finite forward and backward. Vectors lie
-along the last dimension unless ``dim`` says otherwise.
+NeurIPS 2018 (arXiv 1805.09112). Near the boundary half precision cannot tell a large distance from an infinite one.
+Everything is therefore computed in float32 or wider, even under autocast, and is finite forward and backward. Vectors
+are along the last dimension unless ``dim`` is given.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-EDGE = 1e-5  # points beyond radius (1 - EDGE)/√c are put back to it
-TINY = 1e-12  # below this length a vector counts as the origin, where the map is the identity
+EDGE = 1e-5  # points beyond the boundary are projected to radius (1 - EDGE)/√c
+TINY = 1e-12  # a shorter vector counts as the origin, where the map is the identity
 
 
 def expmap0(v: Tensor, c: float = 1.0, dim: int = -1) -> Tensor:
@@ -26,24 +26,24 @@ def expmap0(v: Tensor, c: float = 1.0, dim: int = -1) -> Tensor:
 
 
 def project(y: Tensor, c: float = 1.0, dim: int = -1) -> Tensor:
-    """Points with √c‖y‖ >= 1, which rounding may make, at radius (1 - 1e-5)/√c; the others as they are."""
+    """Project points with √c‖y‖ >= 1, which rounding may produce, to radius (1 - 1e-5)/√c; the others are unchanged."""
     y = _wide(y)
     length, _ = _length(y, c, dim)
     return torch.where(length >= 1, (1 - EDGE) / length, 1.0) * y
 
 
 class Points(NamedTuple):
-    """Points of the ball and how far they are from its boundary: ``gap`` = 1 - c‖x‖², above 0."""
+    """Points of the ball with their gap to the boundary, 1 - c‖x‖² > 0."""
 
     x: Tensor  # (..., D)
     gap: Tensor  # (...)
 
 
 def at(v: Tensor, c: float = 1.0) -> Points:
-    """Tangent vectors (..., D) at the origin -> their points, with 1 - c‖x‖² = sech²(√c‖v‖).
+    """Map tangent vectors (..., D) at the origin to their points, with 1 - c‖x‖² = sech²(√c‖v‖).
 
-    The difference 1 - c‖x‖² itself has no digit left where tanh rounds to 1. Vectors are cut to the length at which
-    √c‖x‖ = 1 - 1e-5.
+    The difference 1 - c‖x‖² itself would lose all digits where tanh rounds to 1. Vectors are clipped to the length at
+    which √c‖x‖ = 1 - 1e-5.
     """
     v = _wide(v)
     length, inside = _length(v, c, -1)
@@ -54,22 +54,22 @@ def at(v: Tensor, c: float = 1.0) -> Points:
 
 
 def points(x: Tensor, c: float = 1.0) -> Points:
-    """Points (..., D) of the ball with 1 - c‖x‖² taken as it stands, at least the precision of the numbers."""
+    """Return points (..., D) of the ball with 1 - c‖x‖² by subtraction, clamped to at least the machine epsilon."""
     x = _wide(x)
     return Points(x, (1 - c * x.square().sum(-1)).clamp(min=torch.finfo(x.dtype).eps))
 
 
 def distance(a: Points, b: Points, c: float = 1.0, factor: float = 2.0) -> Tensor:
-    """Geodesic distance of points (..., D) that broadcast -> (...).
+    """Return the geodesic distance of points (..., D) that broadcast -> (...).
 
-    d = arccosh(1 + 2c‖a - b‖² / ((1 - c‖a‖²)(1 - c‖b‖²))) / √c, by direct differences: ‖a‖² + ‖b‖² - 2a·b would lose
-    what the gaps then magnify. The gradient at a = b is 0. ``factor`` stands in the place of the 2.
+    d = arccosh(1 + 2c‖a - b‖² / ((1 - c‖a‖²)(1 - c‖b‖²))) / √c, by direct differences, because the gaps would magnify
+    the rounding error of ‖a‖² + ‖b‖² - 2a·b. The gradient at a = b is 0. ``factor`` replaces the 2 of the formula.
     """
     return _from_square((a.x - b.x).square().sum(-1), a.gap * b.gap, c, factor)
 
 
 def pairwise_distance(p: Points, c: float = 1.0, factor: float = 2.0) -> Tensor:
-    """`distance` of each of n points (..., n, D) to each other one of its group -> (..., n, n), in no more memory."""
+    """Return the `distance` between all pairs of n points (..., n, D) -> (..., n, n), without storing differences."""
     square = torch.cdist(p.x, p.x, compute_mode="donot_use_mm_for_euclid_dist").square()
     return _from_square(square, p.gap[..., :, None] * p.gap[..., None, :], c, factor)
 
@@ -87,7 +87,7 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def _length(v: Tensor, c: float, dim: int) -> tuple[Tensor, Tensor]:
-    """√c‖v‖ with ``dim`` kept, 1 in the place of 0 so that its gradient exists; and where it is not 0."""
+    """Return √c‖v‖ with ``dim`` kept, 1 in place of 0 so that its gradient exists, and where it is not 0."""
     square = c * v.square().sum(dim, keepdim=True)
     inside = square > TINY**2
     return torch.where(inside, square, 1.0).sqrt(), inside

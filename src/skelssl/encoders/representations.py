@@ -1,6 +1,7 @@
-"""Skeleton-contrast's representations: how released files name their networks, and features of several at once.
+"""Skeleton-contrast's representations: recognition of released files, and features of several encoders at once.
 
-Thoker, Doughty, Snoek, ACM MM 2021. A clip is read as a sequence (`GRU`), a graph (`AGCN`) or an image (`HCN`).
+Thoker, Doughty, Snoek, ACM MM 2021 (arXiv 2108.03656). A clip is read as a sequence (`GRU`), a graph (`AGCN`)
+or an image (`HCN`).
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from skelssl.encoders import agcn, gru, hcn
 
 MODULES = {"seq": gru, "graph": agcn, "image": hcn}
 NAMES = (*MODULES,)
-CONCAT = "concat_l2"  # in the place of a representation: the features of all of a run's encoders
+CONCAT = "concat_l2"  # in place of a representation: the features of all encoders of a run
 
 
 def setting(pair: Sequence[str], name: str, direction: str = gru.DIRECTIONS[0]) -> str | None:
-    """What sets an encoder apart from the published one, the sequence encoder of sequence and graph.
+    """Return how an encoder differs from the published one, or None; that is the sequence encoder of seq and graph.
 
-    ``direction``: that of the sequence encoder that took part.
+    Args:
+        pair: representations of the run, one or two of `NAMES`.
+        name: representation of the encoder in question, one of ``pair``.
+        direction: direction of the run's sequence encoder.
 
     >>> setting(["seq", "graph"], "seq"), setting(["seq", "image"], "image"), setting(["graph"], "graph")
     (None, 'seq+image, image', 'intra graph')
@@ -36,15 +40,18 @@ def setting(pair: Sequence[str], name: str, direction: str = gru.DIRECTIONS[0]) 
 
 
 def from_released_names(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]] | None:
-    """A released network told apart by its parameters' names, which become ours; None where it is none of the three."""
+    """Recognise a released network by its parameter names -> representation, renamed state; None if it is unknown."""
     names = (name for name, module in MODULES.items() if module.recognises(state.keys()))
     return next(((name, MODULES[name].from_reference(state)) for name in names), None)
 
 
 class ConcatL2(nn.Module):
-    """Features of several encoders side by side, each of length 1: (N, C, T, V, M) -> (N, D_1 + D_2 + …).
+    """L2-normalised features of several encoders, concatenated: (N, C, T, V, M) -> (N, D_1 + D_2 + …).
 
-    Ours, not the paper's: how its appendix combines encoders is not known.
+    The combination is ours. That of the paper's appendix is not known.
+
+    Args:
+        parts: encoders by representation, in the order of their features.
     """
 
     def __init__(self, *, parts: Mapping[str, nn.Module]) -> None:

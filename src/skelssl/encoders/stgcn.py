@@ -1,9 +1,9 @@
-"""Spatial-temporal graph convolution (Yan, Xiong, Lin: ST-GCN, AAAI 2018), at the width of skeleton pre-training.
+"""Spatial-temporal graph convolution: Yan, Xiong, Lin, ST-GCN, AAAI 2018 (arXiv 1801.07455).
 
-The arithmetic and the parameter names are those of the published ST-GCN, so its checkpoints load as they are. The order
-of the work is ours. Activations are kept as (V, C, T, B) in channels-last memory, B = N·M person-clips. Then the sum
-over source joints is one matrix product with nothing to transpose, the mixing of channels is one convolution over the
-graph partitions, and the temporal convolution meets the memory layout that it is fastest in.
+The arithmetic and the parameter names are those of the published ST-GCN, so its checkpoints load without conversion.
+The order of evaluation is ours. Activations are stored as (V, C, T, B) in channels-last memory, with B = N·M
+person-clips. The sum over source joints is then one matrix product without any transposition, the channels are mixed by
+one convolution over the graph partitions, and the temporal convolution gets its fastest memory layout.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from skelssl.skeleton.layout import load_layout
 
 
 class Dropout(nn.Dropout):
-    """``nn.Dropout`` in place, with the same law, but many masks cut from each random word where that can be done.
+    """In-place ``nn.Dropout`` of the same distribution, with several mask entries from each random word where possible.
 
-    Drawing masks one float at a time costs more than any convolution of a narrow block on a CPU.
+    On a CPU one random float per entry costs more than any convolution of a narrow block.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any dense ``x``; it is overwritten."""
+        """Drop entries of any dense ``x``, which is overwritten, and return it."""
         if not self.training or not 0 < self.p < 1 or x.device.type != "cpu":
             return super().forward(x)
-        if torch.compiler.is_compiling():  # which fuses the drawing with what stands around it
+        if torch.compiler.is_compiling():  # the compiler fuses the draw with its neighbours
             return super().forward(x)
         if self.p == 0.5 and x.dtype in WORDS:
             keep = _halves(x.numel(), x.dtype)
@@ -43,7 +43,7 @@ class Dropout(nn.Dropout):
 
 
 WORDS = {torch.float32: torch.int32, torch.float64: torch.int64}
-SHIFTS = 16  # masks a word
+SHIFTS = 16  # mask entries from one word
 
 
 def _words(count: int) -> Tensor:
@@ -51,7 +51,7 @@ def _words(count: int) -> Tensor:
 
 
 def _halves(count: int, dtype: torch.dtype) -> Tensor:
-    """(count,) entries, each 0 or 2 with even chance. 2.0 is the float of which the second bit alone is set."""
+    """Draw (count,) entries, 0 or 2 with equal probability; 2.0 is the float whose only set bit is the second."""
     whole, bits = WORDS[dtype], torch.finfo(dtype).bits
     size = -(-count // SHIFTS)
     words = _words(-(-size * bits // 64)).view(whole)[:size]
@@ -60,16 +60,22 @@ def _halves(count: int, dtype: torch.dtype) -> Tensor:
 
 
 class GraphConv(nn.Module):
-    """Eq. 10 of ST-GCN: y_w = Σ_k (W_k Σ_v A_k[v, w] x_v + b_k Σ_v A_k[v, w])."""
+    """Eq. 10 of ST-GCN: y_w = Σ_k (W_k Σ_v A_k[v, w] x_v + b_k Σ_v A_k[v, w]).
+
+    Args:
+        in_channels: C.
+        out_channels: C'.
+        partitions: K, partitions of the graph.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, partitions: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, partitions * out_channels, 1)
 
     def forward(self, x: Tensor, graph: Tensor) -> Tensor:
-        """``x`` (V, C, T, B) channels-last, ``graph`` (K, V, W) -> (W, C', T, B) channels-last.
+        """Convolve ``x`` (V, C, T, B), channels-last, over ``graph`` (K, V, W) -> (W, C', T, B), channels-last.
 
-        Joints are summed before the channels grow, so that the widest intermediate is K·C instead of K·C'.
+        Joints are summed before the channels are widened, so that the widest intermediate has K·C instead of K·C'.
         """
         k = len(graph)
         rows = rearrange(x, "v c t b -> v (t b c)")
@@ -83,7 +89,7 @@ class GraphConv(nn.Module):
 
 
 class STGCNBlock(nn.Module):
-    """Graph convolution, (9, 1) temporal convolution and residual: (V, C, T, B) -> (V, C', ⌈T/stride⌉, B)."""
+    """Graph convolution, temporal convolution over 9 frames and residual: (V, C, T, B) -> (V, C', ⌈T/stride⌉, B)."""
 
     def __init__(
         self, in_channels: int, out_channels: int, *, partitions: int, stride: int, dropout: float, residual: bool
@@ -106,7 +112,7 @@ class STGCNBlock(nn.Module):
             self.residual = nn.Sequential(shortcut, nn.BatchNorm2d(out_channels))
 
     def forward(self, x: Tensor, graph: Tensor) -> Tensor:
-        """``x`` (V, C, T, B), ``graph`` (K, V, V)."""
+        """Map ``x`` (V, C, T, B) with ``graph`` (K, V, V) -> (V, C', ⌈T/stride⌉, B)."""
         y: Tensor = self.tcn(self.gcn(x, graph))
         if self.residual is not None:
             # Frames are skipped here: torch's own stride in a 1x1 channels-last convolution writes out of bounds in the
@@ -121,13 +127,13 @@ class STGCN(nn.Module):
     ``hidden=16`` is the quarter-width encoder of CrosSCLR, AimCLR and PSTL: 821,380 parameters.
 
     Args:
-        layout: name of the body.
+        layout: name of the skeleton layout.
         hidden: width h of the first blocks.
         out: feature width D; 16·hidden by default.
-        dropout: rate after each temporal convolution, the first block excepted.
+        dropout: dropout probability after each temporal convolution except that of the first block.
         edge_importance: learn a factor for every edge of every block.
-        max_hop: reach of the graph partitions.
-        in_channels: coordinates of a joint.
+        max_hop: reach of the graph partitions in edges.
+        in_channels: coordinates C of a joint.
     """
 
     A: Tensor
@@ -164,15 +170,15 @@ class STGCN(nn.Module):
         self.edge_importance = nn.ParameterList(importance)
 
     def forward(self, x: Tensor, ignore: Collection[int] = ()) -> Tensor:
-        """Clips (N, C, T, V, M=2) -> features (N, D), the mean over time, joints and both persons.
+        """Encode clips (N, C, T, V, M=2) -> features (N, D), the mean over time, joints and both persons.
 
         Args:
-            x: whole clips of any T; an absent person is zeros and counts in every mean.
-            ignore: joints that leave the graph, for all clips of the batch. The input normalisation still sees them,
-                and the edges that stay keep their weights.
+            x: complete clips of any T; an absent person is all zeros and counts in every mean.
+            ignore: joints to remove from the graph, for all clips of the batch. The input normalisation still uses
+                them, and the remaining edges keep their weights.
 
         Raises:
-            UserError: wrong shape, unknown joint, or no joint left.
+            UserError: the shape is wrong, a joint is unknown, or no joint is left.
         """
         check_clips(x, self.joints, ignore, channels=self.in_channels)
         rows = rearrange(x.to(self.data_bn.weight.dtype), "n c t v m -> (t n m) (v c)")

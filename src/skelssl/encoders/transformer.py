@@ -2,7 +2,7 @@
 
 Mao et al., Masked Motion Predictors are Strong 3D Action Representation Learners, ICCV 2023 (arXiv 2308.07092);
 Xu et al., Skeleton2vec, 2024 (arXiv 2401.00921); Yin and Cao, HA-CM, 2024 (arXiv 2409.17951). Every token of a person
-attends to all tokens of that person; persons never meet before the mean. There is no class token.
+attends to all tokens of that person only, and the features of both persons are averaged. There is no class token.
 """
 
 from __future__ import annotations
@@ -21,28 +21,31 @@ from skelssl.skeleton.layout import load_layout
 
 
 class Transformer(nn.Module):
-    """Strided tokens, factorised positions, ``depth`` blocks and a last LayerNorm.
+    """Strided tokens, factorised position embeddings, ``depth`` blocks and a final LayerNorm.
 
     MAMP: 120 frames in patches of 4, 6,336,000 parameters. Skeleton2vec: 90 in patches of 3 with ``layer_scale=1e-4``,
     ``norm_eps=1e-6`` and ``init=normal``, 6,339,328 parameters. HA-CM: 72 in patches of 3 with ``joints=outer`` and
     ``curvature=1``, 6,331,904 parameters.
 
     Args:
-        layout: name of the body.
-        joints: those with tokens, the V columns of the grid: ``all``, ``outer`` (without the layout's core), or names.
-        curvature: c > 0 maps every token with its position into the Poincaré ball before the first block; null: none.
-        frames: T' of the clips it takes, a multiple of ``patch``.
+        layout: name of the skeleton layout.
+        joints: joints with tokens, the V columns of the grid: ``all``, ``outer`` (without the layout's core), or names.
+        curvature: c > 0 maps tokens with positions into the Poincaré ball before the first block; null omits the map.
+        frames: T' of the input clips, a multiple of ``patch``.
         patch: frames of a segment.
         hidden: width D, a multiple of ``heads``.
         depth: number of blocks.
         heads: attention heads.
         mlp_ratio: hidden width of the MLPs over D.
-        channels: coordinates of a joint.
-        layer_scale: start value of LayerScale, null for none.
-        drop_path: stochastic depth of the last block; it grows linearly from 0 at the first.
-        norm_eps: of every LayerNorm.
-        init: of linear layers, ``xavier`` (uniform, the patch layer left as torch draws it) or ``normal`` (std 0.02).
-        norm_with_head: for layer-wise decay the last norm counts as part of the head, else of the last block.
+        channels: coordinates C of a joint.
+        layer_scale: initial value of LayerScale, null for none.
+        drop_path: stochastic depth of the last block, growing linearly from 0 at the first.
+        norm_eps: epsilon of every LayerNorm.
+        init: of linear layers, ``xavier`` (uniform, with torch's default for the patch layer) or ``normal`` (std 0.02).
+        norm_with_head: for layer-wise decay the final norm belongs to the head, otherwise to the last block.
+
+    Raises:
+        UserError: a value is out of its range, or a joint or layout is unknown.
     """
 
     def __init__(
@@ -88,18 +91,18 @@ class Transformer(nn.Module):
 
     @property
     def length(self) -> int:
-        """L = S·V, tokens of a person."""
+        """Return L = S·V, the number of tokens per person."""
         return self.grid[0] * self.grid[1]
 
     def forward(self, x: Tensor, ignore: Collection[int] = ()) -> Tensor:
-        """Clips (N, C, T', V, M=2) -> features (N, D), the mean over persons, segments and joints of the last tokens.
+        """Encode clips (N, C, T', V, M=2) -> features (N, D), the mean over persons, segments and joints.
 
         Args:
-            x: whole clips, every joint of the layout; an absent person is zeros and counts in the mean.
-            ignore: joints whose tokens are left out, for all clips of the batch; those without tokens do not matter.
+            x: complete clips with every joint of the layout; an absent person is all zeros and counts in the mean.
+            ignore: joints whose tokens are dropped, for all clips of the batch; joints without tokens have no effect.
 
         Raises:
-            UserError: wrong shape, unknown joint, or no joint left.
+            UserError: the shape is wrong, a joint is unknown, or no joint is left.
         """
         rest = self._rest(ignore).to(x.device) if ignore else None
 
@@ -110,16 +113,16 @@ class Transformer(nn.Module):
         return reduce(self._person_by_person(pooled, x), "(n m) d -> n d", "mean", m=PERSONS)
 
     def tokens(self, x: Tensor) -> Tensor:
-        """Clips (N, C, T', V, M) -> last tokens (N, M, S, V, D)."""
+        """Encode clips (N, C, T', V, M) -> encoded tokens (N, M, S, V, D)."""
         y = self._person_by_person(lambda patches: self.encode(self.embed_patches(patches)), x)
         return rearrange(y, "(n m) (s v) d -> n m s v d", m=PERSONS, v=self.grid[1])
 
     def embed(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Clips (N, C, T', V, M) -> tokens with positions: all (N·M, L, D), or ``visible`` (N·M, l): (N·M, l, D)."""
+        """Embed clips (N, C, T', V, M) -> all tokens (N·M, L, D), or those at ``visible`` (N·M, l): (N·M, l, D)."""
         return self.embed_patches(self.patches(x), visible)
 
     def patches(self, x: Tensor) -> Tensor:
-        """Clips (N, C, T', V, M) -> coordinates (N·M, L, patch·C); raises UserError for another shape."""
+        """Cut clips (N, C, T', V, M) into patches (N·M, L, patch·C); raise UserError for another shape."""
         expected = (self.channels, self.frames, len(self.body.joints), PERSONS)
         if x.ndim != 5 or x.shape[1:] != expected:
             c, t, v, m = expected
@@ -127,41 +130,42 @@ class Transformer(nn.Module):
         return patchify(self.select(x).to(self.patch_embed.weight.dtype), self.patch)
 
     def select(self, x: Tensor) -> Tensor:
-        """Clips (N, C, T', V, M) of the whole layout -> the joints that have tokens."""
+        """Select the joints with tokens from clips (N, C, T', V, M) of the complete layout."""
         return x if len(self.joints) == x.shape[3] else x.index_select(3, self.kept)
 
     def core_patches(self, x: Tensor) -> Tensor:
-        """Clips (N, C, T', V, M) -> coordinates (N·M, S·n, patch·C) of the n joints of the layout's core.
+        """Cut clips (N, C, T', V, M) into patches (N·M, S·n, patch·C) of the n joints of the layout's core.
 
-        Raises UserError for a layout without one.
+        Raises UserError for a layout without a core.
         """
         _ = self.body.trunk
         return patchify(x.index_select(3, self.core).to(self.patch_embed.weight.dtype), self.patch)
 
     def embed_patches(self, patches: Tensor, index: Tensor | None = None) -> Tensor:
-        """Patches (B, L, P) -> tokens (B, L, D), or those at ``index`` (B, l) only: (B, l, D)."""
+        """Embed patches (B, L, P) -> tokens (B, L, D), or only those at ``index`` (B, l): (B, l, D)."""
         tokens = self.tangent(patches, index)
         return tokens if self.curvature is None else expmap0(tokens, self.curvature)
 
     def tangent(self, patches: Tensor, index: Tensor | None = None) -> Tensor:
-        """As `embed_patches`, without the map into the ball: vectors of its tangent space at the origin.
+        """Embed patches as `embed_patches` does, but without the map into the ball: tangent vectors at its origin.
 
-        The choice comes before the embedding: a token's embedding depends on nothing but its own patch.
+        Tokens are gathered before they are embedded, because a token's embedding depends on its own patch only.
         """
         chosen = patches if index is None else take_tokens(patches, index)
         return torch.add(self.patch_embed(chosen), self.positions(index))
 
     def encode(self, tokens: Tensor) -> Tensor:
-        """Any subset of tokens (B, l, D) through all blocks and the last norm -> (B, l, D)."""
+        """Pass any subset of tokens (B, l, D) through all blocks and the final norm -> (B, l, D)."""
         for block in self.blocks:
             tokens = block(tokens)
         out: Tensor = self.norm(tokens)
         return out
 
     def block_outputs(self, tokens: Tensor, last: int | None = None) -> Iterator[Tensor]:
-        """Yields what the ``last`` blocks (all by default) put out, (B, l, D) each, before the last norm.
+        """Yield the outputs of the ``last`` blocks (all by default), (B, l, D) each, before the final norm.
 
-        One at a time, so that a running average needs not keep them. Raises UserError unless 1 <= last <= depth.
+        They come one at a time, so that a running average need not store them. Raises UserError unless
+        1 <= last <= depth.
         """
         depth = len(self.blocks)
         last = depth if last is None else last
@@ -170,7 +174,10 @@ class Transformer(nn.Module):
         return self._outputs(tokens, depth - last)
 
     def layer_ids(self) -> dict[str, int]:
-        """Layer of each parameter for layer-wise decay: 0 patches and positions, i + 1 block i; a head is depth + 1."""
+        """Return the layer of each parameter for layer-wise decay.
+
+        Patches and positions are layer 0, block i is layer i + 1, and a head is layer depth + 1.
+        """
         depth = len(self.blocks)
 
         def layer(name: str) -> int:
@@ -192,7 +199,7 @@ class Transformer(nn.Module):
         return function(patches) if draws else once_for_absent(function, patches)
 
     def _rest(self, ignore: Collection[int]) -> Tensor:
-        """(l,) tokens of the joints that stay."""
+        """Return the indices (l,) of the tokens whose joints are not ignored."""
         joints = len(self.body.joints)
         if any(not 0 <= joint < joints for joint in ignore) or set(ignore) >= set(self.joints):
             raise UserError(
@@ -205,7 +212,7 @@ class Transformer(nn.Module):
 
 
 def from_mamp_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Encoder parameters under MAMP's names -> the same under ours; other names pass as they are."""
+    """Rename encoder parameters from MAMP's names to ours; other names are unchanged."""
 
     def renamed(name: str, value: Tensor) -> tuple[str, Tensor]:
         if name == "joints_embed.proj.weight":

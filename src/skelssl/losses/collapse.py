@@ -1,8 +1,9 @@
-"""Signs that a teacher-student method is about to collapse: figures of one step, over the persons of all ranks.
+"""Collapse metrics of a teacher-student method: values of one step, over the persons of all ranks.
 
-data2vec's two (Baevski et al., ICML 2022) see tokens that become equal. Targets are normalised, which hides two other
-ends: features that depend on the place in the grid alone, and a teacher that shrinks to a constant. The figures beside
-them are ours; effective rank follows Garrido et al., RankMe, ICML 2023 (arXiv 2210.02885), on centred features.
+The two metrics of data2vec (Baevski et al., ICML 2022, arXiv 2202.03555) detect tokens that become equal. Targets are
+normalised, which hides two other kinds of collapse: features that depend on the grid position only, and a teacher that
+shrinks to a constant. The other metrics are ours. The effective rank follows Garrido et al., RankMe, ICML 2023
+(arXiv 2210.02885), on centred features.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ FATAL = ("target_std", "prediction_std")  # data2vec stops at these two
 
 
 def over_ranks(x: Tensor) -> Tensor:
-    """The sum of ``x`` over ranks."""
+    """Return the sum of ``x`` over ranks."""
     return gather(x[None], even=True).sum(0)
 
 
 def moments(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows (R, ...) of all ranks with weights (R,) of 0 or 1 -> mean (...), summed squares about it (...), count ().
+    """Return mean (...), sum of squared deviations (...) and count () of rows (R, ...) of all ranks.
 
-    Two passes: where all rows are nearly equal, E[y²] - E[y]² would be rounding alone.
+    ``weight`` (R,) is 0 or 1. Two passes are needed: for nearly equal rows E[y²] - E[y]² would be rounding error.
     """
     count = over_ranks(weight.sum()).clamp(min=1)
     mean = over_ranks(torch.einsum("r,r...->...", weight, y)) / count
@@ -45,7 +46,10 @@ def moments(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def token_std(y: Tensor, presence: Tensor) -> Tensor:
-    """data2vec's scalar: √(variance + 1e-6) of a channel over all tokens (B, h, D), unbiased; its mean over D."""
+    """Return data2vec's metric (): unbiased √(variance + 1e-6) of each channel over tokens (B, h, D), mean over D.
+
+    ``presence`` (B,), 1 or 0, excludes absent persons.
+    """
     rows = rearrange(y.to(presence.dtype), "b h d -> (b h) d")
     _, squares, count = moments(rows, presence.repeat_interleave(y.shape[1]))
     return (squares / (count - 1).clamp(min=1) + 1e-6).sqrt().mean()
@@ -53,19 +57,20 @@ def token_std(y: Tensor, presence: Tensor) -> Tensor:
 
 @torch.no_grad()
 def collapse_metrics(target: Contextual, prediction: Tensor, aim: Tensor, presence: Tensor) -> dict[str, Tensor]:
-    """What one step says, all of them ().
+    """Return the metrics of one step by name, each ().
 
-    target_std, prediction_std: `token_std` of the hidden tokens. raw_token_std: deviation over a person's tokens of
-    the teacher's last block, before any norm. cross_sample_std: deviation of the target over persons, at each place
-    of the grid. position_r2: share of the target's variance that its place explains. prediction_skill: 1 - loss over
-    the error of predicting each place's mean. loss_present, loss_absent: the loss of those who are there, and not.
+    target_std, prediction_std: `token_std` of the masked tokens. raw_token_std: standard deviation of the teacher's
+    last block over a person's tokens, before any norm. cross_sample_std: standard deviation of the target over persons
+    at each grid position. position_r2: fraction of the target's variance explained by the grid position.
+    prediction_skill: 1 - loss / (error of predicting the mean of each position). loss_present, loss_absent: the loss of
+    present and absent persons.
 
     Args:
         target: targets of the batch.
-        prediction, aim: (B, h, D) at the hidden tokens.
-        presence: (B,) 1 or 0.
+        prediction, aim: predictions and targets (B, h, D) at the masked tokens.
+        presence: (B,) 1 for a present person, 0 for an absent one.
     """
-    with torch.autocast(aim.device.type, enabled=False):  # bfloat16 sums would show two digits
+    with torch.autocast(aim.device.type, enabled=False):  # bfloat16 sums have only two or three digits
         there = target.present.to(target.value.dtype)
         mean, squares, count = moments(target.value, there)
         within = squares / count
@@ -86,9 +91,10 @@ def collapse_metrics(target: Contextual, prediction: Tensor, aim: Tensor, presen
 
 @torch.no_grad()
 def unit_std(features: Tensor) -> Tensor:
-    """Deviation () of a channel of the unit vectors along features (R, D), mean over D, times √D.
+    """Return the standard deviation () of each channel of L2-normalised features (R, D), mean over D, times √D.
 
-    0 where all point one way, 1 where they point everywhere (Chen and He, SimSiam, CVPR 2021, section 4.1).
+    It is 0 if all features point in one direction and 1 if they are isotropic (Chen and He, SimSiam, CVPR 2021,
+    section 4.1).
     """
     rows = F.normalize(features.float(), dim=1)
     return rows.std(0, correction=0).mean() * math.sqrt(features.shape[1])
@@ -96,10 +102,11 @@ def unit_std(features: Tensor) -> Tensor:
 
 @torch.no_grad()
 def products(features: Tensor, there: Tensor | None = None) -> Tensor:
-    """Features (R, D) -> Σ (1, x)ᵀ(1, x), (D + 1, D + 1) in float64: what `effective_rank` needs, and it adds up.
+    """Return Σ (1, x)ᵀ(1, x) of features (R, D), (D + 1, D + 1) in float64, as `effective_rank` takes it.
 
-    A batch has fewer persons than a rank needs to be seen; the sum over an epoch, and over ranks, has them all. Only
-    rows that are ``there`` (R,) count: the others become zeros, as the host must not wait for how many there are.
+    One batch has too few persons to determine the rank, but the products add up over an epoch and over ranks. ``there``
+    (R,) selects the rows of present persons. The others are set to zero, so that the host need not wait for their
+    number.
     """
     wide = features if features.device.type == "mps" else features.double()  # MPS has no float64
     rows = F.pad(wide, (1, 0), value=1.0)
@@ -109,9 +116,12 @@ def products(features: Tensor, there: Tensor | None = None) -> Tensor:
 
 @torch.no_grad()
 def effective_rank(sums: Tensor) -> Tensor:
-    """exp of the entropy of the singular values of all R centred features in the `products` (D + 1, D + 1).
+    """Return the exponential of the entropy of the singular values of all R centred features.
 
-    From 1 to min(R - 1, D). Directions below rounding, 1e-14 of the sum of squares, count as none.
+    It is between 1 and min(R - 1, D). Directions below 1e-14 of the sum of squares are rounding error and ignored.
+
+    Args:
+        sums: `products` (D + 1, D + 1), summed over batches and ranks.
     """
     count, total = sums[0, 0].clamp(min=1), sums[0, 1:]
     squares = torch.linalg.eigvalsh(sums[1:, 1:] - torch.outer(total, total) / count)
@@ -123,10 +133,10 @@ def effective_rank(sums: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """Looks at an epoch's figures once ``after_steps`` optimiser steps are done: earlier ones say little.
+    """Checks the metrics of an epoch after ``after_steps`` optimiser steps; earlier values are not informative.
 
     Args:
-        after_steps: data2vec's 5,000.
+        after_steps: 5,000 as in data2vec.
         abort: target_std and prediction_std end the run, as in data2vec; all others only warn.
     """
 
@@ -134,7 +144,12 @@ class Alarm:
     abort: bool = True
 
     def check(self, means: Mapping[str, float], steps: int) -> None:
-        """Warns of every figure out of its bounds; raises Diverged for a fatal one."""
+        """Warn of every metric out of its bounds; raise Diverged for a fatal one.
+
+        Args:
+            means: metrics by name, averaged over the epoch.
+            steps: optimiser steps so far.
+        """
         if steps < self.after_steps:
             return
         for name, found in means.items():

@@ -1,4 +1,4 @@
-"""Contextualised targets: what a teacher that sees the whole clip makes of each token, and the loss against them.
+"""Contextualised targets from a teacher that encodes the unmasked clip, and the loss against them.
 
 Xu et al., Skeleton2vec, 2024 (arXiv 2401.00921), after Baevski et al., data2vec, ICML 2022 (arXiv 2202.03555) and
 data2vec 2.0, ICML 2023 (arXiv 2212.07525), whose image models normalise and average in this way.
@@ -25,34 +25,42 @@ EPS = 1e-5
 
 
 class Contextual(NamedTuple):
-    """Targets of b different sequences, and which of them each of the B = N·M persons of a batch has."""
+    """Targets of b distinct sequences, and the row of each of the B = N·M persons of a batch among them."""
 
     value: Tensor  # (b, L, D)
     present: Tensor  # (b,) bool; absent persons may share one row, the last
     row: Tensor  # (B,)
-    mean: Tensor  # (b, D) of the last block's output over the tokens
-    var: Tensor  # (b, D) likewise, biased
+    mean: Tensor  # (b, D) mean of the last block's output over the tokens
+    var: Tensor  # (b, D) its biased variance
 
     def at(self, index: Tensor) -> Tensor:
-        """Targets of tokens ``index`` (N·K·M, h), K masks of each clip: (N·K·M, h, D)."""
+        """Return the targets (N·K·M, h, D) of tokens ``index`` (N·K·M, h), with K masks per clip."""
         own = of_masks(self.row, len(index))
         return F.embedding(own[:, None] * self.value.shape[1] + index, self.value.flatten(0, 1))
 
     def presence(self, count: int) -> Tensor:
-        """1 for a person who is there and 0 for one who is not, for all ``count`` = N·K·M masked sequences."""
+        """Return 1 for a present and 0 for an absent person, for all ``count`` = N·K·M masked sequences."""
         return of_masks(self.present[self.row], count).to(self.value.dtype)
 
 
 def of_masks(person: Tensor, count: int) -> Tensor:
-    """Entries (N·M,) of the persons of a batch for each of K masks of a clip: (N·K·M = ``count``,)."""
+    """Repeat the entries (N·M,) of the persons of a batch for K masks per clip: (N·K·M = ``count``,)."""
     return repeat(person, "(n m) -> (n k m)", m=PERSONS, k=count // len(person))
 
 
 def contextualise(outputs: Iterable[Tensor], block_norm: str, final_norm: str | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs h (b, L, D) of several blocks -> targets (b, L, D), mean and biased variance (b, D) of the last h.
+    """Average the normalised outputs of K blocks, y = LN(1/K Σ norm(h)), in at least float32.
 
-    y = LN(1/K Σ norm(h)), at least float32, without affine parts, eps 1e-5. ``instance`` takes each channel of a
-    sequence over its tokens, ``layer`` each token over its channels. One block at a time is held.
+    The norms have no affine parameters and eps 1e-5. Only one block's output is in memory at a time.
+
+    Args:
+        outputs: h (b, L, D) of each block, at least one.
+        block_norm: ``instance`` normalises each channel of a sequence over its tokens, ``layer`` each token over its
+            channels.
+        final_norm: ``layer`` for the LN of the average; None omits it.
+
+    Returns:
+        Targets (b, L, D), and mean and biased variance (b, D) of the last h over its tokens.
     """
     total, count = None, 0
     for output in outputs:
@@ -68,19 +76,22 @@ def contextualise(outputs: Iterable[Tensor], block_norm: str, final_norm: str | 
 
 
 def layer_norm(x: Tensor) -> Tensor:
-    """(..., D) to mean 0 and variance 1 over D."""
+    """Normalise (..., D) to mean 0 and variance 1 over D."""
     return F.layer_norm(x, x.shape[-1:], eps=EPS)
 
 
 class ContextualPrediction(nn.Module):
-    """Regression of a teacher's targets at the hidden tokens.
+    """Regression of a teacher's targets at the masked tokens.
 
     Args:
-        blocks: K, the last blocks of the teacher that are averaged; their outputs, before the last norm.
-        block_norm: of each output, ``instance`` or ``layer``.
-        final_norm: of the average, ``layer`` or null.
-        share_absent: absent persons share one teacher pass, which changes nothing but the time.
+        blocks: K, number of the teacher's last blocks whose outputs, before the final norm, are averaged.
+        block_norm: norm of each output, ``instance`` or ``layer``.
+        final_norm: norm of the average, ``layer`` or null.
+        share_absent: absent persons share one teacher pass, which saves time and has no effect on the result.
         on_absent: absent persons count in the loss, as in the reference.
+
+    Raises:
+        UserError: an unknown norm.
     """
 
     def __init__(
@@ -102,7 +113,10 @@ class ContextualPrediction(nn.Module):
 
     @torch.no_grad()
     def targets(self, teacher: Transformer, x: Tensor) -> Contextual:
-        """Whole clips (N, C, T, V, M) -> targets of all tokens; raises UserError for more blocks than there are."""
+        """Compute the targets of all tokens of unmasked clips (N, C, T, V, M).
+
+        Raises UserError if ``teacher`` has fewer blocks than are averaged.
+        """
         patches = teacher.patches(x)
         everyone = torch.arange(len(patches), device=x.device)
         rows, row = distinct(patches) if self.share_absent else (everyone, everyone)
@@ -112,10 +126,13 @@ class ContextualPrediction(nn.Module):
         return Contextual(value, chosen.flatten(1).any(1), row, mean, var)
 
     def forward(self, prediction: Tensor, target: Tensor, presence: Tensor) -> Tensor:
-        """Both (B, h, D), presence (B,) -> loss ().
+        """Return the mean squared error () over masked tokens and channels.
 
-        The mean square over hidden tokens and channels; without ``on_absent`` that over the persons of all ranks who
-        are there.
+        Without ``on_absent`` the mean is over the present persons of all ranks.
+
+        Args:
+            prediction, target: (B, h, D) at the masked tokens.
+            presence: (B,) 1 for a present person, 0 for an absent one.
         """
         if self.on_absent:
             return masked_mse(prediction, target)
@@ -124,5 +141,5 @@ class ContextualPrediction(nn.Module):
 
 
 def sequence_errors(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean square of each sequence over its tokens and channels: (B, h, D) -> (B,)."""
+    """Return the mean squared error of each sequence over its tokens and channels: (B, h, D) -> (B,)."""
     return rearrange((prediction.to(target.dtype) - target).square(), "b h d -> b (h d)").mean(1)

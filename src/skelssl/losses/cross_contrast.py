@@ -1,6 +1,6 @@
-"""Cross-contrast of HA-CM: each of the two groups of visible tokens must tell its person-clip from the others.
+"""Cross-contrast of HA-CM: each of the two groups of visible tokens identifies its person-clip among the others.
 
-Yin and Cao, 2024 (arXiv 2409.17951). The public code has three terms; the paper's figure shows the first two.
+Yin and Cao, HA-CM, 2024 (arXiv 2409.17951). The public code has three terms; the paper's figure shows the first two.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ class Views(NamedTuple):
 
 
 def cross_views(tokens: Tensor) -> Views:
-    """Encoded tokens (B, 2K, D), those of the attention first -> the means of both halves and of all."""
+    """Return the means of encoded tokens (B, 2K, D) over the attention group (first half), the other, and both."""
     odd, even = (half.mean(1) for half in tokens.chunk(2, dim=1))
     return Views(odd, even, (odd + even) / 2)
 
 
 def match_loss(p: Tensor, q: Tensor, present: Tensor | None = None) -> Tensor:
-    """Mean square of softmax_j(p_i · q_j) - 1[i = j] over the rows and columns that are ``present``, () .
+    """Return the mean square () of softmax_j(p_i · q_j) - 1[i = j] over the rows and columns that are ``present``.
+
+    Uniform rows give (1/B)(1 - 1/B), perfect matches 0.
 
     Args:
-        p, q: (B, D), at least float32: these are plain products, up to D, that half a precision cannot tell apart.
-        present: (B,) bool; None: all.
-
-    Uniform rows give (1/B)(1 - 1/B), exact ones 0.
+        p, q: (B, D) in at least float32, because the products are not normalised: half precision cannot resolve
+            values up to D.
+        present: (B,) bool; None means all.
     """
     logits, target = p @ q.T, torch.eye(len(p), dtype=p.dtype, device=p.device)
     if present is None:
@@ -52,10 +53,13 @@ class CrossContrast(nn.Module):
     """Sum of `match_loss` over terms: P1 = even against all, P2 = odd against all, P3 = odd against even.
 
     Args:
-        terms: out of P1, P2, P3. The paper's figure: [P1, P2].
-        gather: person-clips of all ranks are told apart. Without it each rank's own ones are, and the loss depends on
-            how many ranks share a batch; in one process there is no difference.
-        mask_empty: absent persons, who all look alike, neither ask nor answer.
+        terms: a subset of P1, P2, P3. The paper's figure has [P1, P2].
+        gather: contrast the person-clips of all ranks. Without it each rank contrasts its local ones, and the loss
+            depends on the number of ranks; in one process there is no difference.
+        mask_empty: exclude absent persons, which are all equal, from queries and keys.
+
+    Raises:
+        UserError: an unknown or repeated term, or a flag that is not a bool.
     """
 
     def __init__(self, *, terms: Sequence[str] = TERMS, gather: bool = True, mask_empty: bool = False) -> None:
@@ -68,10 +72,15 @@ class CrossContrast(nn.Module):
         self.terms, self.gather, self.mask_empty = tuple(terms), gather, mask_empty
 
     def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
-        """Encoded tokens (B, 2K, D), attention's first; ``present`` (B,) bool says who is there -> loss ()."""
+        """Return the loss (), computed in at least float32 even under autocast.
+
+        Args:
+            tokens: encoded visible tokens (B, 2K, D), those of the attention group first.
+            present: (B,) bool, False for an absent person.
+        """
         with torch.autocast(tokens.device.type, enabled=False):
             means = cross_views(tokens.to(torch.promote_types(tokens.dtype, torch.float32)))
-            if self.gather and world_size() > 1:  # in one exchange
+            if self.gather and world_size() > 1:  # one collective for all
                 rows = gather(torch.cat([means.odd, means.even, present.to(means.odd)[:, None]], dim=1))
                 odd, even = rows[:, :-1].chunk(2, dim=1)
                 means, present = Views(odd, even, (odd + even) / 2), rows[:, -1] > 0

@@ -1,7 +1,7 @@
 """InfoNCE with a queue of negatives.
 
-van den Oord et al., 2018 (arXiv 1807.03748); as in MoCo: He et al., CVPR 2020 (arXiv 1911.05722), eq. 1; between
-representations: Thoker et al., ACM MM 2021 (arXiv 2108.03656).
+van den Oord et al., CPC, 2018 (arXiv 1807.03748), as in MoCo: He et al., CVPR 2020 (arXiv 1911.05722), eq. 1; between
+representations as in Thoker et al., ACM MM 2021 (arXiv 2108.03656).
 """
 
 from __future__ import annotations
@@ -18,13 +18,19 @@ from skelssl.core.errors import UserError
 
 
 def unit(z: Tensor) -> Tensor:
-    """(N, D) -> rows of length 1, at least float32."""
+    """L2-normalise the rows of (N, D), in at least float32."""
     return F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
 
 
 @torch.no_grad()
 def contrast_logits(query: Tensor, key: Tensor, negatives: Tensor, temperature: float) -> Tensor:
-    """[q·k, q·n_1, …, q·n_K] / temperature for unit rows: (N, D), (N, D), (K, D) -> (N, 1 + K); column 0 is right."""
+    """Return the logits [q·k, q·n_1, …, q·n_K] / temperature (N, 1 + K); column 0 is the positive.
+
+    Args:
+        query, key: (N, D) unit rows.
+        negatives: (K, D) unit rows.
+        temperature: divisor of the cosines.
+    """
     logits = query.new_empty(len(query), 1 + len(negatives))
     logits[:, 0] = (query * key).sum(1)
     torch.mm(query, negatives.T, out=logits[:, 1:])
@@ -32,10 +38,10 @@ def contrast_logits(query: Tensor, key: Tensor, negatives: Tensor, temperature: 
 
 
 class _NegativeLogLikelihood(Function):
-    """-log softmax(logits)[0], mean over rows, and the share of rows whose largest entry is the first.
+    """Mean of -log softmax(logits)[0] over rows, and the fraction of rows whose largest entry is the first.
 
-    Nothing of the queue's length but the logits themselves is ever held: they turn into the softmax in place, and the
-    gradient (softmax - 1[0]) · keys / (temperature · N) reaches the queries alone, as keys and negatives have none.
+    The logits are the only (N, 1 + K) tensor in memory and become the softmax in place. The gradient
+    (softmax - 1[0]) · keys / (temperature · N) reaches the queries only, because keys and negatives take none.
     """
 
     @staticmethod
@@ -60,19 +66,23 @@ class _NegativeLogLikelihood(Function):
 
 
 class Match(NamedTuple):
-    """How well queries find their own key."""
+    """Loss and accuracy of matching each query to its key."""
 
     loss: Tensor  # (), mean over the batch
-    top1: Tensor  # (), share of queries that are closer to their key than to every negative
+    top1: Tensor  # (), fraction of queries that are closer to their key than to every negative
 
 
 class InfoNCE(nn.Module):
-    """-log softmax of a query's own key among K negatives, mean over the batch.
+    """Mean of -log softmax of each query's positive key among K negatives, eq. 1 of MoCo.
 
-    Each rank has its own queries and keys, and the negatives are the same on all: the mean over ranks is the loss of
-    one process with the whole batch.
+    Queries and keys are per-rank, and the negatives are the same on all ranks, so that the mean over ranks is the loss
+    of one process with the complete batch.
 
-    temperature: what cosines are divided by, above 0.
+    Args:
+        temperature: divisor of the cosines, above 0.
+
+    Raises:
+        UserError: ``temperature`` is not above 0.
     """
 
     def __init__(self, *, temperature: float = 0.07) -> None:
@@ -82,7 +92,16 @@ class InfoNCE(nn.Module):
         self.temperature = temperature
 
     def forward(self, query: Tensor, key: Tensor, negatives: Tensor) -> Match:
-        """Unit rows: queries (N, D) with gradient, their keys (N, D) and negatives (K, D) without, else ValueError."""
+        """Match each query to its key, in the precision of the input even under autocast.
+
+        Args:
+            query: (N, D) unit rows.
+            key: (N, D) unit rows, detached.
+            negatives: (K, D) unit rows, detached.
+
+        Raises:
+            ValueError: keys or negatives take a gradient.
+        """
         if key.requires_grad or negatives.requires_grad:
             raise ValueError("InfoNCE: found keys or negatives that take a gradient, expected them detached")
         with torch.autocast(query.device.type, enabled=False):  # cosines / 0.07 need more than half precision

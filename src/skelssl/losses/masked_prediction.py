@@ -1,6 +1,7 @@
-"""Prediction of hidden tokens: the motion target of MAMP and HA-CM, the coordinates of the MAE baseline, and the loss.
+"""Prediction of masked tokens: the motion target of MAMP and HA-CM, the coordinates of the MAE baseline, and the loss.
 
-Mao et al., ICCV 2023 (arXiv 2308.07092); He et al., MAE, CVPR 2022 (arXiv 2111.06377) for the normalised target.
+Mao et al., MAMP, ICCV 2023 (arXiv 2308.07092); Yin and Cao, HA-CM, 2024 (arXiv 2409.17951); He et al., MAE, CVPR 2022
+(arXiv 2111.06377) for the normalised target.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ TARGETS = ("motion", "coordinates")
 
 
 def displacement(x: Tensor, stride: int = 1, coordinates: str = "xyz") -> Tensor:
-    """u[t] = x[t + stride] - x[t], zero for the last ``stride`` frames; clips (N, 3, T, V, M) -> the same shape."""
+    """Return u[t] = x[t + stride] - x[t] of clips (N, 3, T, V, M), same shape, zero in the last ``stride`` frames."""
     return pad(steps(x, coordinates, stride), (0, 0, 0, 0, 0, stride))
 
 
 def normalise_tokens(patches: Tensor, eps: float = 1e-6) -> Tensor:
-    """Each token (..., P) to mean 0 and variance 1 over its P entries; the variance is the unbiased one."""
+    """Normalise each token (..., P) to mean 0 and unbiased variance 1 over its P entries."""
     var, mean = torch.var_mean(patches, dim=-1, keepdim=True)
     return (patches - mean) * (var + eps).rsqrt()
 
 
 def masked_mse(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean square over hidden tokens and entries, both (B, k, P) -> (), in at least float32.
+    """Return the mean squared error () over masked tokens and entries, both (B, k, P), in at least float32.
 
-    As every sequence hides equally many tokens, this is Σ mask·error / Σ mask over the batch, and the mean over ranks
-    with equal batches is that of one process.
+    All sequences have equally many masked tokens, so this is Σ mask·error / Σ mask over the batch, and the mean over
+    ranks with equal batches is that of one process.
     """
     wide = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
     return (wide - target).square().mean()
@@ -40,9 +41,9 @@ def masked_mse(prediction: Tensor, target: Tensor) -> Tensor:
 
 @torch.no_grad()
 def channel_std(y: Tensor) -> Tensor:
-    """Mean over entries of their standard deviation over all tokens, (..., P) -> (); near 0 means collapse.
+    """Return the mean over entries of their standard deviation over all tokens, (..., P) -> (); near 0 means collapse.
 
-    As data2vec monitors its targets and predictions (Baevski et al., ICML 2022): sqrt(var + 1e-6), unbiased.
+    data2vec monitors its targets and predictions in this way (Baevski et al., ICML 2022): sqrt(var + 1e-6), unbiased.
     """
     return (y.float().flatten(0, -2).var(0) + 1e-6).sqrt().mean()
 
@@ -53,10 +54,13 @@ class MaskedPrediction(nn.Module):
     Args:
         target: ``motion`` (MAMP), or ``coordinates`` (MAE).
         stride: frames between the two ends of a displacement, for ``motion``.
-        normalise: every target token by its own mean and variance.
-        curvature: c > 0 maps each displacement (or position) into the Poincaré ball first (HA-CM); null: none.
-        coordinates: xyz, or xyc for clips in the plane of an image. Of those x and y are predicted: a token is
-            patch · 2 numbers, and confidence is none of them. Where a joint was not seen it counts as standing still.
+        normalise: normalise each target token by its mean and variance.
+        curvature: c > 0 maps each displacement (or position) into the Poincaré ball first (HA-CM); null omits the map.
+        coordinates: xyz, or xyc for clips in the image plane. With xyc only x and y are predicted, so a token has
+            patch · 2 numbers, and a joint that was not seen counts as motionless.
+
+    Raises:
+        UserError: a value is out of its range.
     """
 
     def __init__(
@@ -80,12 +84,21 @@ class MaskedPrediction(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Numbers that are predicted of a joint in a frame."""
+        """Return the number of predicted coordinates per joint and frame."""
         return 2 if self.coordinates == "xyc" else 3
 
     @torch.no_grad()
     def targets(self, x: Tensor, patch: int, hidden: Tensor) -> Tensor:
-        """Clips (N, 3, T, V, M) -> targets (N·M, k, patch·C) of the tokens ``hidden`` (N·M, k), C = ``channels``."""
+        """Compute the targets of the masked tokens, in at least float32.
+
+        Args:
+            x: clips (N, 3, T, V, M).
+            patch: frames of a segment.
+            hidden: (N·M, k) indices of the masked tokens.
+
+        Returns:
+            (N·M, k, patch·C), C = ``channels``.
+        """
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         u = displacement(x, self.stride, self.coordinates) if self.target == "motion" else x
         u = positions(u, self.coordinates)
@@ -95,5 +108,5 @@ class MaskedPrediction(nn.Module):
         return normalise_tokens(patches) if self.normalise else patches
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Both (N·M, k, patch·C) -> loss ()."""
+        """Return the loss () of predictions and targets, both (N·M, k, patch·C)."""
         return masked_mse(prediction, target)

@@ -1,1 +1,1 @@
-"""Maskers: which joints, frames or tokens an encoder does not see. Pure; all chance comes from a generator."""
+"""Maskers: which joints, frames or tokens are hidden from an encoder. All randomness comes from a generator."""

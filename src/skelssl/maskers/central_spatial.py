@@ -1,4 +1,7 @@
-"""Central spatial masking (Zhou et al.: PSTL, AAAI 2023): joints of high degree centrality are dropped more often."""
+"""Central spatial masking: joints of high degree centrality are dropped more often.
+
+Zhou et al., PSTL, AAAI 2023 (arXiv 2302.09018).
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,19 @@ class CentralSpatialMask:
     """Draws the joints to drop, once for a whole batch.
 
     ``multiset``: ``mask_joint`` draws without replacement from a bag that holds each joint as often as it has
-    neighbours (the PSTL code). A joint can be drawn twice, so fewer than m = ``mask_joint`` may go: a joint of degree d
-    goes with probability 1 - C(E-d, m)/C(E, m), where E is the sum of the degrees.
-    ``distinct``: m distinct joints, drawn one after the other in proportion to their degree.
-    ``random``: m distinct joints, all alike. ``part``: ``mask_part`` whole body parts, all alike.
+    neighbours (the PSTL code). A joint can be drawn twice, so fewer than m = ``mask_joint`` may be dropped: a joint of
+    degree d is dropped with probability 1 - C(E-d, m)/C(E, m), where E is the sum of the degrees.
+    ``distinct``: m distinct joints, drawn one after the other with probability proportional to their degree.
+    ``random``: m distinct joints, drawn uniformly. ``part``: ``mask_part`` body parts, drawn uniformly.
+
+    Args:
+        layout: name of the skeleton layout.
+        mask_joint: number of draws m, below the number of joints.
+        mask_part: number of body parts, below that of the layout.
+        sampling: ``multiset``, ``distinct``, ``random`` or ``part``.
+
+    Raises:
+        UserError: a value is out of its range.
     """
 
     layout: str = "ntu25"
@@ -37,7 +49,7 @@ class CentralSpatialMask:
                 raise UserError(f"csm.{key}: found {found}, expected 1 to {total - 1}")
 
     def __call__(self, generator: torch.Generator | None = None) -> list[int]:
-        """Joints to drop, sorted, each once."""
+        """Draw the joints to drop and return their indices, ascending and without repetition."""
         body = load_layout(self.layout)
         degree = torch.from_numpy(body.degree)
         if self.sampling == "multiset":

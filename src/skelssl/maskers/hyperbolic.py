@@ -1,7 +1,8 @@
 """Hierarchy and attention guided cross masking of HA-CM (Yin and Cao, 2024, arXiv 2409.17951).
 
-Every other segment is judged by where its joints lie in a Poincaré ball, the segments between them by how they attend
-to each other in time. Both groups keep a tenth of their tokens, drawn by Gumbel-Max: two views in one visible set.
+Segments 1, 3, ... are scored by the hierarchy of their joints in a Poincaré ball, segments 0, 2, ... by their temporal
+attention. A tenth of the tokens of each group stays visible, drawn by Gumbel-Max, so that one visible set holds two
+views. The formulas are those of the public code.
 """
 
 from __future__ import annotations
@@ -22,45 +23,48 @@ LAYOUTS, KEEPS, AXES, SCALES = ("corrected", "reference"), ("high", "low"), ("jo
 
 
 class CrossMask(NamedTuple):
-    """Two groups of K tokens that stay, and what a decoder does with the grid of L rows.
+    """Two groups of K visible tokens, and the rows of the decoder's grid of L rows.
 
     In the corrected layout rows are tokens: ``rows`` equals ``visible``, and ``targets`` equals ``hidden``.
     """
 
-    visible: Tensor  # (B, 2K) int64 tokens s·V + v, those chosen by attention first
-    rows: Tensor  # (B, 2K) where the decoder puts them
+    visible: Tensor  # (B, 2K) int64 tokens s·V + v, those of the attention group first
+    rows: Tensor  # (B, 2K) rows of the decoder for ``visible``
     hidden: Tensor  # (B, L - 2K) rows that the loss reads
     targets: Tensor  # (B, L - 2K) tokens that those rows predict
 
 
 class TokenScores(NamedTuple):
-    """What a token's chance to stay depends on; float32 or wider, without gradient."""
+    """Scores that determine how likely a token stays visible; float32 or wider, without gradient."""
 
     attention: Tensor  # (B, S/2, V) of segments 0, 2, ...
     hierarchy: Tensor  # (B, S/2, V) of segments 1, 3, ...
 
 
 class CrossMasker(nn.Module):
-    """Scores a grid of tokens and keeps K of each of the two groups.
+    """Scores a grid of tokens and leaves K tokens of each of the two groups visible.
 
-    The bilinear form of the attention, ``l1`` and ``l2``, is drawn once and never trained: scores only order tokens,
-    so no gradient reaches it. It is saved with the method.
+    The bilinear form of the attention, ``l1`` and ``l2``, is randomly initialised and never trained: scores only order
+    tokens, so no gradient reaches it. It is part of the method's state dict.
 
     Args:
         grid: (S, V) of the encoder, S even.
-        dim: width D of its tokens.
-        ratio: share hidden in each group; K = int(S·V/2·(1 - ratio)), 21 of 216.
+        dim: width D of the encoder's tokens.
+        ratio: masking ratio of each group; K = int(S·V/2·(1 - ratio)), 21 of 216.
         tau: temperature of the Gumbel-Max draw.
-        keep: ``high`` scores stay more often, as in the public code, or ``low`` ones.
-        gumbel: without it the K highest (lowest) scores stay.
-        father_weight: weight of the distance to the trunk in a joint's place in the hierarchy.
+        keep: ``high`` scores stay visible more often, as in the public code, or ``low`` ones.
+        gumbel: add Gumbel noise; without it the K highest (lowest) scores stay visible.
+        father_weight: weight of the distance to the trunk in the hierarchy score.
         curvature: c of the ball.
-        dist_factor: 2 is the geodesic distance, 4 what the public code has in its place.
-        softmax_axis: ``joint``, as in the public code, or ``time``, as attention usually has it.
-        attn_scale: logits times √D (``mul``, as in the public code) or over it (``div``).
-        layout: ``corrected``, or the token order of the public code, ``reference``: scores of the hierarchy meet other
-            tokens than their own, its K tokens land among those of the attention, and rows predict other tokens than
-            they hold. It also takes 1 - c‖x‖² by subtraction.
+        dist_factor: 2 is the geodesic distance, 4 the factor of the public code.
+        softmax_axis: ``joint``, as in the public code, or ``time``, as is usual for attention.
+        attn_scale: logits times √D (``mul``, as in the public code) or divided by it (``div``).
+        layout: ``corrected``, or ``reference``, the token order of the public code: hierarchy scores are assigned to
+            other tokens, the K hierarchy tokens are placed among those of the attention, and rows predict other tokens
+            than their own. It also computes 1 - c‖x‖² by subtraction.
+
+    Raises:
+        UserError: a value is out of its range.
     """
 
     def __init__(
@@ -91,7 +95,7 @@ class CrossMasker(nn.Module):
         for key, value in {"tau": tau, "curvature": curvature, "dist_factor": dist_factor}.items():
             check_number(f"masking.{key}", value, "a number above 0", lambda v: v > 0)
         check_number("masking.father_weight", father_weight, "a number of at least 0", lambda v: v >= 0)
-        check_number("masking.ratio", ratio, "a share from 0 to 1", lambda v: 0 <= v <= 1)
+        check_number("masking.ratio", ratio, "a fraction from 0 to 1", lambda v: 0 <= v <= 1)
         check_flag("masking.gumbel", gumbel)
         half = segments // 2 * joints
         self.kept = kept(half, ratio)
@@ -120,20 +124,27 @@ class CrossMasker(nn.Module):
         *,
         noise: tuple[Tensor, Tensor] | None = None,
     ) -> CrossMask:
-        """Clips (N, C, T', V, M) as ``encoder`` embeds them now -> the mask of B = N·M person-clips.
+        """Draw the mask of B = N·M person-clips.
 
-        ``noise``, (B, S·V/2) for attention and hierarchy, replaces the uniform draws.
+        Args:
+            encoder: the transformer whose current embedding is scored.
+            x: clips (N, C, T', V, M).
+            generator: source of the uniform noise.
+            noise: (B, S·V/2) each for attention and hierarchy, in place of the uniform draws.
+
+        Raises:
+            UserError: ``x`` has another shape, or NaN or infinite values on a CPU; ``noise`` has another shape.
         """
-        check_finite(x)  # those of the trunk reach no loss
+        check_finite(x)  # a NaN in the trunk would not reach the loss
         scores, half = self.scores(encoder, x), len(self.attention_tokens)
-        if self.layout == "reference":  # both are flattened joint by joint, whatever the order of the tokens
+        if self.layout == "reference":  # both are flattened joint by joint, regardless of the token order
             scores = TokenScores(*(s.mT for s in scores))
         draws = [token_noise(x, (half,), generator, given) for given in noise or (None, None)]
         return self._mask(*(self._order(score, draw) for score, draw in zip(scores, draws, strict=True)))
 
     @torch.no_grad()
     def scores(self, encoder: Transformer, x: Tensor) -> TokenScores:
-        """Clips (N, C, T', V, M) -> both scores, in float32 under autocast too: masks must not depend on precision."""
+        """Score clips (N, C, T', V, M), in float32 even under autocast, as masks must not depend on the precision."""
         with torch.autocast(x.device.type, enabled=False):
             tokens = rearrange(encoder.tangent(encoder.patches(x)), "b (s v) d -> b s v d", v=encoder.grid[1])
             trunk = rearrange(encoder.core_patches(x), "b (s v) p -> b s v p", s=encoder.grid[0])
@@ -151,7 +162,7 @@ class CrossMasker(nn.Module):
         return hierarchy_scores(joints, points(parts.mean(2), c), self.father_weight, c, self.dist_factor)
 
     def _order(self, score: Tensor, noise: Tensor) -> Tensor:
-        """Scores (B, ., .) -> flat indices (B, S·V/2), the K that stay first."""
+        """Sort scores (B, ., .) -> flat indices (B, S·V/2), the K visible ones first."""
         flat = score.flatten(1)
         keys = gumbel_keys(score, noise.to(flat), self.tau) if self.gumbel else flat
         return keys.argsort(dim=1, descending=self.keep == "high", stable=True)
@@ -168,16 +179,18 @@ class CrossMasker(nn.Module):
 
 
 class TokenOrders(NamedTuple):
-    """Which token s·V + v an index means."""
+    """Tokens s·V + v by their index within a group or a decoder row."""
 
     attention_tokens: Tensor  # (S·V/2,) of the group of segments 0, 2, ...
     hierarchy_tokens: Tensor  # (S·V/2,) of the group of segments 1, 3, ...
-    row_targets: Tensor  # (S·V,) that a row of the decoder predicts
+    row_targets: Tensor  # (S·V,) predicted by each row of the decoder
 
 
 def token_orders(segments: int, joints: int, layout: str) -> TokenOrders:
-    """Corrected: both groups segment by segment, rows predict themselves. Reference: the attention's group joint by
-    joint, and the decoder's rows are the one group after the other, segment by segment, as far as targets go.
+    """Return the token orders of a grid (S, V) for ``layout``, ``corrected`` or ``reference``.
+
+    Corrected: both groups are listed segment by segment, and each row predicts its own token. Reference: the attention
+    group is listed joint by joint, and the targets of the rows are one group after the other, segment by segment.
     """
     grid = torch.arange(segments * joints).view(segments, joints)
     even, odd = grid[::2], grid[1::2]
@@ -187,21 +200,26 @@ def token_orders(segments: int, joints: int, layout: str) -> TokenOrders:
 
 
 def attention_scores(query: Tensor, key: Tensor, scale: float, axis: str = "joint") -> Tensor:
-    """How much the segments of a joint attend to each one of them, (B, S, V, D) twice -> (B, S, V).
+    """Return the attention that each segment of a joint receives: query, key (B, S, V, D) -> (B, S, V).
 
-    A[v, t, u] = softmax(scale · q[t, v]·k[u, v]) over the joints v (``joint``), or over the segments u (``time``); a
-    token's score is Σ_t A[v, t, u].
+    A[v, t, u] = softmax(scale · q[t, v]·k[u, v]) over the joints v (``joint``) or over the segments u (``time``). The
+    score of token (u, v) is Σ_t A[v, t, u].
     """
     logits = torch.einsum("btvd,buvd->bvtu", query, key) * scale
     return logits.softmax(1 if axis == "joint" else 3).sum(2).mT
 
 
 def hierarchy_scores(joints: Points, father: Points, weight: float, c: float = 1.0, factor: float = 2.0) -> Tensor:
-    """How far a joint lies from the others of its segment and, at ``weight``, from the trunk: leaves score high.
+    """Return the distance of each joint to the others of its segment plus ``weight`` times that to the trunk.
+
+    Leaves of the hierarchy, such as hands and feet, score high.
 
     Args:
         joints: points (B, S, V, D).
-        father: the trunk's point of each segment, (B, S, D).
+        father: point of the trunk in each segment, (B, S, D).
+        weight: weight of the distance to the trunk.
+        c: curvature of the ball.
+        factor: 2 for the geodesic distance.
 
     Returns:
         (B, S, V).

@@ -1,4 +1,7 @@
-"""Motion-aware masking of MAMP (Mao et al., ICCV 2023, arXiv 2308.07092): what moves more is hidden more often."""
+"""Motion-aware masking of MAMP: tokens with more motion are masked more often.
+
+Mao et al., ICCV 2023 (arXiv 2308.07092).
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,16 @@ from skelssl.views.streams import positions, steps
 
 @dataclass(frozen=True, kw_only=True)
 class MotionGumbelMask(RandomMask):
-    """Hides tokens by Gumbel top-k on a softmax over the motion of all tokens of a person.
+    """Masks tokens by Gumbel top-k on a softmax over the motion of all tokens of a person.
 
-    With π = softmax(m / (τ·max m)), a token that moves most is at most e^(1/τ) times as likely to be drawn as one that
-    stands still. An absent person is masked uniformly.
+    With π = softmax(m / (τ·max m)), the token with the largest motion is at most e^(1/τ) times as likely to be drawn as
+    a motionless one. An absent person is masked uniformly.
 
     Args:
-        tau: temperature τ, above 0. Uniform masking is `RandomMask`.
+        tau: temperature τ, above 0; for uniform masking use `RandomMask`. The others are those of `RandomMask`.
+
+    Raises:
+        UserError: a value is out of its range, or there are fewer than two segments.
     """
 
     tau: float = 0.8
@@ -36,17 +42,17 @@ class MotionGumbelMask(RandomMask):
     def __call__(
         self, x: Tensor, generator: torch.Generator | None = None, *, noise: Tensor | None = None
     ) -> TokenMask:
-        """Clips (N, C, T, V, M) -> the mask; ``noise`` (N·M, S·V) replaces the uniform draw."""
+        """Draw the mask of clips (N, C, T, V, M); ``noise`` (N·M, S·V) replaces the uniform draw."""
         x = self.check(x)
         u = token_noise(x, (self.segments * self.joints,), generator, noise)
         return smallest(gumbel_keys(segment_motion(x, self.patch, self.coordinates), u, self.tau), self.visible_tokens)
 
 
 def segment_motion(x: Tensor, patch: int, coordinates: str = "xyz") -> Tensor:
-    """Mean absolute change of the coordinates from one segment to the next, (N, 3, S·patch, V, M) -> (N·M, S, V).
+    """Return the mean absolute change of coordinates between segments, (N, 3, S·patch, V, M) -> (N·M, S, V).
 
-    Frame l of a segment is compared with frame l of the segment before. The first segment takes the second's value,
-    so there must be two.
+    Frame l of a segment is compared with frame l of the previous segment. The first segment takes the value of the
+    second, so there must be at least two.
     """
     change = by_person(positions(steps(x, coordinates, patch), coordinates).abs())
     change = reduce(change, "b (s l) v c -> b s v", "mean", l=patch)
@@ -54,7 +60,7 @@ def segment_motion(x: Tensor, patch: int, coordinates: str = "xyz") -> Tensor:
 
 
 def gumbel_keys(motion: Tensor, noise: Tensor, tau: float) -> Tensor:
-    """log π + Gumbel noise, motion (B, S, V) and uniform noise (B, S·V) -> keys (B, S·V); the largest are hidden."""
+    """Return log π + Gumbel noise (B, S·V) from motion (B, S, V) and uniform noise (B, S·V); large keys are masked."""
     motion = motion.flatten(1)
     logits = motion / (tau * motion.amax(1, keepdim=True) + 1e-10)
     gumbel = -torch.log(-torch.log(noise + 1e-10) + 1e-10)

@@ -1,4 +1,7 @@
-"""Motion-aware tube masking of Skeleton2vec (Xu et al., 2024, arXiv 2401.00921): joints stay hidden for a while."""
+"""Motion-aware tube masking of Skeleton2vec: a joint is masked over all segments of a tube.
+
+Xu et al., Skeleton2vec, 2024 (arXiv 2401.00921).
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,19 @@ from skelssl.views.streams import positions, steps
 
 @dataclass(frozen=True, kw_only=True)
 class MotionTubeMask(TokenMasker):
-    """Cuts time into tubes, and in each tube keeps the few joints with the smallest u + β·m̂ visible.
+    """Cuts time into tubes and leaves the joints with the smallest u + β·m̂ of each tube visible.
 
-    u is uniform noise, m̂ the joint's motion over the largest of its tube. Every tube leaves equally many joints.
-    The nominal 0.90 leaves 2 of 25 joints, hence hides 0.92: the reference floors.
+    u is uniform noise, and m̂ is the motion of a joint divided by the largest of its tube. All tubes have equally many
+    visible joints. Because the reference floors that number, a nominal masking ratio of 0.90 leaves 2 of 25 joints
+    visible and hence masks 0.92.
 
     Args:
-        tube: segments of a tube, α. With 1 every segment is drawn anew.
+        frames, patch: as in `TokenMasker`.
+        tube: segments of a tube, α; with 1 every segment is drawn independently.
         beta: weight β of the motion; 0 is plain tube masking.
+
+    Raises:
+        UserError: a value is out of its range.
     """
 
     by_segment: ClassVar[bool] = True
@@ -47,13 +55,13 @@ class MotionTubeMask(TokenMasker):
 
     @property
     def visible_joints(self) -> int:
-        """k, the joints that a tube leaves."""
+        """Return k, the number of visible joints per tube."""
         return kept(self.joints, self.ratio)
 
     def __call__(
         self, x: Tensor, generator: torch.Generator | None = None, *, noise: Tensor | None = None
     ) -> TokenMask:
-        """Clips (N, C, T, V, M) -> the mask, segment by segment; ``noise`` (N·M, S/tube, V) replaces the draw."""
+        """Draw the mask of clips (N, C, T, V, M), segment by segment; ``noise`` (N·M, S/tube, V) replaces the draw."""
         x = self.check(x)
         u = token_noise(x, (self.segments // self.tube, self.joints), generator, noise)
         scores = u + self.beta * relative_motion(tube_motion(x, self.patch * self.tube, self.coordinates))
@@ -61,23 +69,23 @@ class MotionTubeMask(TokenMasker):
 
 
 def tube_motion(x: Tensor, frames: int, coordinates: str = "xyz") -> Tensor:
-    """Mean |x[t+1] - x[t]| over the frames of a tube and the coordinates, (N, 3, T, V, M) -> (N·M, T/frames, V).
+    """Return the mean |x[t+1] - x[t]| over a tube's frames and the coordinates, (N, 3, T, V, M) -> (N·M, T/frames, V).
 
-    The last frame has no successor and counts as still.
+    The last frame has no successor and counts as motionless.
     """
     change = pad(by_person(positions(steps(x, coordinates), coordinates).abs()), (0, 0, 0, 0, 0, 1))
     return reduce(change, "b (g l) v c -> b g v", "mean", l=frames)
 
 
 def relative_motion(motion: Tensor) -> Tensor:
-    """(B, G, V) -> the same over the largest of its tube, in [0, 1); motion far below 1e-6 fades to 0."""
+    """Divide motion (B, G, V) by the largest of its tube, to [0, 1); motion far below 1e-6 tends to 0."""
     return motion / (motion.amax(2, keepdim=True) + 1e-6)
 
 
 def tubes(scores: Tensor, keep: int, tube: int) -> TokenMask:
-    """Keeps the ``keep`` smallest scores (B, G, V) of each tube visible in all its ``tube`` segments.
+    """Leave the ``keep`` smallest scores (B, G, V) of each tube visible in all its ``tube`` segments.
 
-    Within a segment both lists are in the order of the scores, which the flat un-shuffle of the decoder relies on.
+    Within a segment both lists are in the order of the scores. The flat un-shuffle of the decoder relies on this.
     """
     joints, segments = scores.shape[2], scores.shape[1] * tube
     order = repeat(scores.argsort(dim=2, stable=True), "b g v -> b (g l) v", l=tube)

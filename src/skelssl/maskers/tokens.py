@@ -1,7 +1,7 @@
-"""Which tokens of a grid a masked transformer hides: always exactly as many, drawn per person-clip.
+"""Token masks of masked transformers, with a fixed number of masked tokens, drawn per person-clip.
 
-A masker takes clips (N, C, T, V, M) and a generator, or the uniform noise itself, and gives a ``TokenMask`` for the
-B = N·M sequences. It keeps the tokens with the smallest keys; what the keys are made of is the masker's own.
+A masker takes clips (N, C, T, V, M) and a generator, or the uniform noise itself, and returns a ``TokenMask`` for the
+B = N·M sequences. The tokens with the smallest keys stay visible; each masker defines its keys.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ from skelssl.views.streams import check_coordinates
 
 
 class TokenMask(NamedTuple):
-    """Tokens s·V + v of each sequence that stay and that go; together all L, each once."""
+    """Visible and masked tokens s·V + v of each sequence; together all L tokens, each exactly once."""
 
     visible: Tensor  # (B, l) int64
     hidden: Tensor  # (B, L - l) int64
-    mask: Tensor  # (B, L) bool, True where hidden
+    mask: Tensor  # (B, L) bool, True where masked
 
 
 def kept(total: int, ratio: float) -> int:
-    """How many of ``total`` stay when ``ratio`` is hidden: floored in float64, as MAMP and Skeleton2vec do it.
+    """Return how many of ``total`` stay visible at masking ratio ``ratio``.
+
+    The number is floored in float64, as in MAMP and Skeleton2vec.
 
     >>> kept(750, 0.9), [kept(25, ratio) for ratio in (0.80, 0.85, 0.90, 0.95)]
     (74, [4, 3, 2, 1])
@@ -40,7 +42,7 @@ def kept(total: int, ratio: float) -> int:
 
 
 def smallest(keys: Tensor, keep: int) -> TokenMask:
-    """The ``keep`` smallest keys (B, L) of each row stay, in ascending order; ties go by index on every device."""
+    """Leave the ``keep`` smallest keys (B, L) of each row visible, in ascending order; ties are broken by index."""
     order = keys.argsort(dim=1, stable=True)
     visible, hidden = order[:, :keep], order[:, keep:]
     mask = torch.ones(keys.shape, dtype=torch.bool, device=keys.device).scatter_(1, visible, False)
@@ -49,21 +51,23 @@ def smallest(keys: Tensor, keep: int) -> TokenMask:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenMasker:
-    """The grid that a masker works on and the share it hides.
+    """Token grid and masking ratio of a masker.
 
     Args:
-        layout: name of the body, V joints.
-        coordinates: xyz, or xyc for clips in the plane of an image, whose motion is that of x and y.
+        layout: name of the skeleton layout, V joints.
+        coordinates: xyz, or xyc for clips in the image plane, whose motion is that of x and y.
         frames: T of the clips, a multiple of ``patch``.
         patch: frames of a segment; there are S = T / patch.
-        ratio: nominal share that is hidden; see `kept`.
+        ratio: nominal masking ratio; see `kept`.
+
+    Raises:
+        UserError: ``frames`` is not a multiple of ``patch``, or ``coordinates`` is unknown.
     """
 
     layout: str = "ntu25"
     coordinates: str = "xyz"
-    by_segment: ClassVar[bool] = (
-        False  # equally many joints stay in each segment, and masks list them segment by segment
-    )
+    # All segments have equally many visible joints, and masks list tokens segment by segment.
+    by_segment: ClassVar[bool] = False
 
     frames: int = 120
     patch: int = 4
@@ -76,16 +80,16 @@ class TokenMasker:
 
     @property
     def segments(self) -> int:
-        """S."""
+        """Return S, the number of segments."""
         return self.frames // self.patch
 
     @property
     def joints(self) -> int:
-        """V."""
+        """Return V, the number of joints."""
         return len(load_layout(self.layout).joints)
 
     def check(self, x: Tensor) -> Tensor:
-        """``x``, at least float32; raises UserError for another shape and for values that have no order."""
+        """Return ``x`` in at least float32; raise UserError for another shape and for NaN or infinite values."""
         if x.ndim != 5 or x.shape[2:] != (self.frames, self.joints, PERSONS):
             raise UserError(
                 f"masking input: found shape {tuple(x.shape)}, expected (N, C, {self.frames}, {self.joints}, {PERSONS})"
@@ -96,9 +100,14 @@ class TokenMasker:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomMask(TokenMasker):
-    """Hides tokens uniformly at random, one draw over all S·V of them (He et al.: MAE, CVPR 2022).
+    """Masks tokens uniformly at random over all S·V tokens (He et al., MAE, CVPR 2022, arXiv 2111.06377).
 
-    ``keep`` sets the number of tokens that stay, so that masks of different kinds can show equally many.
+    Args:
+        keep: number of visible tokens in place of ``ratio``, so that masks of different kinds can have equally many.
+            The others are those of `TokenMasker`.
+
+    Raises:
+        UserError: a value is out of its range.
     """
 
     keep: int | None = None
@@ -110,35 +119,38 @@ class RandomMask(TokenMasker):
 
     @property
     def visible_tokens(self) -> int:
-        """l."""
+        """Return l, the number of visible tokens per sequence."""
         return kept(self.segments * self.joints, self.ratio) if self.keep is None else self.keep
 
     def __call__(
         self, x: Tensor, generator: torch.Generator | None = None, *, noise: Tensor | None = None
     ) -> TokenMask:
-        """Clips (N, C, T, V, M) -> the mask; ``noise`` (N·M, S·V) replaces the draw."""
+        """Draw the mask of clips (N, C, T, V, M); ``noise`` (N·M, S·V) replaces the draw."""
         x = self.check(x)
         return smallest(token_noise(x, (self.segments * self.joints,), generator, noise), self.visible_tokens)
 
 
 def check_finite(x: Tensor) -> None:
-    """Raises UserError for clips ``x`` with values that have no order.
+    """Raise UserError for clips ``x`` with NaN or infinite values, which have no order.
 
-    Values are looked at on the CPU alone. On a GPU the host would wait for the answer in every step, and there too a
-    NaN in a token ends the run: it reaches the loss, whether the token is hidden or not.
+    Only clips on the CPU are checked, because on a GPU the host would wait for the result in every step. There a NaN
+    ends the run as well: it reaches the loss whether its token is masked or visible.
     """
     if x.device.type == "cpu" and not x.isfinite().all():
         raise UserError("masking input: found NaN or infinite coordinates, expected finite ones")
 
 
 def check_keep(found: str, keep: int, total: int, what: str) -> None:
-    """Raises UserError, which blames the setting ``found``, unless something stays and something is hidden."""
+    """Raise UserError, which names the setting ``found``, unless ``keep`` of ``total`` is at least 1 and below all."""
     if not 1 <= keep < total:
         raise UserError(f"masking.{found}, which leaves {keep} of {total} {what} visible, expected 1 to {total - 1}")
 
 
 def token_noise(x: Tensor, shape: tuple[int, ...], generator: torch.Generator | None, noise: Tensor | None) -> Tensor:
-    """U[0, 1) of shape (N·M, *shape) like ``x`` (N, ..., M), drawn on the generator's device; or ``noise``, checked."""
+    """Draw U[0, 1) noise (N·M, *shape) for ``x`` (N, ..., M) on the generator's device, or return ``noise``, checked.
+
+    Raises UserError for ``noise`` of another shape.
+    """
     shape = (len(x) * x.shape[-1], *shape)
     if noise is None:
         device = "cpu" if generator is None else generator.device
@@ -149,5 +161,5 @@ def token_noise(x: Tensor, shape: tuple[int, ...], generator: torch.Generator | 
 
 
 def by_person(x: Tensor) -> Tensor:
-    """(N, C, T, V, M) -> (N·M, T, V, C)."""
+    """Rearrange (N, C, T, V, M) -> (N·M, T, V, C)."""
     return rearrange(x, "n c t v m -> (n m) t v c")

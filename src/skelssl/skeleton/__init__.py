@@ -1,4 +1,4 @@
-"""Skeleton layouts as data: joints, bones, parts and graph, and the joints of one layout from those of another."""
+"""Skeleton layouts as data: joints, bones, parts and graph, and the mapping of joints between layouts."""
 
 from skelssl.skeleton.layout import Layout, layouts, load_layout
 from skelssl.skeleton.mapping import JointMap, joint_map

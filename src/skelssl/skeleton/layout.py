@@ -1,4 +1,4 @@
-"""What a body is: joints, bones, parts and graph of a layout, read from ``layouts/<name>.yaml`` or a file like those.
+"""Skeleton layouts: joints, bones, parts and graph, read from ``layouts/<name>.yaml`` or a file of the same format.
 
 >>> body = load_layout("ntu25")
 >>> len(body.joints), body.joints[body.center], int(body.degree.sum())
@@ -26,10 +26,10 @@ _KEYS = ("name", "joints", "center", "bones", "parts", "core", "means")
 
 @dataclass(frozen=True)
 class Layout:
-    """V joints and how they hang together. All indices are 0-based."""
+    """A skeleton of V joints and their bones. All indices are 0-based."""
 
     name: str
-    joints: tuple[str, ...]  # V names; a suffix _left or _right makes a pair
+    joints: tuple[str, ...]  # V names; the suffixes _left and _right mark pairs
     parents: tuple[int, ...]  # (V,) parent of each joint; the centre is its own parent
     center: int
     parts: Mapping[str, tuple[int, ...]]
@@ -37,15 +37,15 @@ class Layout:
     means: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # points, each the mean of joints
 
     def index(self, joint: str) -> int:
-        """Index of a joint by its name; raises UserError where the layout has none of that name."""
+        """Return the index of a joint by its name; raise UserError if the layout has no such joint."""
         if joint not in self.joints:
             raise UserError(f"layout {self.name}: found no joint {joint}, expected one among {', '.join(self.joints)}")
         return self.joints.index(joint)
 
     def point(self, name: str) -> tuple[int, ...]:
-        """Joints whose mean is the point ``name``: the joint so called, else those that ``means`` gives.
+        """Return the joints whose mean is the point ``name``: the joint of that name, otherwise those in ``means``.
 
-        Raises UserError where the layout has neither.
+        Raises UserError if the layout has neither.
         """
         if name in self.joints:
             return (self.joints.index(name),)
@@ -58,13 +58,16 @@ class Layout:
 
     @property
     def trunk(self) -> tuple[int, ...]:
-        """``core``; raises UserError where the layout names none."""
+        """Return ``core``; raise UserError if the layout does not define it."""
         if not self.core:
             raise UserError(f"layout {self.name}: found no core, expected the joints that carry the limbs")
         return self.core
 
     def select(self, joints: str | Sequence[str]) -> tuple[int, ...]:
-        """Ascending indices of ``all`` joints, of the ``outer`` ones (without the core), or of those named."""
+        """Return the ascending indices of ``all`` joints, of the ``outer`` ones (without the core), or of named ones.
+
+        Raises UserError for an unknown joint, for no joint, and for ``outer`` in a layout without a core.
+        """
         if joints in ("all", "outer"):
             chosen = set(range(len(self.joints))) - (set(self.trunk) if joints == "outer" else set())
         elif isinstance(joints, Sequence):
@@ -77,19 +80,19 @@ class Layout:
 
     @property
     def bones(self) -> tuple[tuple[int, int], ...]:
-        """(child, parent) pairs, the centre's self pair left out."""
+        """Return the V - 1 (child, parent) pairs, without the self pair of the centre."""
         return tuple((child, parent) for child, parent in enumerate(self.parents) if child != parent)
 
     @cached_property
     def flip(self) -> NDArray[np.int64]:
-        """(V,) permutation that swaps left and right."""
+        """Return the permutation (V,) that swaps left and right."""
         order = [self.index(name.removesuffix(s) + _OTHER[s]) if (s := _side(name)) else v
                  for v, name in enumerate(self.joints)]  # fmt: skip
         return np.array(order, dtype=np.int64)
 
     @cached_property
     def edges(self) -> NDArray[np.bool_]:
-        """(V, V) symmetric, without self loops."""
+        """Return the symmetric edge matrix (V, V) without self loops."""
         edges = np.zeros((len(self.joints),) * 2, dtype=bool)
         for child, parent in self.bones:
             edges[child, parent] = edges[parent, child] = True
@@ -97,17 +100,25 @@ class Layout:
 
     @cached_property
     def degree(self) -> NDArray[np.int64]:
-        """(V,) degree centrality: neighbours of each joint, self loop not counted."""
+        """Return the degree centrality (V,): the number of neighbours of each joint, without self loops."""
         degree: NDArray[np.int64] = self.edges.sum(0)
         return degree
 
     def adjacency(self, strategy: str = "spatial", max_hop: int = 1) -> NDArray[np.float64]:
-        """Graph partitions (K, V, V); entry [k, source, target].
+        """Return the graph partitions (K, V, V), with entries [k, source, target].
 
-        ``spatial``: ST-GCN's three partitions by distance to the centre, columns normalised over the whole graph
-        (Yan et al., AAAI 2018). Distances are known up to ``max_hop`` only, and farther nodes are all "infinitely"
-        far, hence equally far: their edges fall into partition 1 in both directions. Released checkpoints need it.
-        ``directed``: 2s-AGCN's identity, inward and outward edges, each column-normalised (Shi et al., CVPR 2019).
+        ``spatial``: ST-GCN's three partitions by distance to the centre, with columns normalised over the complete
+        graph (Yan et al., AAAI 2018). Distances are known up to ``max_hop`` only. Farther joints are all at infinite
+        and hence equal distance, so their edges belong to partition 1 in both directions, as released checkpoints
+        require. ``directed``: 2s-AGCN's identity, inward and outward edges, each column-normalised (Shi et al., CVPR
+        2019).
+
+        Args:
+            strategy: ``spatial`` or ``directed``.
+            max_hop: largest distance of two connected joints, for ``spatial``.
+
+        Raises:
+            UserError: another strategy.
         """
         if strategy == "spatial":
             return self._spatial(max_hop)
@@ -145,14 +156,17 @@ def _by_column(a: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def layouts() -> list[str]:
-    """Names of the layouts in the package."""
+    """Return the names of the layouts in the package, sorted."""
     folder = files("skelssl.skeleton") / "layouts"
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
 @lru_cache
 def load_layout(name: str) -> Layout:
-    """The layout called ``name``, or the one a ``.yaml`` file of the user's describes; raises UserError."""
+    """Load the layout ``name`` of the package, or that of a ``.yaml`` file.
+
+    Raises UserError for an unknown name and a malformed file.
+    """
     if name in layouts():
         return _parsed((files("skelssl.skeleton") / "layouts" / f"{name}.yaml").read_text("utf-8"), name)
     path = Path(name).expanduser()
@@ -162,7 +176,7 @@ def load_layout(name: str) -> Layout:
 
 
 def _parsed(text: str, where: str) -> Layout:
-    """A layout from YAML; raises UserError for a missing key, an unknown name and a body in several pieces."""
+    """Parse a layout from YAML; raise UserError for a missing key, an unknown name and a disconnected skeleton."""
     try:
         data = yaml.safe_load(text)
         if unknown := next((key for key in data if key not in _KEYS), None):

@@ -1,8 +1,8 @@
-"""Joints of one layout from those of another, by their names; what cannot be had is absent and never counts.
+"""Mapping of joints from one layout to another by name; joints without a source are absent.
 
 >>> from skelssl.skeleton import load_layout
->>> there = joint_map(load_layout("coco17"), load_layout("ntu25"))
->>> [load_layout("ntu25").joints[v] for v in there.absent if load_layout("ntu25").joints[v].endswith("_left")]
+>>> mapping = joint_map(load_layout("coco17"), load_layout("ntu25"))
+>>> [load_layout("ntu25").joints[v] for v in mapping.absent if load_layout("ntu25").joints[v].endswith("_left")]
 ['hand_left', 'foot_left', 'hand_tip_left', 'thumb_left']
 """
 
@@ -19,32 +19,32 @@ from skelssl.skeleton.layout import Layout
 
 @dataclass(frozen=True, slots=True)
 class JointMap:
-    """Where each of the V_target joints comes from."""
+    """Source joints of each of the V_target joints."""
 
     source: Layout
     target: Layout
-    members: tuple[tuple[int, ...], ...]  # (V_target,) joints of the source whose mean it is; none: absent
+    members: tuple[tuple[int, ...], ...]  # (V_target,) source joints whose mean each joint is; empty: absent
 
     @property
     def absent(self) -> tuple[int, ...]:
-        """Joints of the target that the source has not, ascending: what ``encoder(x, ignore=...)`` is to leave out."""
+        """Return the target joints without a source, ascending, to be passed to ``encoder(x, ignore=...)``."""
         return tuple(v for v, members in enumerate(self.members) if not members)
 
     def apply(
         self, x: NDArray[np.floating], seen: NDArray[np.floating] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Points and confidence in the joints of the target.
+        """Map coordinates and confidence to the joints of the target.
 
-        A mean is seen where all its joints are, as surely as the least sure of them. Whatever stands where a joint is
-        not seen, NaN too, reaches no output.
+        A mean is seen where all its joints are seen, with their lowest confidence. Values of unseen joints, NaN
+        included, never reach the output.
 
         Args:
-            x: (..., V_source, C) coordinates.
+            x: (..., V_source, C) coordinates in any unit.
             seen: (..., V_source) confidence, 0 where a joint is not seen. Without it a joint is seen where its
                 coordinates are finite and not all zero.
 
         Returns:
-            (..., V_target, C) with zeros where a joint is not seen, and (..., V_target).
+            (..., V_target, C) coordinates, zero where a joint is not seen, and (..., V_target) confidence.
 
         Raises:
             UserError: another number of joints, or another shape of ``seen``.
@@ -68,10 +68,13 @@ class JointMap:
 
 
 def joint_map(source: Layout, target: Layout) -> JointMap:
-    """From ``source`` to ``target``: a joint of the same name, else the mean that the source says it is, else the one
-    that the target says it is, if the source has all of its joints; else absent.
+    """Return the mapping from ``source`` to ``target``.
 
-    Raises UserError for layouts that have no joint in common.
+    Each target joint is the source joint of the same name, otherwise the mean that the source defines for it, otherwise
+    the mean that the target defines if the source has all of its joints, otherwise absent.
+
+    Raises:
+        UserError: the layouts have no joint in common.
     """
     found = tuple(_members(joint, source, target) for joint in target.joints)
     if not any(found):
@@ -80,7 +83,7 @@ def joint_map(source: Layout, target: Layout) -> JointMap:
 
 
 def _members(joint: str, source: Layout, target: Layout) -> tuple[int, ...]:
-    """Joints of the source whose mean is the target's ``joint``; none where it is absent."""
+    """Return the source joints whose mean is the target's ``joint``; empty if it is absent."""
     if joint in source.joints or joint in source.means:
         return source.point(joint)
     names = [target.joints[v] for v in target.means.get(joint, ())]

@@ -1,6 +1,6 @@
 """Shear and rotation as 3 x 3 matrices for column vectors, so that any chain of them is one product with the clip.
 
-Each matrix function takes numbers, K sets of them, and each drawing function makes such numbers from a generator.
+The drawing functions draw K sets of parameters from a generator, and the matrix functions turn them into matrices.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ OFF_DIAGONAL = ((0, 0, 1, 1, 2, 2), (1, 2, 0, 2, 0, 1))
 
 
 def uniform(shape: tuple[int, ...], generator: torch.Generator | None, clips: int = 0) -> Tensor:
-    """U[0, 1) in float64, on the CPU; ``clips`` is the dimension that counts the clips."""
+    """Draw U[0, 1) in float64 on the CPU; ``clips`` is the dimension of ``shape`` that counts the clips."""
     return per_clip(partial(torch.rand, dtype=torch.float64), shape, generator, clips)
 
 
 def integers(high: int, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-    """Uniform in 0 ... high - 1, int64, on the CPU; the first dimension counts the clips."""
+    """Draw int64 uniform in 0 ... high - 1 on the CPU; the first dimension of ``shape`` counts the clips."""
     return per_clip(partial(torch.randint, high), shape, generator)
 
 
 def draw_shear(count: int, amplitude: float, generator: torch.Generator | None, *, flat: bool = False) -> Tensor:
-    """(K, 6) off-diagonals, independent U(-amplitude, amplitude); ``flat``: zero but for those of x and y."""
+    """Draw off-diagonals (K, 6), independent U(-amplitude, amplitude); ``flat``: zero except for x and y."""
     off = (2 * uniform((count, 6), generator) - 1) * amplitude
     return off * torch.tensor([1, 0, 1, 0, 0, 0]) if flat else off
 
 
 def shear_matrix(off: Tensor) -> Tensor:
-    """(K, 6) off-diagonals in row order -> (K, 3, 3), out_d = Σ_c x_c S[c, d] with a unit diagonal (AimCLR, AAAI 2022).
+    """Return the shears (K, 3, 3) of off-diagonals (K, 6) in row order, out_d = Σ_c x_c S[c, d] with S[c, c] = 1.
 
-    The draws fill S, which stands right of a row vector; the matrix for column vectors is its transpose.
+    The off-diagonals fill S, which multiplies a row vector from the right (Guo et al., AimCLR, AAAI 2022). The matrix
+    for column vectors is its transpose.
     """
     matrix = torch.eye(3, dtype=off.dtype, device=off.device).repeat(len(off), 1, 1)
     matrix[:, OFF_DIAGONAL[1], OFF_DIAGONAL[0]] = off
@@ -44,7 +45,7 @@ def shear_matrix(off: Tensor) -> Tensor:
 
 
 def transform(x: Tensor, matrix: Tensor) -> Tensor:
-    """Points of clips (N, C, T, V, M) times one matrix a clip, (N, C, C) for column vectors; laid out as in a store."""
+    """Multiply the points of clips (N, C, T, V, M) by one matrix per clip (N, C, C); the memory layout is a store's."""
     rows = x.permute(0, 2, 4, 3, 1)  # (N, T, M, V, C): points are rows of one product
     return torch.bmm(rows.flatten(1, 3), matrix.mT).view(rows.shape).permute(0, 4, 1, 3, 2)
 
@@ -62,9 +63,9 @@ def rotate(x: Tensor, limit: float, generator: torch.Generator | None = None, *,
 def draw_angles(
     count: int, main_deg: float, other_deg: float, generator: torch.Generator | None, *, flat: bool = False
 ) -> Tensor:
-    """(K, 3) angles in radians about x, y, z: U(0, main_deg) about one axis drawn at random, else U(0, other_deg).
+    """Draw angles (K, 3) in radians about x, y, z: U(0, main_deg) about one random axis, else U(0, other_deg).
 
-    ``flat``: z is the main axis and the only one.
+    Both limits are in degrees. With ``flat`` z is the main axis, and the other angles are 0.
     """
     main = integers(3, (count, 1), generator)
     main, other_deg = (torch.full_like(main, 2), 0.0) if flat else (main, other_deg)
@@ -73,9 +74,9 @@ def draw_angles(
 
 
 def rotation_matrix(angles: Tensor) -> Tensor:
-    """(K, 3) radians about x, y, z -> (K, 3, 3) = R_z R_y R_x.
+    """Return R_z R_y R_x (K, 3, 3) of angles (K, 3) in radians about x, y, z.
 
-    A positive angle turns clockwise, seen from the tip of the axis (as in AimCLR and PSTL).
+    A positive angle rotates clockwise, seen from the tip of the axis, as in AimCLR and PSTL.
     """
     (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(1), angles.sin().unbind(1)
     one, zero = torch.ones_like(cx), torch.zeros_like(cx)

@@ -1,7 +1,7 @@
-"""Joint, motion and bone: what of a clip the encoder sees; and what of its three channels are coordinates.
+"""Streams of a clip (joint, motion, bone) and the meaning of its three channels.
 
-With ``coordinates: xyz`` they are x, y and z. With ``xyc`` a clip lies in the plane of an image, and the third channel
-is how surely a joint was seen there, 0 to 1: nothing adds to it, turns it or takes it for a place.
+With ``coordinates: xyz`` the channels are x, y and z. With ``xyc`` a clip is in the image plane, and the third channel
+is the confidence of a joint, 0 to 1, which is never added to, rotated or used as a coordinate.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ COORDINATES = ("xyz", "xyc")
 
 
 def check_stream(stream: str) -> str:
-    """Returns ``stream``; raises UserError for one that is not known."""
+    """Return ``stream``; raise UserError unless it is joint, motion or bone."""
     if stream not in STREAMS:
         raise UserError(f"stream: found {stream!r}, expected one of {', '.join(STREAMS)}")
     return stream
 
 
 def check_coordinates(coordinates: str) -> str:
-    """Returns ``coordinates``; raises UserError for what is neither xyz nor xyc."""
+    """Return ``coordinates``; raise UserError unless it is xyz or xyc."""
     if coordinates not in COORDINATES:
         raise UserError(f"dataset.coordinates: found {coordinates!r}, expected one of {', '.join(COORDINATES)}")
     return coordinates
 
 
 def positions(x: Tensor, coordinates: str) -> Tensor:
-    """Clips (N, 3, ...) -> their coordinates alone: x, y and z, or (N, 2, ...) x and y."""
+    """Return the coordinates of clips (N, 3, ...) without confidence: (N, 3, ...) for xyz, (N, 2, ...) for xyc."""
     return x[:, :2] if coordinates == "xyc" else x
 
 
 def difference(x: Tensor, other: Tensor, coordinates: str) -> Tensor:
-    """``x - other``, both (N, 3, ...). With ``xyc`` it is as sure as the less sure of the two, and zero where either
-    was not seen.
+    """Return ``x - other`` of clips (N, 3, ...).
+
+    With ``xyc`` its confidence is the lower of both, and it is zero where either joint was not seen.
     """
     if coordinates == "xyz":
         return x - other
@@ -48,15 +49,15 @@ def difference(x: Tensor, other: Tensor, coordinates: str) -> Tensor:
 
 
 def steps(x: Tensor, coordinates: str, stride: int = 1) -> Tensor:
-    """x[t + stride] - x[t] of clips (N, 3, T, V, M): (N, 3, T - stride, V, M)."""
+    """Return x[t + stride] - x[t] of clips (N, 3, T, V, M): (N, 3, T - stride, V, M)."""
     return difference(x[:, :, stride:], x[:, :, :-stride], coordinates)
 
 
 def to_stream(x: Tensor, stream: str, layout: str, coordinates: str = "xyz") -> Tensor:
-    """Clips (N, 3, T, V, M) of joint positions -> the same shape in ``stream``, same unit.
+    """Convert clips (N, 3, T, V, M) of joint positions to ``stream``, with the same shape and unit.
 
-    joint: as it is. motion: x[t+1] - x[t], zero in the last frame. bone: joint minus its parent in the layout, zero at
-    the centre. With ``xyc`` both are taken by `difference`.
+    joint: unchanged. motion: x[t+1] - x[t], zero in the last frame. bone: joint minus its parent in the layout, zero at
+    the centre. Both use `difference`, which handles ``xyc``. Raises UserError for an unknown stream.
     """
     check_stream(stream)
     if stream == "motion":

@@ -1,4 +1,4 @@
-"""Which frames a view shows: windows resized to T' frames, and PSTL's mirrored crop."""
+"""Temporal crops of a view: windows resized to T' frames, and PSTL's mirrored crop."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from skelssl.views.spatial import uniform
 
 
 def crop_resize(x: Tensor, start: Tensor, length: Tensor, frames: int) -> Tensor:
-    """Linear resampling of the window [start, start + length) of each clip, half-pixel centres.
+    """Resample the window [start, start + length) of each clip linearly, with half-pixel centres.
 
-    Equals ``interpolate(window, size=frames, align_corners=False)`` clip by clip: no anti-aliasing, and frames outside
-    the window are never read.
+    The result equals ``interpolate(window, size=frames, align_corners=False)`` clip by clip, without anti-aliasing.
+    Frames outside the window are never read.
 
     Args:
         x: clips (N, C, T, V, M).
@@ -34,9 +34,9 @@ def crop_resize(x: Tensor, start: Tensor, length: Tensor, frames: int) -> Tensor
 
 
 def take_frames(x: Tensor, index: Tensor) -> Tensor:
-    """Frames ``index`` (N, T') of clips (N, C, T, V, M) -> (N, C, T', V, M), in memory as ``x`` is.
+    """Gather the frames ``index`` (N, T') of clips (N, C, T, V, M) -> (N, C, T', V, M), in the memory layout of ``x``.
 
-    As a store keeps clips, a frame is one row, which is copied as a whole; so it stays through the whole view.
+    In the layout of a store a frame is one contiguous row, which is copied at once. A view preserves that layout.
     """
     rows = x.permute(0, 2, 4, 3, 1)  # (N, T, M, V, C)
     if not rows.is_contiguous():
@@ -49,13 +49,16 @@ def take_frames(x: Tensor, index: Tensor) -> Tensor:
 def random_window(
     frames: Tensor, ratio: tuple[float, float], minimum: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """A window of a random share of each clip, at least ``minimum`` frames or the whole clip.
+    """Draw a window of a random fraction of each clip, at least ``minimum`` frames or the complete clip.
 
     length = min(max(⌊n·p⌋, minimum), n) with p ~ U(ratio), then start uniform in 0 … n - length. Lengths p are drawn
     for all clips first, then starts.
 
     Args:
         frames: (N,) valid frames n of each clip, at least 1.
+        ratio: lowest and highest p.
+        minimum: shortest window in frames, for clips that are longer.
+        generator: source of the random numbers.
 
     Returns:
         (start, length), each (N,) int64 on the device of ``frames``.
@@ -68,7 +71,11 @@ def random_window(
 
 
 def centre_window(frames: Tensor, ratio: float = 0.95) -> tuple[Tensor, Tensor]:
-    """The middle of each clip: start = ⌊(1 - ratio)·n/2⌋ in float64, as much cut from the end.
+    """Return the central window of each clip: start = ⌊(1 - ratio)·n/2⌋ in float64, with as much cut at the end.
+
+    Args:
+        frames: (N,) valid frames n of each clip.
+        ratio: fraction of the clip to retain.
 
     Returns:
         (start, length), each (N,) int64.
@@ -78,9 +85,10 @@ def centre_window(frames: Tensor, ratio: float = 0.95) -> tuple[Tensor, Tensor]:
 
 
 def mirrored_crop(start: Tensor, frames: int, padding: int) -> Tensor:
-    """Frame indices (K, T) of T frames from ``start`` in the clip mirrored by ``padding`` frames at both ends.
+    """Return the indices (K, T) of T frames from ``start`` in the clip mirrored by ``padding`` frames at both ends.
 
-    The edge frame is repeated: … 1 0 | 0 1 … T-1 | T-1 T-2 …; start (K,) in 0 … 2·padding, and padding gives the clip.
+    The edge frame is repeated: … 1 0 | 0 1 … T-1 | T-1 T-2 …. ``start`` (K,) is in 0 … 2·padding, and a start of
+    ``padding`` yields the clip itself.
     """
     index = start[:, None] + torch.arange(frames, device=start.device) - padding
     index = torch.where(index < 0, -1 - index, index)
