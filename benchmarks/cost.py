@@ -1,6 +1,6 @@
 """What a training step costs over its sizes: ``python -m benchmarks.cost --out cost.json --svg docs/figures/cost.svg``.
 
-Each method at a moderate width, one size varied at a time: frames, joints (by layouts), clips, and the share of tokens
+Each method at a moderate width, one size varied at a time: frames, joints (by layouts), clips, and the ratio of tokens
 or joints that no mask hides. The exponent p of seconds ~ size^p is fitted by least squares in logarithms. Beside it
 stand the smallest and largest slope between neighbouring sizes: a curve that is no power law is seen to be none.
 """
@@ -45,7 +45,7 @@ class Study(NamedTuple):
     clips: int
     frames: tuple[int, ...]
     frames_key: str | None  # None: the recipe sets them
-    visible: Mapping[float, str]  # visible share -> override
+    visible: Mapping[float, str]  # keep ratio -> override
 
 
 def ratios(tokens: str = "masking.ratio") -> dict[float, str]:

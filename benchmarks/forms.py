@@ -29,7 +29,7 @@ BACKEND = "inductor"  # of torch.compile
 RATE = 1e-5  # small, so that many steps on noise stay finite
 FRAMES = {"aimclr": (50, 50)}  # to which a recipe resamples; other recipes leave clips as long as they are
 RAGGED = (60, 140)  # frames of clips of no dataset in particular, evenly spread
-SINGLE = 0.8  # share of clips that show one person: 49 of NTU-60's 60 classes do
+SINGLE = 0.8  # fraction of clips that show one person: 49 of NTU-60's 60 classes do
 T = TypeVar("T")
 
 
@@ -152,7 +152,7 @@ class Form(ABC):
 
 
 class PlainData:
-    """What straightforward forms share: clips padded one by one, an optimiser as torch has it by default."""
+    """What naive baselines have in common: clips padded one by one, an optimiser as torch has it by default."""
 
     name = "straightforward"
     plain_optimiser = True

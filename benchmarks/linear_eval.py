@@ -1,8 +1,8 @@
 """Linear evaluation over its full schedule: features cached against clips encoded in every epoch.
 
-Both forms run PSTL's recipe on PSTL's encoder, in one process, on equal clips in equal order. The straightforward one
+Both forms run PSTL's recipe on PSTL's encoder, in one process, on equal clips in equal order. The naive baseline
 takes minutes, so it runs a few epochs and an epoch stands for all. Over those few epochs, as a schedule of their own,
- the logits and the best top-1 of both must be the same, bit for bit. Batches divide the clips, since a convolution
+the logits and the best top-1 of both must be the same, bit for bit. Batches divide the clips, since a convolution
 may round its last bits by the size of its batch.
 """
 
@@ -59,7 +59,7 @@ def probe(train: Features, test: Features, batch: int, epochs: int) -> Scores:
 
 
 def measure(options: Options, **sizes: int) -> dict[str, Any]:
-    """Every figure, ready for JSON; on the CPU."""
+    """Every value, ready for JSON; on the CPU."""
     size = {**(SMALL if options.small else FULL), **sizes}
     batch, few = size["batch"], size["straightforward_epochs"]
     torch.set_num_threads(options.threads)

@@ -22,7 +22,7 @@ FILES = 500
 
 
 def plain_reader(data: bytes) -> NDArray[np.float32]:
-    """xyz (R * V, 3) as a straightforward reader gets them."""
+    """xyz (R * V, 3) as a naive reader gets them."""
     lines = iter(data.decode("ascii").splitlines())
     rows = []
     for _ in range(int(next(lines))):

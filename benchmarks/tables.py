@@ -1,6 +1,6 @@
 """Markdown of a result of the suite: ``python -m benchmarks.tables benchmarks/results/FILE.json``.
 
-``--into DOC.md`` fills a document instead, so that no figure is typed by hand: the tables of a result stand there
+``--into DOC.md`` fills a document instead, so that no value is typed by hand: the tables of a result stand there
 between ``<!-- tables: FILE.json -->`` (or ``FILE.json, Title``, for some of them) and ``<!-- end of tables -->``.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 FORMS = ("straightforward", "ours")
 END = "<!-- end of tables -->"
 MARKS = re.compile(rf"(<!-- tables: ([^,\n]+?)(?:, ([^\n]+?))? -->\n).*?({END})", re.DOTALL)
-BOUND = 0.5  # less than this share of a part's time explained by any of the three: none of them bounds it
+BOUND = 0.5  # less than this fraction of a part's time explained by any of the three: none of them bounds it
 GIB, MIB = 2**30, 2**20
 
 
@@ -46,7 +46,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], left: int = 1) -> 
 def facts(about: dict[str, Any]) -> str:
     """A sentence about the machine."""
     rates, where = about["rates"], about.get("gpu", about["cpu"])
-    warning = " Tiny networks: these figures say nothing about speed." if about["small"] else ""
+    warning = " Tiny networks: these values say nothing about speed." if about["small"] else ""
     return (
         f"{where}, {about['cores']} cores, {about['threads']} threads, torch {about['torch']}, {about['date']}, commit "
         f"{(about['commit'] or 'unknown')[:9]}. A square float32 product reaches {rates['flops'] / 1e9:.0f} GFLOP/s, a "
@@ -72,7 +72,7 @@ def steps(methods: dict[str, Any]) -> str:
         naive, ours = (m["seconds"][form]["step"] for form in FORMS)
         rows.append([f"`{name}`", m["batch"], span(naive), span(ours), f"**{naive['median'] / ours['median']:.2f}x**",
                      f"{m['batch'] / naive['median']:.3g}", f"{m['batch'] / ours['median']:.3g}"])  # fmt: skip
-    head = ["step", "clips", "straightforward", "ours", "ratio", "clips/s straightforward", "clips/s ours"]
+    head = ["step", "clips", "naive", "ours", "ratio", "clips/s naive", "clips/s ours"]
     return table(head, rows)
 
 
@@ -85,8 +85,8 @@ def memory(methods: dict[str, Any]) -> str:
             rows.append([f"`{name}`", m["batch"], *(f"{x['step'] / GIB:.2f} GiB" for x in (naive, ours)),
                          f"{ours['step'] / naive['step']:.2f}", *(f"{x['loss'] / MIB:.1f} MiB" for x in (naive, ours)),
                          f"{ours['loss'] / naive['loss']:.2f}"])  # fmt: skip
-    head = ["peak memory", "clips", "step, straightforward", "step, ours", "share", "loss alone, straightforward",
-            "loss alone, ours", "share"]  # fmt: skip
+    head = ["peak memory", "clips", "step, naive", "step, ours", "ratio", "loss alone, naive",
+            "loss alone, ours", "ratio"]  # fmt: skip
     return table(head, rows) if rows else ""
 
 
@@ -104,7 +104,7 @@ def by_part(methods: dict[str, Any]) -> str:
                      for way in ("forward", "backward") for own in (naive, ours)]  # fmt: skip
             before, after = (both_passes(own.get(part, {}), "seconds") for own in (naive, ours))
             rows.append([f"`{name}`", part, *cells, f"{before / after:.2f}x" if before > 0 and after > 0 else ""])
-    head = ["method", "part", "forward, straightforward", "ours", "backward, straightforward", "ours", "ratio"]
+    head = ["method", "part", "forward, naive", "ours", "backward, naive", "ours", "ratio"]
     return table(head, rows, left=2)
 
 
@@ -148,8 +148,8 @@ def compiled(methods: dict[str, Any]) -> str:
             first = [m["compiled"][form]["first_step"] for form in FORMS]
             ratio = f"{fast[0] / fast[1]:.2f}x"
             rows.append([f"`{name}`", m["batch"], *map(short, (*plain, *fast)), ratio, *map(short, first)])
-    head = ["step", "clips", "straightforward, plain", "ours, plain", "straightforward, compiled",
-            "ours, compiled", "ratio of compiled", "first step, straightforward", "first step, ours"]  # fmt: skip
+    head = ["step", "clips", "naive, plain", "ours, plain", "naive, compiled",
+            "ours, compiled", "ratio of compiled", "first step, naive", "first step, ours"]  # fmt: skip
     return table(head, rows) if rows else ""
 
 
@@ -160,7 +160,7 @@ def operations(methods: dict[str, Any]) -> str:
         for name, m in methods.items()
         if m.get("operations", {}).get("ours")
     ]
-    return table(["step of ours", "share of the time of all operations"], rows, left=2) if rows else ""
+    return table(["step of ours", "fraction of the time of all operations"], rows, left=2) if rows else ""
 
 
 def data(found: dict[str, Any]) -> str:
@@ -171,7 +171,7 @@ def data(found: dict[str, Any]) -> str:
          f"{d['read_only']:,.0f}", d["fastest_step"] or ""]
         for name, d in found.items()
     ]  # fmt: skip
-    head = ["method", "frames of a clip", "read and view, straightforward: clips/s", "ours: clips/s", "ratio",
+    head = ["method", "frames of a clip", "read and view, naive: clips/s", "ours: clips/s", "ratio",
             "ours, read alone: clips/s", "fastest step known: clips/s"]  # fmt: skip
     return table(head, rows)
 
@@ -182,8 +182,8 @@ def linear(found: dict[str, Any]) -> str:
     row = [found["clips"], found["test_clips"], found["epochs"], short(s["straightforward_epoch"]),
            found["straightforward_epochs"], short(s["straightforward"]), short(s["features"]), short(s["probe"]),
            f"**{s['straightforward'] / s['ours']:.1f}x**"]  # fmt: skip
-    head = ["training clips", "test clips", "epochs", "an epoch, straightforward", "epochs timed",
-            "straightforward, extrapolated from these", "ours: features", "ours: all epochs", "ratio"]  # fmt: skip
+    head = ["training clips", "test clips", "epochs", "an epoch, naive", "epochs timed",
+            "naive, extrapolated from these", "ours: features", "ours: all epochs", "ratio"]  # fmt: skip
     return table(head, [row], left=0)
 
 

@@ -1,1 +1,1 @@
-"""The methods as the suite measures them: one file each, our form and the straightforward one."""
+"""The methods as the suite measures them: one file each, our form and the naive baseline."""

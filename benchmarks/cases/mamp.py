@@ -51,7 +51,7 @@ class Ours(Form):
 
 
 class PlainDecoder(PlainData):
-    """The straightforward decoder of MAMP, Skeleton2vec and HA-CM."""
+    """The naive decoder of MAMP, Skeleton2vec and HA-CM."""
 
     def decode(self: Any, tokens: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
         return transformer.decode(self.method.decoder, tokens, torch.cat([visible, hidden], dim=1))

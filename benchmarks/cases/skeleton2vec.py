@@ -1,7 +1,7 @@
 """Skeleton2vec's step. Straightforward (skeleton2vec.md, 10): as MAMP's, and a teacher that works on absent persons too
 and keeps what all of its blocks put out, and follows the student by a new state dict.
 
-Ours also computes the figures that tell of a collapse, as training does; the straightforward form does not.
+Ours also computes the metrics that reveal a collapse, as training does; the naive baseline does not.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The straightforward forms: what the papers write, line by line. Slow, and good as oracles."""
+"""The naive baselines: what the papers write, line by line. Slow, and good as oracles."""

@@ -1,4 +1,4 @@
-"""HA-CM's masking and loss written straightforwardly: scores inside the graph, every difference in memory, every token
+"""HA-CM's masking and loss written naively: scores inside the graph, every difference in memory, every token
 embedded with gradient, two sorts a group, predictions of all tokens.
 
 The modules are those of skelssl, so both forms have the same weights; only the arithmetic differs.

@@ -1,4 +1,4 @@
-"""Skeleton2vec's targets, loss and teacher written straightforwardly: every person, every block's output kept."""
+"""Skeleton2vec's targets, loss and teacher written naively: every person, every block's output kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MAMP's forward pass written straightforwardly: all tokens embedded, explicit softmax attention, concatenate, gather.
+"""MAMP's forward pass written naively: all tokens embedded, explicit softmax attention, concatenate, gather.
 
 The modules are those of skelssl, so both forms have the same weights; only the arithmetic's order differs.
 """

@@ -208,7 +208,7 @@ def test_work_in_a_process_of_its_own() -> None:
 
 @pytest.mark.slow
 def test_memory_of_both_forms() -> None:
-    """The correlation matrix of the straightforward form is larger than all that ours holds."""
+    """The correlation matrix of the naive baseline is larger than all that ours holds."""
     options = Options(small=True, overrides=("method.head.dim=512",))
     naive, ours = (suite.peak("pstl", form, options) for form in FORMS)
     assert naive["loss"] > 2 * 4 * 512**2

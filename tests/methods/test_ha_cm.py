@@ -165,7 +165,7 @@ def test_the_paper_s_form_of_the_loss() -> None:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({"alpha": 1.5}, r"loss\.alpha: found 1\.5, expected null or a share from 0 to 1"),
+        ({"alpha": 1.5}, r"loss\.alpha: found 1\.5, expected null or a ratio from 0 to 1"),
         ({"alpha": 0.5, "weight": 2.0}, r"loss\.weight: found 2\.0 beside loss\.alpha, expected 1"),
         ({"weight": "much"}, r"loss\.weight: found 'much', expected a number of at least 0"),
     ],

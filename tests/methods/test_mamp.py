@@ -226,4 +226,4 @@ def test_the_published_setting_shows_a_clip_of_any_length(published: MAMP) -> No
 
 def test_a_mask_that_ignores_motion_is_shown_alone() -> None:
     (shown,) = build(RandomMask(frames=12)).visualize(clips(1).x, torch.Generator().manual_seed(0))
-    assert shown.title == "hidden in training"
+    assert shown.title == "masked in training"

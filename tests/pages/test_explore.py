@@ -86,7 +86,7 @@ def test_a_synthetic_clip_is_made_on_first_use(data_root: Path, capsys: pytest.C
     assert [t for t in titles if "fixed" not in t] == ["aimclr", "ctrgcn", "agcn", "pyskl"]
     assert [clip["title"] for clip in views["clips"]] == ["draw 1", "draw 2", "draw 3"]
     assert [c["title"] for c in masks["clips"]] == [
-        "anchor: nothing hidden",
+        "anchor: unmasked",
         "spatial view: CSM",
         "temporal view: MATM",
     ]

@@ -30,7 +30,7 @@ def drawn(data_root: Path, name: str) -> list[PlayerClip]:
 
 def test_tokens_of_mamp(data_root: Path) -> None:
     clips, again = drawn(data_root, "mamp"), drawn(data_root, "mamp")
-    assert [clip.title for clip in clips] == ["hidden in training", "as many, hidden at random", "motion of each token"]
+    assert [clip.title for clip in clips] == ["masked in training", "as many, masked at random", "motion of each token"]
     for clip, same in zip(clips, again, strict=True):
         assert clip.x.shape == (12, 25, 3, 2)
         assert clip.tokens is not None

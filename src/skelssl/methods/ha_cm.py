@@ -38,7 +38,7 @@ class CrossMaskingLoss(nn.Module):
         super().__init__()
         check_number("loss.weight", weight, "a number of at least 0", lambda v: v >= 0)
         if alpha is not None:
-            check_number("loss.alpha", alpha, "null or a share from 0 to 1", lambda v: 0 <= v <= 1)
+            check_number("loss.alpha", alpha, "null or a ratio from 0 to 1", lambda v: 0 <= v <= 1)
             if weight != 1:
                 raise UserError(f"loss.weight: found {weight} beside loss.alpha, expected 1 (alpha sets both weights)")
         self.prediction, self.contrast = prediction, contrast
@@ -102,9 +102,9 @@ class HACM(Method):
             return MaskedClip(title, clip=clip, tokens=tokens, dropped_joints=left_out, name=name)
 
         return [
-            shown("hidden in training", ~stays, "tokens"),
-            shown("kept by attention: segments 1, 3, ...", ~stays[:, ::2]),
-            shown("kept by hierarchy: segments 2, 4, ...", ~stays[:, 1::2]),
+            shown("masked in training", ~stays, "tokens"),
+            shown("retained by attention: segments 1, 3, ...", ~stays[:, ::2]),
+            shown("retained by hierarchy: segments 2, 4, ...", ~stays[:, 1::2]),
             shown("attention score, above the least", above_least(scores.attention)),
             shown("hierarchy score, above the least", above_least(scores.hierarchy)),
         ]

@@ -60,11 +60,11 @@ class MAMP(Method):
     def visualize(self, x: Tensor, generator: torch.Generator) -> list[MaskedClip]:
         clip = resized(x, self.encoder.frames)
         mask = self.masking(clip, generator)
-        shown = [hidden_tokens("hidden in training", clip, mask, "tokens")]
+        shown = [hidden_tokens("masked in training", clip, mask, "tokens")]
         if isinstance(self.masking, MotionGumbelMask):
             at_random = smallest(torch.rand(mask.mask.shape, generator=generator), mask.visible.shape[1])
             shown += [
-                hidden_tokens("as many, hidden at random", clip, at_random),
+                hidden_tokens("as many, masked at random", clip, at_random),
                 MaskedClip(
                     "motion of each token",
                     clip=clip,

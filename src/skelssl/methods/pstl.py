@@ -68,7 +68,7 @@ class PSTL(Method):
         return [*((block, "forward") for block in blocks), (self.head, "forward")]
 
     def visualize(self, x: Tensor, generator: torch.Generator) -> list[MaskedClip]:
-        shown = [MaskedClip("anchor: nothing hidden")]
+        shown = [MaskedClip("anchor: unmasked")]
         if self.csm:
             shown.append(MaskedClip("spatial view: CSM", dropped_joints=self.csm(generator), name="csm"))
         if self.matm:

@@ -82,7 +82,7 @@ class Skeleton2vec(Method):
 
         tokens = self.student.encode(self.student.embed(masked, mask.visible))
         prediction = self.decoder(tokens, mask.visible, mask.hidden)
-        targets = self.loss.targets(self.encoder, x)  # of the whole clip, whatever is hidden
+        targets = self.loss.targets(self.encoder, x)  # of the clean clip, whatever is masked
         target, presence = targets.at(mask.hidden), targets.presence(len(mask.hidden))
         loss: Tensor = self.loss(prediction, target, presence)
         seen = products(targets.mean, targets.present)
@@ -124,13 +124,13 @@ class Skeleton2vec(Method):
 
     def visualize(self, x: Tensor, generator: torch.Generator) -> list[MaskedClip]:
         clip = resized(x, self.encoder.frames)
-        shown = [hidden_tokens("hidden in training", clip, self.masking(clip, generator), "tokens")]
+        shown = [hidden_tokens("masked in training", clip, self.masking(clip, generator), "tokens")]
         if isinstance(self.masking, MotionTubeMask):
             motion = tube_motion(clip, self.masking.patch * self.masking.tube, self.masking.coordinates)
             plain = tubes(torch.rand(motion.shape, generator=generator), self.masking.visible_joints, self.masking.tube)
             weights = motion.repeat_interleave(self.masking.tube, 1)
             shown += [
-                hidden_tokens("as many, hidden whatever moves", clip, plain),
+                hidden_tokens("as many, masked regardless of motion", clip, plain),
                 MaskedClip("motion of each joint in each tube", clip=clip, tokens=weights),
             ]
         return shown

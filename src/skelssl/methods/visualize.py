@@ -26,7 +26,7 @@ class MaskedClip:
     kept_frames: Sequence[int] | None = None  # None: all of them
     clip: Tensor | None = None  # (1, 3, T', V, M) positions that the mask was drawn for; None: the given clip
     tokens: Tensor | None = None  # (M, S, V), True where masked; or what tokens weigh, at least 0. S divides T'
-    name: str | None = None  # in the keys of metrics; None: nothing that training masks
+    name: str | None = None  # in the keys of metrics; None: not a mask of training
 
 
 def resized(x: Tensor, frames: int) -> Tensor:

@@ -72,7 +72,7 @@ def page_path(config: DictConfig, source: Source, stem: str) -> Path:
 
 
 def read_file(path: Path) -> DescribedClip:
-    """A ``.skeleton`` file; raises UserError, with the code of the bad-input catalogue, for one that is unusable."""
+    """Read a ``.skeleton`` file; raise UserError, with the code of the bad-input catalogue, for one that is unusable."""
     try:
         clip = examined(parse_skeleton(path.read_bytes(), path.stem))
     except BadInput as bad:
@@ -85,7 +85,7 @@ def read_file(path: Path) -> DescribedClip:
 
 
 def open_parsed(source: Source, data_root: Path) -> ParsedStore:
-    """The parsed store; a generated source is prepared on first use. Raises UserError where there is none."""
+    """Open the parsed store, after preparing a generated source; raise UserError where there is none."""
     folder = parsed_folder(data_root, source)
     if source.generated:
         prepare_dataset(source, data_root=data_root, raw=[], workers=1, strict=False)
@@ -119,7 +119,7 @@ def explore_dataset(store: ParsedStore, path: Path) -> None:
 
 
 def find_clip(store: ParsedStore, name: str) -> DescribedClip:
-    """The clip called ``name``; raises UserError that says why it was left out, or which names are close."""
+    """Return the clip ``name``; raise UserError with the reason why it was left out, or with similar names."""
     report = read_report(store)
     if name not in store.names:
         raise UserError(f"name={name}: {_why_not(store, name, report)}")
@@ -169,7 +169,7 @@ def describe_clip(clip: RawClip, class_name: str) -> list[tuple[str, str]]:
 def _form(form: str) -> str:
     if form in RECIPES:
         return f"imported as recipe {form} made it"
-    return "as a tracker listed them" if form == RAW else "two persons kept apart"
+    return "bodies as tracked" if form == RAW else "at most two separate persons"
 
 
 def explore_clip(found: DescribedClip, path: Path, config: DictConfig, dataset: str) -> None:

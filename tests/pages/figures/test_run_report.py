@@ -27,11 +27,12 @@ MAPS = {
     "ha_cm": ["last block", "rollout", "hyperbolic radius"],
 }
 FIRST = {
-    "pstl": ["anchor: nothing hidden", "spatial view: CSM", "temporal view: MATM"],
+    "pstl": ["anchor: unmasked", "spatial view: CSM", "temporal view: MATM"],
     "skeleton_contrast": ["draw 1", "draw 2", "draw 3"],
-    "mamp": ["hidden in training", "as many, hidden at random", "motion of each token"],
-    "skeleton2vec": ["hidden in training", "as many, hidden whatever moves", "motion of each joint in each tube"],
-    "ha_cm": ["hidden in training", "kept by attention: segments 1, 3, ...", "kept by hierarchy: segments 2, 4, ...",
+    "mamp": ["masked in training", "as many, masked at random", "motion of each token"],
+    "skeleton2vec": ["masked in training", "as many, masked regardless of motion", "motion of each joint in each tube"],
+    "ha_cm": ["masked in training", "retained by attention: segments 1, 3, ...",
+              "retained by hierarchy: segments 2, 4, ...",
               "attention score, above the least", "hierarchy score, above the least"],
 }  # fmt: skip
 browser_test = pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")

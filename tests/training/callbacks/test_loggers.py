@@ -87,7 +87,7 @@ def test_masks_are_drawn_for_wandb(whole):
     assert "after 1 epochs" in first
     assert "after 2 epochs" in second
     assert 'data-figure="player"' in first
-    for title in ("anchor: nothing hidden", "spatial view: CSM", "temporal view: MATM"):
+    for title in ("anchor: unmasked", "spatial view: CSM", "temporal view: MATM"):
         assert title in first
 
 

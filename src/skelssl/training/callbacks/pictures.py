@@ -58,6 +58,6 @@ def map_page(method: Method, data: SkeletonData, max_clips: int) -> Page:
     features = extract(method.encoder, method.test_view, batches(store, rows), device=method.device)
     clips, share = feature_plane(features.to("cpu"), store)
     page = Page("Map of the feature space", subtitle=f"after {method.current_epoch + 1} epochs")
-    caption = f"Training clips; the plane holds {100 * share:.0f} % of the variance."
+    caption = f"Training clips; the plane explains {100 * share:.0f} % of the variance."
     page.add("Features", caption, embedding_map(clips, data.dataset.class_names))
     return page
