@@ -158,5 +158,5 @@ class Alarm:
                 expected = f"at least {low:g}" if high == math.inf else f"at most {high:g}"
                 sentence = f"train/{name}: found {found:.3g} after {steps} steps, expected {expected}"
                 if self.abort and name in FATAL:
-                    raise Diverged(f"{sentence}: the features have collapsed; method.collapse.abort=false goes on")
+                    raise Diverged(f"{sentence}: the features have collapsed; method.collapse.abort=false only warns")
                 rank_zero_warn(sentence)
