@@ -263,7 +263,7 @@ def test_cached_crops_that_cannot_be(run, data_root):
     _, folder = run
     with pytest.raises(UserError, match="crops: found 0, expected null or a whole number of at least 1"):
         ask(data_root, folder, "crops=0", protocol="linear")
-    with pytest.raises(UserError, match="crops: found 2, expected null: this probe sees training clips as the test"):
+    with pytest.raises(UserError, match="crops: found 2, expected null: this probe encodes training clips under"):
         ask(data_root, folder, "crops=2", "mode=clean", protocol="linear")
     with pytest.raises(UserError, match="crops: found 2, expected null: there is no crops in knn"):
         ask(data_root, folder, "crops=2")
