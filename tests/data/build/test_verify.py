@@ -159,7 +159,7 @@ def test_stale_and_outdated_recipe_stores_are_said_and_do_no_harm(root: Path) ->
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda split: split["train"].append(split["test"].pop()), r"xsub\.json: found 5 clips to train and 3 to test"),
+        (lambda split: split["train"].append(split["test"].pop()), r"xsub\.json: found 5 training and 3 test clips"),
         (lambda split: split["train"].append(split["test"][0]), r"xsub\.json: found S.*, expected .*each on one side"),
         (lambda split: split["train"].append("drink"), r"xsub\.json: found drink, expected clips of the store"),
     ],
