@@ -88,7 +88,7 @@ def test_a_sound_set_is_counted(root: Path, capsys: pytest.CaptureFixture[str]) 
     derived = open_store(store.folder, RecipeConfig("aimclr"))
     assert found[derived.folder.name] == (derived.fingerprint[:16], "8 clips, 0 skipped, as written")
     assert "sound" in capsys.readouterr().out.splitlines()[-1]
-    sentence = r"found 8 of 56,578 expected clips; missing setups S002…S017 whole, .*; strict=false lets it pass"
+    sentence = r"found 8 of 56,578 expected clips; missing all of setups S002…S017, .*; strict=false lets it pass"
     with pytest.raises(UserError, match=sentence):
         check(root, strict=True)
 

@@ -316,7 +316,7 @@ def instance(**about: Any) -> dict[str, Any]:
         ([{**ONE, "keypoints": [1, 2, 0] * 17}], "found no person in 1 frames"),
         ([{**ONE, "image_id": "first.jpg"}], "found 'first.jpg' as the name of a frame, expected one with a number"),
         ([{**ONE, "image_id": None}], "found None as the name of a frame"),
-        ([ONE, {**ONE, "image_id": 500_000}], "found 2 frames with numbers from 1 to 500000, expected those of one"),
+        ([ONE, {**ONE, "image_id": 500_000}], "found 2 frames numbered from 1 to 500000, expected consecutive frames"),
         ([{**ONE, "track_id": 4}, {**ONE, "track_id": 4}], "found person 4 twice in frame 0, expected once"),
         ({"annotations": [ONE]}, "found annotations without a list of images"),
         ({"annotations": [ONE], "images": [{"id": 2}]}, "found persons in image 1, expected it among the images"),
