@@ -70,7 +70,7 @@ def test_the_tutorial(tmp_path: Path) -> None:
     } <= done.keys()
     assert len(done["pstl", "linear"]) == 4  # in then, and three seeds
     assert {result["seed"] for result in done["mamp", "linear"]} == {0, 1, 2}
-    assert "of 48 in the complete set" in printed
+    assert "of 48 in the complete dataset" in printed
     for name in ("data.html", "clip.html", "report.html"):
         assert (tmp_path / name).read_text().startswith("<!")
 

@@ -202,7 +202,7 @@ def test_the_encoder_is_left_as_it_was():
         ([body()], {"fps": -1}, r"fps: found -1, expected a number from 1 to 1000"),
         ([body()], {"batch": 0}, r"batch: found 0, expected a whole number of at least 1"),
         ([body()], {"device": "tpu9"}, r"device: found 'tpu9', expected one that this machine has"),
-        ([np.full((9, 25, 3), np.nan)], {}, r"clips\[0\]: found nobody in any of 9 frames"),
+        ([np.full((9, 25, 3), np.nan)], {}, r"clips\[0\]: found no person in any of 9 frames"),
     ],
 )
 def test_mistakes_are_one_sentence(clips, options, message):

@@ -115,9 +115,7 @@ def test_what_does_not_fit_the_store_is_refused(flat_set: Path, tmp_path: Path) 
 
 
 def test_recordings_in_space_have_no_confidence(data_root: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"^dataset\.coordinates: found xyc, expected xyz, the coordinates of synthetic"
-    ):
+    with pytest.raises(UserError, match=r"^dataset\.coordinates: found xyc, expected xyz, the coordinates of synth"):
         train(train_config(data_root, "dataset.coordinates=xyc"), tmp_path / "run")
     with hydra.initialize_config_dir(str(config_dir()), version_base=None):
         config = hydra.compose("prepare", ["dataset=ntu60", "dataset.coordinates=xyc", f"raw='{tmp_path}'"])

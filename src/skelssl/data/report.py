@@ -17,15 +17,15 @@ from skelssl.core.files import write_json
 from skelssl.data.split import ClipTable, Split
 
 WARNINGS = {
-    "D02": "cut short, complete frames kept (salvage)",
+    "D02": "truncated, complete frames retained (salvage)",
     "D03": "extra numbers after the last frame, left out",
-    "D05": "frames without a body, kept in the timeline",
+    "D05": "frames without a body, retained in the timeline",
     "D06": "more bodies than persons: ghosts and tables, left to the recipe",
     "D07": "the body's id changes; recipes that follow ids join the pieces",
-    "D08": "a body vanishes and returns",
-    "D09": "bodies change places in the list",
+    "D08": "a body disappears and returns",
+    "D09": "bodies swap positions in the list",
     "D10": "second body part of the time",
-    "D11": "ids that only 64-bit integers tell apart, told apart",
+    "D11": "ids that only 64-bit integers distinguish",
     "D12": "NaN or infinite coordinates, interpolated or their frames left out",
     "D13": "joints exactly at the origin, taken as absent",
     "D14": "more than 300 frames",
@@ -33,11 +33,11 @@ WARNINGS = {
     "D16": "more than ten times the usual length",
     "D17": "same content under several names",
     "D18": "same file in several places, used once",
-    "D21": "replication other than 1 or 2, kept",
-    "D22": "not the number of a complete set; setups, actions that miss whole",
+    "D21": "replication other than 1 or 2, retained",
+    "D22": "not the number of a complete dataset; setups, actions that are entirely missing",
     "D25": "interval of a label swapped, or cut to the recording",
     "D34": "two equal persons",
-    "D36": "more than two persons in poses, those who move most kept",
+    "D36": "more than two persons in poses, those that move most retained",
 }
 _LETTERS = {"setup": ("setups", "S", 0), "label": ("actions", "A", 1), "camera": ("cameras", "C", 0)}
 _LETTERS |= {"subject": ("performers", "P", 0)}
@@ -102,7 +102,7 @@ class Report:
         self.missing = {key: sorted(wanted[key]) for key in expected if wanted.get(key)}
         if not self.complete:
             whole = [_values(key, values) for key, values in self.missing.items()]
-            self.warned["D22"] = whole or ["no setup, action or camera misses whole"]
+            self.warned["D22"] = whole or ["no setup, action or camera is entirely missing"]
 
     def find_duplicates(self, names: Sequence[str], sha1: Sequence[str], splits: Mapping[str, Split]) -> None:
         """Group clips of equal content; a group with clips on both sides of a split leaks."""
@@ -188,12 +188,12 @@ class Report:
     def print(self, console: Console | None = None) -> None:
         """Print the summary on the console."""
         table = Table("", "files", "", title=f"prepare {self.dataset}", title_justify="left")
-        of = f"of {self.expected:,} in the complete set" if self.expected else ""
+        of = f"of {self.expected:,} in the complete dataset" if self.expected else ""
         table.add_row("clips in the store", f"{self.counts.get('clips', 0):,}", of)
         for split in self.splits:
             table.add_row(f"split {split}", "", self._sides(split).removeprefix(f"{split} "))
         if absent := self.counts.get("incomplete_absent"):
-            table.add_row("absent, D20", f"{absent:,}", "on the list of incomplete recordings, and not there")
+            table.add_row("absent, D20", f"{absent:,}", "on the list of incomplete recordings, and absent")
         for code, count in _by_code(self.skipped).items():
             reason = next(skip.reason for skip in self.skipped if skip.code == code)
             table.add_row(f"skipped, {code}", f"{count:,}", reason)
@@ -216,12 +216,12 @@ def _some(items: Sequence[str]) -> str:
 
 
 def _values(key: str, values: Sequence[int]) -> str:
-    """Return runs of values with their letter, such as ``setups S002…S017 whole``."""
+    """Return runs of values with their letter, such as ``all of setups S002…S017``."""
     runs = []
     for _, run in groupby(enumerate(values), key=lambda pair: pair[1] - pair[0]):
         ends = [_value(key, value) for _, value in run]
         runs.append(ends[0] if len(ends) == 1 else f"{ends[0]}…{ends[-1]}")
-    return f"{_LETTERS.get(key, (key, '', 0))[0]} {', '.join(runs)} whole"
+    return f"all of {_LETTERS.get(key, (key, '', 0))[0]} {', '.join(runs)}"
 
 
 def _value(key: str, value: int) -> str:

@@ -149,8 +149,8 @@ def test_names_lists_and_setups_have_codes_too(odd: tuple[dict[str, Any], Report
     assert (said["counts"]["incomplete_skipped"], said["counts"]["incomplete_absent"]) == (1, 301)
     assert said["notes"][0] == "using built-in list of 302 incomplete recordings (D19)"
     actions, setups = said["warnings"]["D22"]["names"]
-    assert actions.startswith("actions A001…A002, A004, A014")
-    assert setups == "setups S002…S017 whole"
+    assert actions.startswith("all of actions A001…A002, A004, A014")
+    assert setups == "all of setups S002…S017"
     assert said["counts"]["repaired_joints"] == 1
     assert said["splits"] == {"xsub": {"train": 20, "test": 0}, "xview": {"train": 0, "test": 20}}
     assert said["expected_splits"]["xsub"] == {"train": 40_091, "test": 16_487}

@@ -153,7 +153,7 @@ def test_strict_names_what_is_missing_and_publishes_the_report_alone(tmp_path: P
     write_clips(tmp_path / "raw", NAMES)
     (tmp_path / "raw" / "S001C001P001R001A009.skeleton").write_bytes(b" \n")
     sentence = (
-        r"^ntu60: found 12 of 56,578 expected clips; missing setups S002…S017 whole, actions A003…A060 whole; "
+        r"^ntu60: found 12 of 56,578 expected clips; missing all of setups S002…S017, all of actions A003…A060; "
         r"skipped S001C001P001R001A009 \(D01 empty file\); without strict=true it is accepted; "
         r"the report is .*/report\.json$"
     )

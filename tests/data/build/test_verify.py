@@ -88,7 +88,7 @@ def test_a_sound_set_is_counted(root: Path, capsys: pytest.CaptureFixture[str]) 
     derived = open_store(store.folder, RecipeConfig("aimclr"))
     assert found[derived.folder.name] == (derived.fingerprint[:16], "8 clips, 0 skipped, as written")
     assert "sound" in capsys.readouterr().out.splitlines()[-1]
-    sentence = r"found 8 of 56,578 expected clips; missing setups S002…S017 whole, .*; strict=false lets it pass"
+    sentence = r"found 8 of 56,578 expected clips; missing all of setups S002…S017, .*; strict=false lets it pass"
     with pytest.raises(UserError, match=sentence):
         check(root, strict=True)
 
@@ -159,7 +159,7 @@ def test_stale_and_outdated_recipe_stores_are_said_and_do_no_harm(root: Path) ->
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda split: split["train"].append(split["test"].pop()), r"xsub\.json: found 5 clips to train and 3 to test"),
+        (lambda split: split["train"].append(split["test"].pop()), r"xsub\.json: found 5 training and 3 test clips"),
         (lambda split: split["train"].append(split["test"][0]), r"xsub\.json: found S.*, expected .*each on one side"),
         (lambda split: split["train"].append("drink"), r"xsub\.json: found drink, expected clips of the store"),
     ],

@@ -210,9 +210,9 @@ def test_other_mistakes_are_one_sentence():
         clip(noise(), fps=0)
     with pytest.raises(UserError, match=r"clip: found 17 joints in shape .*, expected 25 of layout ntu25"):
         check_joints(clip(noise(joints=17)), NTU)
-    with pytest.raises(UserError, match=r"clip: found nobody in any of 12 frames"):
+    with pytest.raises(UserError, match=r"clip: found no person in any of 12 frames"):
         without_gaps(clip(np.full((12, 25, 3), np.nan)))
-    with pytest.raises(UserError, match=r"clip: found nobody in any of 12 frames"):
+    with pytest.raises(UserError, match=r"clip: found no person in any of 12 frames"):
         without_gaps(clip(np.zeros((12, 25, 3))))
     headless = noise()
     headless[:, :, NTU.index("spine_base")] = np.nan

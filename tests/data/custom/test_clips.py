@@ -97,7 +97,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "many.npy": (lambda p: save(p, points(persons=3)), "D24", "found 3 persons"),
     "swapped.npy": (lambda p: save(p, points().swapaxes(0, 1)), "D24", r"found 9 persons in shape \(1, 9, 25, 3\)"),
     "words.npy": (lambda p: save(p, points().astype(str)), "D24", "expected numbers"),
-    "zip.npz": (lambda p: p.write_bytes(b"PK"), "D02", "no whole .npz"),
+    "zip.npz": (lambda p: p.write_bytes(b"PK"), "D02", "no complete .npz"),
     "keys.npz": (lambda p: np.savez(p, a=points(), b=1), "D24", "found the keys a, b, expected the array under x"),
     "bare.npz": (lambda p: np.savez(p, subject=1), "D24", "found the keys subject, expected .* or alone"),
     "odd.json": (lambda p: p.write_text('{"skeletons": [[1, 2], [3]]}'), "D24", 'found no "skeletons"'),
@@ -233,7 +233,7 @@ def test_roots_that_are_none(tmp_path: Path) -> None:
         ({"subject": "anna"}, "a whole number of at least 0"),
         ({"label": np.array(["a", "b"])}, "a whole number of at least 0"),
         ({"split": "val"}, "train or test"),
-        ({"layout": "kinect20"}, "ntu25 as for the whole set"),
+        ({"layout": "kinect20"}, "ntu25 as for the whole dataset"),
     ],
 )
 def test_an_archive_with_a_wrong_fact_is_a_sentence(tmp_path: Path, more: dict[str, Any], expected: str) -> None:

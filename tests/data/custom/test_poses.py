@@ -200,10 +200,12 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "raw" / "sit" / "a.bvh").write_text(BVH(tree(MIXAMO), ["XYZ"]).text())
     save(tmp_path / "raw" / "sit" / "b.npy", points(joints=17))
     (tmp_path / "raw" / "sit" / "b.bvh").write_text(BVH(tree(MIXAMO), ["XYZ"]).text())
-    with pytest.raises(UserError, match=r"a\.json: found sit/a there and in .*a\.bvh \(D18\), expected unique names"):
+    with pytest.raises(
+        UserError, match=r"a\.json: found sit/a, which is also in .*a\.bvh \(D18\), expected unique names"
+    ):
         built(tmp_path, tmp_path / "raw", Custom(**FLAT))
     (tmp_path / "raw" / "sit" / "a.json").unlink()
-    with pytest.raises(UserError, match=r"b\.npy: found sit/b there and in .*b\.bvh \(D18\)"):
+    with pytest.raises(UserError, match=r"b\.npy: found sit/b, which is also in .*b\.bvh \(D18\)"):
         built(tmp_path, tmp_path / "raw", Custom(**FLAT))
 
 
@@ -246,7 +248,7 @@ def test_an_archive_with_confidences_is_poses(tmp_path: Path) -> None:
         ({"x": np.full((9, 1, 17, 2), np.nan)}, "NaN or infinite"),
         ({"fps": 0}, "found fps 0, expected a number above 0"),
         ({"unit": "inch"}, "found unit 'inch', expected one of m, cm, px, unknown"),
-        ({"seen": np.zeros((9, 1, 17))}, "found nobody"),
+        ({"seen": np.zeros((9, 1, 17))}, "found no person"),
     ],
 )
 def test_archives_with_confidences_that_are_none(tmp_path: Path, change: dict[str, Any], reason: str) -> None:

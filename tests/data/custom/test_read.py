@@ -82,7 +82,7 @@ def test_arrays_and_files_of_tools_lie_side_by_side(tmp_path):
     ("name", "content", "message"),
     [
         ("x.npy", b"", r"x\.npy: half-written, or no array of numbers .* \(D32\)"),
-        ("x.npz", b"PK", r"x\.npz: no whole \.npz archive \(D02\)"),
+        ("x.npz", b"PK", r"x\.npz: no complete \.npz archive \(D02\)"),
         ("x.json", b"{}", r"x\.json: found a file of no known kind"),
     ],
 )

@@ -70,7 +70,7 @@ def test_the_index_may_say_who_tests(tmp_path: Path) -> None:
     index = write_index(tmp_path / "index.jsonl", *lines)
     built(tmp_path, index, strict=True)
     assert sides(tmp_path) == (["sit/s1", "walk/s1"], ["sit/s2", "walk/s2"])
-    with pytest.raises(UserError, match="expected null, since the index says split itself"):
+    with pytest.raises(UserError, match="expected null, since the index contains split"):
         built(tmp_path, index, Custom(test={"subject": [1]}))
 
 
@@ -98,7 +98,7 @@ def test_without_subjects_a_share_is_drawn_from_each_class(subjects: list[int]) 
 
 def test_without_a_rule_a_fifth_is_drawn_and_said(tmp_path: Path) -> None:
     _, report = built(tmp_path, small_set(tmp_path / "raw", subjects=5))
-    assert "dataset.source.test: not given, so {'share': 0.2, 'seed': 0} decides who tests" in report.notes
+    assert "dataset.source.test: not given, so {'share': 0.2, 'seed': 0} decides the test split" in report.notes
     assert len({name[-1] for name in sides(tmp_path)[1]}) == 1
 
 

@@ -1,4 +1,4 @@
-"""Datasets of your own: folders or indices of clips, and what pose tools write."""
+"""Provide custom datasets: folders or indices of clips, and files of pose tools."""
 
 from skelssl.data.custom.source import Custom
 

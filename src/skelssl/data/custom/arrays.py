@@ -1,4 +1,4 @@
-"""The array in a file of a user's own: ``.npy``, ``.npz``, or NW-UCLA's ``.json``."""
+"""Read the array in a custom file: ``.npy``, ``.npz``, or NW-UCLA's ``.json``."""
 
 from __future__ import annotations
 
@@ -18,24 +18,21 @@ from skelssl.data.source import FACTS, BadInput
 from skelssl.skeleton.layout import Layout
 
 PERSONS = 2
-INDEX_KEYS = ("file", "name", "label", *FACTS, "split", "layout")  # what an index and an ``.npz`` say of a clip
+INDEX_KEYS = ("file", "name", "label", *FACTS, "split", "layout")  # per-clip keys of an index and an ``.npz``
 LINE_KEYS = (*INDEX_KEYS, "fps")
-SEEN_KEY = "seen"  # under which an ``.npz`` has a confidence for every joint; it is poses then, as of a pose tool
+SEEN_KEY = "seen"  # key of an ``.npz`` with a confidence for every joint, which makes it poses, as of a pose tool
 _FACT_KEYS = (*LINE_KEYS, SEEN_KEY, "unit")
 
 
 def npz_facts(path: Path) -> Mapping[str, Any]:
-    """What an ``.npz`` says of its clip: values under the keys of an index, and None under keys that nothing reads.
-
-    Raises BadInput.
-    """
+    """Read the facts in an ``.npz``: values for the keys of an index, and None for unused keys; raise BadInput."""
     with open_npz(path) as file:
         own = _array_key(file.files)
         return {key: _scalar(file[key]) if key in INDEX_KEYS else None for key in file.files if key != own}
 
 
 def is_seen(path: Path) -> bool:
-    """Return whether an ``.npz`` has confidences beside its joints; raise BadInput."""
+    """Return whether a file is an ``.npz`` with confidences; raise BadInput for a damaged one."""
     if path.suffix != ".npz":
         return False
     with open_npz(path) as file:
@@ -43,9 +40,9 @@ def is_seen(path: Path) -> bool:
 
 
 def read_seen(path: Path, body: Layout) -> Poses:
-    """``x`` (T, V, C) or (T, M, V, C) with ``seen`` (T, V) or (T, M, V), perhaps ``fps`` and ``unit``; raises BadInput.
+    """Read an ``.npz`` of ``x`` (T, V, C) or (T, M, V, C) and ``seen`` (T, V) or (T, M, V).
 
-    Without a unit 3-D is metres, and 2-D has none.
+    ``fps`` and ``unit`` are optional; the default unit is m in 3-D and unknown in 2-D. Raises BadInput.
     """
     x = _read_npz(path)
     with open_npz(path) as file:
@@ -74,7 +71,7 @@ def read_seen(path: Path, body: Layout) -> Poses:
 
 
 def _array_key(keys: Sequence[str]) -> str | None:
-    """Under which key of an ``.npz`` the clip lies: ``x``, or the only one that says nothing about it."""
+    """Return the key of the array in an ``.npz``: ``x``, or the only key that is not a fact; None if ambiguous."""
     arrays = [key for key in keys if key not in _FACT_KEYS]
     return "x" if "x" in keys else arrays[0] if len(arrays) == 1 else None
 
@@ -84,9 +81,9 @@ def _scalar(value: NDArray[Any]) -> Any:
 
 
 def read_clip_array(path: Path, body: Layout, *, flat: bool = False) -> NDArray[np.float32]:
-    """The array of a clip as (T, M, V, 3) with M = 1 or 2; raises BadInput where it has another shape or no numbers.
+    """Read the array of a clip as (T, M, V, 3) with M = 1 or 2; raise BadInput for another shape or type.
 
-    ``flat``: it holds x, y and confidence, or x and y alone; see `in_plane`.
+    ``flat``: the array holds x, y and confidence, or only x and y; see `in_plane`.
     """
     try:
         x = READERS[path.suffix](path)
@@ -110,8 +107,8 @@ def read_clip_array(path: Path, body: Layout, *, flat: bool = False) -> NDArray[
 def in_plane(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Convert (T, M, V, 2) or (T, M, V, 3) -> x, y and confidence (T, M, V, 3), zeros where a joint is not seen.
 
-    Without a third number a joint is seen, surely, where it is not (0, 0). NaN is not seen. Raises BadInput for a
-    confidence that is none.
+    Without a third number the confidence is 1 where a joint is not (0, 0). NaN counts as not seen. Raises BadInput for
+    a confidence outside [0, 1].
     """
     place = x[..., :2]
     sure = x[..., 2] if x.shape[-1] == 3 else np.any(place != 0, axis=-1).astype(np.float32)
@@ -144,7 +141,7 @@ def _read_npz(path: Path) -> NDArray[Any]:
 @contextmanager
 def open_npz(path: Path) -> Iterator[Any]:
     if not zipfile.is_zipfile(path):
-        raise BadInput("D02", "no whole .npz archive")
+        raise BadInput("D02", "no complete .npz archive")
     try:
         with np.load(path, allow_pickle=False) as file:
             yield file
@@ -153,7 +150,7 @@ def open_npz(path: Path) -> Iterator[Any]:
 
 
 def _read_json(path: Path) -> NDArray[Any]:
-    """NW-UCLA's ``all_sqe``: one person, joints in the order of Kinect v1."""
+    """Read a file of NW-UCLA's ``all_sqe``: one person, joints in the order of Kinect v1."""
     try:
         return np.array(json.loads(path.read_bytes())["skeletons"], np.float64)
     except (ValueError, TypeError, KeyError) as error:

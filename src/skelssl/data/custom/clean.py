@@ -1,7 +1,7 @@
-"""A caller's clips in one form: at most two persons without gaps, in metres, at the rate that the encoders know.
+"""Clean custom clips: at most two persons without gaps, in metres, at the frame rate of the encoders.
 
-What a pose estimator did not see is NaN (or ``seen`` 0 in `Poses`). What nobody recorded, a person who is not there, is
-all zero, as everywhere in this package.
+A joint that a pose estimator did not see is NaN (or ``seen`` 0 in `Poses`). An absent person is all zero, as everywhere
+in this package.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ UNITS: Mapping[str, float | None] = {"m": 1.0, "cm": 0.01, "mm": 0.001, "px": No
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of a caller's, as it came."""
+    """One custom clip before cleaning."""
 
-    where: str  # what an error calls it
+    where: str  # its name in an error message
     x: NDArray[np.float32]  # (T, M, V, C), C = 2 or 3, axes as in `Poses`
     seen: NDArray[np.float32]  # (T, M, V) confidence in [0, 1], 0: not seen
     layout: str
@@ -40,17 +40,17 @@ class Clip:
 class GapFreeClip:
     """A clip without gaps."""
 
-    x: NDArray[np.float32]  # (T, M, V, C), zeros where a person or a joint is not there
+    x: NDArray[np.float32]  # (T, M, V, C), zeros where a person or a joint is absent
     seen: NDArray[np.float32]  # (T, M, V) confidence; 0 where a joint was interpolated
-    there: NDArray[np.bool_]  # (T, M) whether the person is there
+    there: NDArray[np.bool_]  # (T, M) whether the person is present
     known: NDArray[np.bool_]  # (M, V) whether the joint was ever seen
 
 
 def as_clip(clip: Any, where: str, body: str, fps: float | None, unit: str | None, *, flat_unit: str = "px") -> Clip:
-    """An array (T, V, C) or (T, M, V, C), or a ``Poses``, which brings layout, rate and unit unless they are given.
+    """Convert an array (T, V, C) or (T, M, V, C), or a ``Poses``, to a `Clip`.
 
-    ``flat_unit`` is that of 2-D arrays without one. Raises UserError, which calls the clip ``where``, for another
-    shape, for no frame and for an unknown unit.
+    The rate and unit of a ``Poses`` apply unless they are given; ``flat_unit`` is the default unit of 2-D arrays.
+    Raises UserError, which names the clip ``where``, for another shape, an empty array and an unknown unit.
     """
     if isinstance(clip, Poses):
         seen = np.asarray(clip.seen, np.float32)
@@ -82,9 +82,10 @@ def _array(clip: Any, where: str) -> NDArray[np.float32]:
 
 
 def in_the_plane(clip: Clip, *, confidence: bool) -> Clip:
-    """x and y of a clip for an encoder of x, y and confidence; ``confidence``: the third number of the array is it.
+    """Return x and y of a clip for an encoder of x, y and confidence.
 
-    As in training, a person stays absent in frames in which no joint of his is seen.
+    ``confidence``: the third number of the array is the confidence. As in training, a person is absent in frames in
+    which none of their joints is seen.
     """
     seen = np.where(np.isfinite(clip.x[..., 2]), clip.x[..., 2], 0) if confidence else clip.seen
     if seen.min() < 0 or seen.max() > 1:
@@ -98,7 +99,7 @@ def in_the_plane(clip: Clip, *, confidence: bool) -> Clip:
 
 
 def check_joints(clip: Clip, body: Layout) -> None:
-    """Raise UserError where the clip has another number of joints than ``body``, its layout."""
+    """Raise UserError if the number of joints differs from that of ``body``, the clip's layout."""
     if clip.x.shape[2] != len(body.joints):
         raise UserError(
             f"{clip.where}: found {clip.x.shape[2]} joints in shape {clip.x.shape}, expected {len(body.joints)} of "
@@ -107,19 +108,18 @@ def check_joints(clip: Clip, body: Layout) -> None:
 
 
 def without_gaps(clip: Clip) -> GapFreeClip:
-    """Return the clip without gaps, and without the ends in which no person is seen.
+    """Return the clip without gaps, trimmed to the frames in which a person is present.
 
-    A person is there from the first to the last frame in which a joint of him is seen, but not in frames in which he is
-    all zero. Over these frames each of his joints is interpolated linearly in time where it is not seen, and held at
-    the ends. A joint that is never seen stays unknown. Persons who are never seen are left out; raises UserError where
-    none is left.
+    A person is present from the first to the last frame in which one of their joints is seen, except in frames that are
+    all zero. Over these frames each unseen joint is interpolated linearly in time, and constant at the ends. A joint
+    that is never seen stays unknown. Persons who are never seen are left out; raises UserError if none is left.
     """
     x, seen = clip.x, np.where(np.isfinite(clip.x).all(-1), clip.seen, 0)
     left_out: NDArray[np.bool_] = np.logical_not(np.where(np.isfinite(x), x, 1).any((2, 3)))  # (T, M) all zero
     seen = np.where(left_out[..., None], 0, seen)
     persons = seen.any((0, 2))
     if not persons.any():
-        raise UserError(f"{clip.where}: found nobody in any of {len(x)} frames, expected at least one person")
+        raise UserError(f"{clip.where}: found no person in any of {len(x)} frames, expected at least one person")
     x, seen, left_out = x[:, persons], seen[:, persons], left_out[:, persons]
     anybody = np.flatnonzero(seen.any((1, 2)) | left_out.any(1))
     span = slice(anybody[0], anybody[-1] + 1)
@@ -130,14 +130,14 @@ def without_gaps(clip: Clip) -> GapFreeClip:
 
 
 def _between(yes: Any) -> NDArray[np.bool_]:
-    """Convert (T, M) -> everything from the first true frame of each column to its last."""
+    """Set all frames of (T, M) from the first to the last true frame of each column."""
     started, going = np.maximum.accumulate(yes), np.maximum.accumulate(yes[::-1])[::-1]
     both: NDArray[np.bool_] = started & going
     return both
 
 
 def _filled(x: NDArray[np.float32], seen: NDArray[np.bool_], there: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(T, M, V, C) interpolated where a person is there and a joint of his is not seen, else zero where not seen."""
+    """Interpolate unseen joints (T, M, V, C) of present persons; other unseen joints become zero."""
     out = np.where(seen[..., None], x, np.float32(0))
     missing = there[..., None] & ~seen
     interpolate(out, missing, seen)
@@ -145,26 +145,25 @@ def _filled(x: NDArray[np.float32], seen: NDArray[np.bool_], there: NDArray[np.b
 
 
 def two_persons(clip: GapFreeClip) -> tuple[GapFreeClip, int]:
-    """Return the two who move farthest over the frames in which they are there, and how many were left out.
+    """Return the two persons who move most over the frames in which they are present, and the number left out.
 
-    Who moves most comes first; up to two persons stay as they are.
+    The one who moves most comes first; up to two persons are returned unchanged.
     """
     count = clip.there.shape[1]
     if count <= PERSONS:
         return clip, 0
     step = np.linalg.norm(np.diff(clip.x, axis=0), axis=-1).sum(2)  # (T - 1, M)
     way = (step * (clip.there[1:] & clip.there[:-1])).sum(0)
-    # Those who never move stand behind, the longest seen of them first.
+    # Persons who never move come last, those present longest first.
     order = np.lexsort([np.arange(count), -clip.there.sum(0), -way])[:PERSONS]
     kept = GapFreeClip(clip.x[:, order], clip.seen[:, order], clip.there[:, order], clip.known[order])
     return kept, count - PERSONS
 
 
 def at_rate(clip: GapFreeClip, fps: float | None) -> GapFreeClip:
-    """Return the clip at 30 frames a second: linear between its frames, the first one stays the first.
+    """Resample the clip linearly to 30 frames per second; its first frame stays the first.
 
-    A person is there where he is in both frames between which he would stand. Without ``fps``, and at 30, nothing
-    changes.
+    A person is present if they are in both neighbouring frames. Without ``fps``, and at 30, the clip is unchanged.
     """
     if fps is None or fps == FPS:
         return clip
@@ -185,7 +184,7 @@ def at_rate(clip: GapFreeClip, fps: float | None) -> GapFreeClip:
 
 
 def in_metres(clip: GapFreeClip, unit: str, body: Layout, where: str) -> GapFreeClip:
-    """Return the clip in metres; of ``px``, ``auto`` and ``unknown`` the median torso becomes ``TORSO`` long.
+    """Scale the clip to metres; for ``px``, ``auto`` and ``unknown`` the median torso gets the length ``TORSO``.
 
     Raises UserError for a clip whose torso was never seen.
     """

@@ -1,7 +1,7 @@
-"""Clips of a user's own on disk: which there are, what is said about each, and the array inside.
+"""Find custom clips on disk, with their names, labels and facts, and read their arrays.
 
-Name, label and facts come from the place of the file, from the file itself and from its line in an index; the later of
-these has the last word.
+Name, label and facts come from the path of the file, from the file itself and from its line in an index; the later of
+these take precedence.
 """
 
 from __future__ import annotations
@@ -38,34 +38,34 @@ _NW_UCLA = re.compile("(?P<label>a[0-9]+)_s(?P<subject>[0-9]+)_e(?P<replication>
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """What one clip of a file says of itself."""
+    """The facts that a file contains about one of its clips."""
 
     said: Mapping[str, Any]  # keys of an index
     size: int  # bytes
-    part: str = ""  # of a file of several clips, what it adds to the name
+    part: str = ""  # suffix of the name, in a file of several clips
     poses: bool = False  # whether a pose tool wrote it
-    lists: tuple[str, ...] = ()  # lists of its file that name it
+    lists: tuple[str, ...] = ()  # lists of the file that contain the clip
     layout: str | None = None  # of poses
 
 
 @dataclass(frozen=True, slots=True)
 class CustomClip:
-    """One clip as it is described, the label still as the user wrote it."""
+    """The description of one clip, with the label as given."""
 
     where: str  # the file, or the line of the index, that names the clip
     path: Path
     name: str
     label: int | str
     facts: Mapping[str, int]
-    split: str | None  # train | test, where the index says so
+    split: str | None  # train | test, if the index contains it
     own: Inside
 
 
 def find_clips(root: Path, layout: str, report: Report) -> Iterator[CustomClip]:
-    """The clips below a folder, in a file of poses or in a ``.jsonl`` index; what is left out, and why, is noted.
+    """Yield the clips below a folder, in a file of poses or in a ``.jsonl`` index; report those that are left out.
 
-    Raises UserError for a root that is none of these and for what a user can mend: a malformed line, an unknown key, a
-    fact that is no whole number.
+    Raises:
+        UserError: for a root that is none of these, a malformed line, an unknown key, or a fact that is not an integer
     """
     left_out, others = set[str](), Counter[str]()
     for where, path, place, line in _described(root, report):
@@ -82,7 +82,7 @@ def find_clips(root: Path, layout: str, report: Report) -> Iterator[CustomClip]:
     report.notes += [f"{root}: {count} clips of {own} are mapped to {layout}" for own, count in sorted(others.items())]
 
 
-Described = tuple[str, Path, dict[str, Any], dict[str, Any]]  # where, file, what its place says, what its line says
+Described = tuple[str, Path, dict[str, Any], dict[str, Any]]  # where, file, facts from its path, facts from its line
 
 
 def _described(root: Path, report: Report) -> Iterator[Described]:
@@ -155,9 +155,9 @@ def _line(text: str, where: str) -> dict[str, Any]:
 
 
 def inside(path: Path) -> list[Inside]:
-    """Return what each clip of a file says of itself beside its array; raise BadInput.
+    """Return the facts that a file contains about each of its clips; raise BadInput.
 
-    These are the keys of an ``.npz``, a name of NW-UCLA's form of a ``.json``, label and lists of annotated poses.
+    They come from the keys of an ``.npz``, the NW-UCLA name of a ``.json``, or the label and lists of annotated poses.
     """
     if not path.exists():
         raise BadInput("D26", f"found no file {path}")
@@ -184,7 +184,7 @@ def inside(path: Path) -> list[Inside]:
 
 
 def read_clip(path: Path, part: str, body: Layout, flat: bool) -> Pose:
-    """Return one clip of a file as (T, M, V, 3), M = 1 or 2; ``flat``: x, y and confidence. Raises BadInput."""
+    """Read one clip of a file as (T, M, V, 3), M = 1 or 2; ``flat``: x, y and confidence. Raises BadInput."""
     if is_poses(path):
         return ready(clips_of(path)[part], body, flat)
     if is_seen(path):
@@ -195,8 +195,8 @@ def read_clip(path: Path, part: str, body: Layout, flat: bool) -> Pose:
 def _found(where: str, path: Path, said: Mapping[str, Any], own: Inside, layout: str) -> CustomClip:
     if said.get("layout", layout) != layout:
         raise UserError(
-            f"{where}: found layout {said['layout']!r}, expected {layout} as for the whole set, "
-            "or its own name in dataset.layout"
+            f"{where}: found layout {said['layout']!r}, expected {layout} as for the whole dataset, "
+            "or its name in dataset.layout"
         )
     if said.get("split") not in (None, "train", "test"):
         raise UserError(f"{where}: found split {said['split']!r}, expected train or test")
@@ -210,7 +210,7 @@ def _found(where: str, path: Path, said: Mapping[str, Any], own: Inside, layout:
 
 
 def _says_nothing(label: Any) -> bool:
-    """Whether a label is absent, blank or NaN, the last as a number, as words such as ``NaN NaN``, or in a list."""
+    """Return whether a label is absent, blank or NaN: as a number, as words such as ``NaN NaN``, or in a list."""
     if isinstance(label, str):
         return set(label.lower().split()) <= {"nan"}
     if isinstance(label, list):

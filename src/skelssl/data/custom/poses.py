@@ -1,7 +1,7 @@
-"""Files of pose tools among a user's own clips: what they say of themselves, and their clips as a recipe takes them.
+"""Read files of pose tools among custom clips, and convert their clips to the input of a recipe.
 
-They pass what ``skelssl.embed`` puts its clips through, so that a clip that was trained on and one that is embedded are
-alike: gaps are interpolated, two persons stay, the rate becomes 30 frames a second, in space the unit metres.
+They pass the same steps as in ``skelssl.embed``, so that training and embedding see the same clips: gaps are
+interpolated, two persons are selected, the rate becomes 30 frames per second, and 3-D clips are scaled to metres.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from skelssl.data.source import BadInput
 from skelssl.skeleton.layout import Layout, load_layout
 from skelssl.skeleton.mapping import joint_map
 
-_NW_UCLA = re.compile(rb'\s*\{[^\[{]*"skeletons"\s*:')  # the array of an object that has no other before it
+_NW_UCLA = re.compile(rb'\s*\{[^\[{]*"skeletons"\s*:')  # the first array of an object
 _HEAD = 4096  # bytes
-_MORE_THAN_TWO = "D36"  # more persons than two
+_MORE_THAN_TWO = "D36"  # more than two persons
 
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """A clip that is ready for a recipe."""
+    """A clip that a recipe can process."""
 
-    x: NDArray[np.float32]  # (T, M, V, 3), M = 1 or 2; x, y and confidence of flat ones
+    x: NDArray[np.float32]  # (T, M, V, 3), M = 1 or 2; x, y and confidence in 2-D
     codes: tuple[str, ...]  # of the bad-input catalogue
 
 
 def is_poses(path: Path) -> bool:
-    """Whether a pose tool wrote it: a folder of frames, or a file of such a kind but NW-UCLA's. Raises BadInput."""
+    """Return whether a pose tool wrote a folder of frames, or a file other than NW-UCLA's; raise BadInput."""
     if path.is_dir():
         return is_folder_of_frames(path)
     if path.suffix != ".json":
@@ -53,7 +53,7 @@ def is_poses(path: Path) -> bool:
 
 
 def clips_of(path: Path) -> Mapping[str, Poses]:
-    """Return the clips of a file or folder by what is added to its name: nothing, or a slash and their own name.
+    """Return the clips of a file or folder by the suffix of their names: empty, or a slash and the clip's name.
 
     Raises BadInput.
     """
@@ -69,7 +69,7 @@ def _clips_of(path: str, stamp: int) -> Mapping[str, Poses]:
 
 
 def stamp(path: Path) -> int:
-    """Return a number that changes with the file, or with any file of the folder; raise BadInput (D33) for none."""
+    """Return a number that changes with the file, or with any file of a folder; raise BadInput (D33) if unreadable."""
     try:
         files = sorted(path.glob("*.json")) if path.is_dir() else [path]
         said = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.stat()]]
@@ -79,10 +79,10 @@ def stamp(path: Path) -> int:
 
 
 def ready(clip: Poses, body: Layout, flat: bool) -> Pose:
-    """Return the clip at 30 frames a second, with the joints of ``body``, in space in metres; raise BadInput.
+    """Return the clip at 30 frames per second with the joints of ``body``, 3-D clips in metres; raise BadInput.
 
-    Nothing is made up: a clip in the plane of an image has to be asked for (``flat``), one in space needs every joint
-    of ``body``, and one of another layout is mapped only where that has them all.
+    No joint is invented: 2-D clips must be requested (``flat``), 3-D clips need every joint of ``body``, and a clip of
+    another layout is mapped only if that layout has all joints.
     """
     wanted = 2 if flat else 3
     if clip.x.shape[-1] != wanted:
@@ -99,7 +99,7 @@ def ready(clip: Poses, body: Layout, flat: bool) -> Pose:
         given = in_the_plane(given, confidence=False) if flat else given
         kept, more = two_persons(without_gaps(given))
         kept = at_rate(kept, given.fps)
-        kept = kept if flat else in_metres(kept, given.unit, own, "the clip")  # recipes scale flat ones themselves
+        kept = kept if flat else in_metres(kept, given.unit, own, "the clip")  # recipes scale 2-D clips
     except UserError as error:
         raise BadInput("D24", str(error)) from error
     x, held = change.apply(kept.x, (kept.there[..., None] & kept.known).astype(np.float32))

@@ -1,4 +1,4 @@
-"""Files of clips, whatever wrote them: what pose tools write, and plain arrays in ``.npy`` or ``.npz``."""
+"""Read files of clips: the files of pose tools, and plain arrays in ``.npy`` or ``.npz``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,19 @@ ARRAY_SUFFIXES = (".npy", ".npz")
 
 
 def read_clips(path: str | Path, format: str | None = None) -> dict[str, Any]:
-    """Return name -> clip, sorted by name, of a file or of all files below a folder.
+    """Read the clips of a file, or of all files below a folder.
 
-    A clip is an array or a `Poses`. ``.npy`` and ``.npz`` hold an array (of several the one called ``x``), all else is
-    for ``skelssl.data.poses.read_poses``, which ``format`` goes to. A name is the path of the file within the folder,
-    without its suffix. Raises UserError where there is none, and for a file that cannot be read.
+    Args:
+        path: ``.npy`` and ``.npz`` hold an array (of several, the one called ``x``); other files are read by
+            ``skelssl.data.poses.read_poses``
+        format: of pose files, for ``read_poses``
+
+    Returns:
+        name -> clip, sorted by name. A clip is an array or a `Poses`; its name is the path of the file within the
+        folder, without suffix.
+
+    Raises:
+        UserError: if there is no clip, two have the same name, or a file cannot be read
     """
     root = Path(path).expanduser()
     if root.suffix.lower() in ARRAY_SUFFIXES and root.is_file():
@@ -36,7 +44,7 @@ def read_clips(path: str | Path, format: str | None = None) -> dict[str, Any]:
 
 
 def read_plain_array(path: Path) -> Any:
-    """Return the array of a ``.npy`` or ``.npz`` file; raise UserError for a damaged one. No pickles are opened."""
+    """Read the array of a ``.npy`` or ``.npz`` file; raise UserError for a damaged one. Pickles are never loaded."""
     try:
         return READERS[path.suffix.lower()](path)
     except BadInput as bad:

@@ -1,4 +1,4 @@
-"""A custom dataset: a folder of clips, or a JSON-lines index of them, and a rule for the test split."""
+"""Provide a custom dataset: a folder of clips, or a JSON-lines index of them, and a rule for the test split."""
 
 from __future__ import annotations
 
@@ -24,34 +24,41 @@ from skelssl.data.split import ClipTable, Split
 from skelssl.skeleton.layout import layouts, load_layout
 
 RULE_FACTS = ("subject", "camera", "setup")
-COORDINATES = ("xyz", "xyc")  # in space, or in the plane of an image with a confidence
+COORDINATES = ("xyz", "xyc")  # 3-D, or 2-D in the image plane with confidence
 DEFAULT_RULE = {"share": 0.2, "seed": 0}
 _RESERVED_NAMES = ("ntu60", "ntu120", "pku1", "pku2", "synthetic")
-_TRAINING_LIST = re.compile(r"train[0-9]*$")  # how pyskl and mmaction2 end the name of a list to train on
+_TRAINING_LIST = re.compile(r"train[0-9]*$")  # the end of a training list's name in pyskl and mmaction2
 _RULE = "dataset.source.test"
 
 
 @dataclass(frozen=True, slots=True)
 class ClipEntry(Entry):
-    """One file with what is known about its clip."""
+    """One file with the label and facts of its clip."""
 
     label: int = -1
     facts: Mapping[str, int] = field(default_factory=dict)
 
 
 class Custom:
-    """Clips that hold at most two persons each, kept apart already, in any layout.
+    """A custom dataset: clips of at most two separated persons each, in any layout.
 
-    Files of pose tools (``skelssl.data.poses``) are clips too, those in the plane of an image with ``coordinates`` xyc.
-    Arrays are (T, V, 3) or (T, M, V, 3) in metres, y up, all zero where somebody is absent, in ``.npy``, in ``.npz``
-    under ``x`` or alone, or as NW-UCLA's ``.json``. With ``coordinates: xyc`` they lie in the plane of an image, y up,
-    in any unit, and the third number, if there is one, is how surely a joint was seen (`custom.arrays.in_plane`).
-    Classes are the sorted names among the labels, or 0 to the largest number.
+    Clips are arrays (T, V, 3) or (T, M, V, 3) in m, y up, all zero where a person is absent, in ``.npy``, in ``.npz``
+    under ``x`` or alone, or in NW-UCLA's ``.json``; and files of pose tools (``skelssl.data.poses``). With
+    ``coordinates`` xyc they are in the image plane, y up, in any unit, and the optional third number is the confidence
+    of a joint (`custom.arrays.in_plane`). Classes are the sorted names among the labels, or 0 to the largest number.
 
-    ``test`` says who tests: ``{subject: [...]}``, ``{camera: [...]}``, ``{setup: [...]}``, ``{names: FILE}`` with a
-    clip's name a line, ``{list: NAME}`` for a list inside annotated poses, or ``{share: 0.2, seed: 0}``, which draws
-    whole subjects where every clip has one and there are several, else clips of each class. Without it the field
-    ``split`` of the index decides, else the only two lists in annotated poses, else 0.2 is drawn.
+    Args:
+        dataset: name of the store
+        layout: name or file of the skeleton layout
+        coordinates: ``xyz`` or ``xyc``
+        test: the rule for the test split: ``{subject: [...]}``, ``{camera: [...]}``, ``{setup: [...]}``,
+            ``{names: FILE}`` with one clip name per line, ``{list: NAME}`` for a list inside annotated poses, or
+            ``{share: 0.2, seed: 0}`` for a random fraction of the subjects, or of each class if not every clip has a
+            subject or all have the same. By default the field ``split`` of the index decides, else the only two lists
+            in annotated poses, else a random fraction of 0.2.
+
+    Raises:
+        UserError: for an invalid name, layout, coordinates or rule
     """
 
     form = PERSONS
@@ -77,16 +84,16 @@ class Custom:
         self.flat = coordinates == "xyc"
         # The store outlives the working folder.
         self.layout = layout if layout in layouts() else str(Path(layout).expanduser().absolute())
-        self.class_names: list[str] = []  # known once ``entries`` has seen the labels
-        self._named: frozenset[str] | None = None  # the clips to test on, where a list names them
+        self.class_names: list[str] = []  # known once ``entries`` has read the labels
+        self._named: frozenset[str] | None = None  # the test clips, if a list names them
 
     @property
     def arguments(self) -> Mapping[str, Any]:
-        """That clips are 2-D, where they are."""
+        """Return ``coordinates: xyc`` for 2-D clips, else an empty mapping."""
         return {"coordinates": "xyc"} if self.flat else AS_RECORDED
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
-        """The clips below the roots; raises UserError where labels, names or the test rule contradict each other."""
+        """Return the clips below the roots; raise UserError if labels, names or the test rule are inconsistent."""
         found = [clip for root in roots for clip in find_clips(root, self.body.name, report)]
         if not found and report.skipped:
             raise UserError(f"raw={', '.join(map(str, roots))}: found no clip to use; {report.complaint()}")
@@ -102,7 +109,7 @@ class Custom:
                 )
             if first is not clip and (clip.own.poses or first.own.poses):
                 raise UserError(
-                    f"{clip.where}: found {clip.name} there and in {first.where} (D18), expected unique names"
+                    f"{clip.where}: found {clip.name}, which is also in {first.where} (D18), expected unique names"
                 )
         return one_per_name([self._entry(clip) for clip in found], report)
 
@@ -115,7 +122,7 @@ class Custom:
     def _names_to_test(self, found: Sequence[CustomClip], report: Report) -> frozenset[str] | None:
         told = [clip for clip in found if clip.split]
         if told and self.test:
-            raise UserError(f"{_RULE}: found {self.test}, expected null, since the index says split itself")
+            raise UserError(f"{_RULE}: found {self.test}, expected null, since the index contains split")
         if told and (untold := next((clip for clip in found if not clip.split), None)):
             raise UserError(f"{untold.where}: found no split, expected one on every line or on none")
         if told:
@@ -129,7 +136,7 @@ class Custom:
                 raise UserError(f"{_RULE}.names: found {unknown[0]}, expected names of clips such as {min(known)}")
             return named
         if not self.test:
-            report.notes.append(f"{_RULE}: not given, so {DEFAULT_RULE} decides who tests")
+            report.notes.append(f"{_RULE}: not given, so {DEFAULT_RULE} decides the test split")
         return None
 
     def read(self, entry: Entry) -> list[RawClip]:
@@ -139,7 +146,7 @@ class Custom:
         return [RawClip.of_persons(entry.name, entry.label, clip.x, facts=entry.facts, codes=clip.codes)]
 
     def split(self, name: str, clips: ClipTable) -> Split:
-        """The one split, ``custom``, by the rule; raises UserError where a side stays empty or a fact is unknown."""
+        """Return the one split, ``custom``, by the rule; raise UserError if a side is empty or a fact is unknown."""
         if name not in self.splits:
             raise UserError(f"split of {self.dataset}: found {name!r}, expected one of {', '.join(self.splits)}")
         if not len(clips.names):
@@ -151,7 +158,7 @@ class Custom:
         return Split(tuple(names[~test]), tuple(names[test]))
 
     def _tests(self, clips: ClipTable) -> NDArray[np.bool_]:
-        """Return (N,) whether each clip is one to test on."""
+        """Return whether each clip is in the test split, (N,)."""
         if self._named is not None:
             return np.array([name in self._named for name in clips.names])
         if fact := next((key for key in RULE_FACTS if key in self.test), None):
@@ -163,7 +170,7 @@ class Custom:
 
 
 def _checked(test: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the rule for the test split; raise UserError for none of the known ones, or for two at once."""
+    """Return the rule for the test split; raise UserError for an unknown rule, or for two at once."""
     rule = dict(test or {})
     kinds = (*RULE_FACTS, "names", "list", "share")
     values = [value for key, value in rule.items() if key in RULE_FACTS]
@@ -182,7 +189,7 @@ def _checked(test: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _class_names(found: Sequence[CustomClip], report: Report) -> list[str]:
-    """Return the sorted names, or all numbers from 0 to the largest; numbers that no clip has are noted."""
+    """Return the sorted names, or all numbers from 0 to the largest; report numbers without clips."""
     numbers = sorted({clip.label for clip in found if isinstance(clip.label, int)})
     names = sorted({clip.label for clip in found if isinstance(clip.label, str)})
     if numbers and names:
@@ -194,9 +201,9 @@ def _class_names(found: Sequence[CustomClip], report: Report) -> list[str]:
 
 
 def _of_lists(found: Sequence[CustomClip], wanted: str | None) -> frozenset[str]:
-    """Names of the clips that a list inside their files names; without ``wanted`` the one of two that is not ``train``.
+    """Return the names of the clips in a list of their files, by default in the only one of two that is not ``train``.
 
-    Raises UserError for a list that no file has, and for more than one pair of them.
+    Raises UserError for a list that no file has, and if the default is ambiguous.
     """
     lists = sorted({name for clip in found for name in clip.own.lists})
     testing = [name for name in lists if not _TRAINING_LIST.search(name)]
@@ -230,7 +237,7 @@ def _by_fact(clips: ClipTable, fact: str, wanted: Sequence[int]) -> NDArray[np.b
 
 
 def _by_share(clips: ClipTable, share: float, seed: int) -> NDArray[np.bool_]:
-    """Whole subjects where all clips have one and there are several, else clips of each class by themselves."""
+    """Draw a fraction of the subjects if all clips have one and there are several, else of the clips of each class."""
     dice, subject = np.random.default_rng(seed), clips.facts["subject"]
     if (subject >= 0).all() and len(np.unique(subject)) > 1:
         return np.isin(subject, _drawn(np.unique(subject), share, dice))
@@ -239,6 +246,6 @@ def _by_share(clips: ClipTable, share: float, seed: int) -> NDArray[np.bool_]:
 
 
 def _drawn(units: NDArray[np.int64], share: float, dice: np.random.Generator) -> NDArray[np.int64]:
-    """Draw a fraction of the units: of two or more at least one, and not all."""
+    """Draw a fraction of the units: at least one of two or more, and never all."""
     count = min(max(1, round(share * len(units))), len(units) - 1)
     return dice.permutation(units)[:count]

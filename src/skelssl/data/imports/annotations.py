@@ -1,4 +1,4 @@
-"""F7: pyskl's and mmaction2's pickles of 3-D annotations, float16 (M, T, V, 3) per clip, with the splits as lists."""
+"""Import F7: pickles of pyskl and mmaction2 with 3-D annotations, float16 (M, T, V, 3) per clip, and split lists."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ENDING = ".skeleton"  # which some scripts leave on the names
 
 
 def find_annotations(path: Path, source: Source, scratch: Path) -> ImportContent:
-    """Look at each annotation; odd ones are left out and named, and Refused is raised where none is sound."""
+    """Check each annotation, leave out and report invalid ones; raise Refused if none is valid."""
     notes, split = _content(path, scratch)
     part, skipped = _sorted_out(notes, len(load_layout(source.layout).joints))
     if skipped and not part.blocks:
@@ -49,7 +49,7 @@ def find_annotations(path: Path, source: Source, scratch: Path) -> ImportContent
 
 
 def _sorted_out(notes: Sequence[Any], joints: int) -> tuple[ImportPart, list[Skipped]]:
-    """Return the clips of sound annotations, and why the others give none."""
+    """Return the clips of valid annotations, and the reasons for the skipped ones."""
     found, skipped = list[tuple[str, ArrayBlock, int]](), list[Skipped]()
     for row, note in enumerate(notes):
         try:
@@ -61,7 +61,7 @@ def _sorted_out(notes: Sequence[Any], joints: int) -> tuple[ImportPart, list[Ski
 
 
 def _content(path: Path, scratch: Path) -> tuple[list[Any], dict[str, list[str]]]:
-    """Annotations and lists of the pickle, read once; its arrays go to a file one by one, so memory holds one."""
+    """Read annotations and lists of the pickle; arrays are written to a file one by one, so memory holds only one."""
     store = scratch / "keypoints"
     scratch.mkdir(parents=True, exist_ok=True)
     check_space(scratch, path.stat().st_size, "for the arrays in the pickle")
@@ -93,7 +93,7 @@ def _name(note: Any) -> str | None:
 
 
 def _checked(note: Any, joints: int) -> tuple[str, ArrayBlock, int]:
-    """Return name, place of the keypoints, and label; raise BadInput for all but named 3-D clips of 1 or 2 persons."""
+    """Return name, keypoint block and label; raise BadInput unless it is a named 3-D clip of 1 or 2 persons."""
     if not (name := _name(note)) or "keypoint" not in note:
         raise BadInput("D24", "found no frame_dir of text, or no keypoint, expected both")
     block, label = note["keypoint"], note.get("label")
@@ -118,7 +118,7 @@ def _checked(note: Any, joints: int) -> tuple[str, ArrayBlock, int]:
 
 def _clip(row: ImportRow) -> RawClip:
     if 0 in row.block.shape:
-        raise BadInput("D04", "nobody in it")
+        raise BadInput("D04", "no person in it")
     x = row.block.read().swapaxes(0, 1).astype(np.float32)
     x = np.pad(x, ((0, 0), (0, _MAX_PERSONS - x.shape[1]), (0, 0), (0, 0)))
     return RawClip.of_persons(row.name, row.label, x, facts=row.facts, form="pyskl")

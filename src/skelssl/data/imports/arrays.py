@@ -1,6 +1,6 @@
-"""F4, F5, F6: one five-dimensional ``.npy`` per part, (N, 3, T, V, M), with labels beside it, as ST-GCN began it.
+"""Import F4, F5, F6: one ``.npy`` (N, 3, T, V, M) per part with labels beside it, as introduced by ST-GCN.
 
-``{part}_data.npy`` holds what the tracker listed (ST-GCN), ``{part}_position.npy`` AimCLR's 50 frames,
+``{part}_data.npy`` holds the tracker's list (ST-GCN), ``{part}_position.npy`` AimCLR's 50 frames, and
 ``{part}_data_joint.npy`` with ``{part}_num_frame.npy`` the clips of 2s-AGCN and skeleton-contrast, repeated up to 300.
 """
 
@@ -32,11 +32,11 @@ from skelssl.skeleton.layout import Layout, load_layout
 MAX_FRAMES = 300
 SIDES = {"train": "train", "val": "test", "test": "test"}
 _FILE = re.compile(r"(train|val|test)_(data_joint|data|position)\.npy")
-_SAMPLE = 20  # rows that show the form
-_TYPICAL = 150  # bodies in all frames of a clip of NTU, on average and rounded up
+_SAMPLE = 20  # rows from which the form is recognised
+_TYPICAL = 150  # bodies over all frames of an NTU clip, on average and rounded up
 _ROW_DIMS = 4
 _FOLDER = re.compile(r"((ntu|pku)\w*[-_])?[a-z]+", re.IGNORECASE)  # xsub or ntu60_xsub, but no longer title
-_DESCRIPTIONS = {  # what to call it, and the order of its clips where their names are lost
+_DESCRIPTIONS = {  # its description, and the order of its clips if they have no names
     LISTED_TWO: ("ST-GCN arrays (data.npy, two places of the tracker's list)", "name"),
     "aimclr": (f"AimCLR arrays (position.npy, {FRAMES} frames)", "name"),
     "agcn": ("2s-AGCN/skeleton-contrast arrays (data_joint.npy, num_frame.npy)", None),  # as a folder happened to list
@@ -44,7 +44,7 @@ _DESCRIPTIONS = {  # what to call it, and the order of its clips where their nam
 
 
 def find_arrays(path: Path, source: Source) -> ImportContent:
-    """Look at a folder with both parts, or at the folder of a file of one part."""
+    """Find both parts in a folder, or beside the file of one part; raise UserError or Refused for invalid ones."""
     folder = path.parent if path.is_file() else path
     kind, files = _files(path, folder)
     layout = load_layout(source.layout)
@@ -104,7 +104,7 @@ def holds_arrays(folder: Path) -> bool:
 
 
 def _form(block: ArrayBlock, path: Path, layout: Layout) -> str:
-    """Return which of the three it is, by shape and content; raise UserError for none of them."""
+    """Return which of the three forms it is, by shape and content; raise UserError for none of them."""
     shape, joints = block.shape, len(layout.joints)
     frames = shape[2] if len(shape) == 1 + _ROW_DIMS else 0
     if frames not in (FRAMES, MAX_FRAMES) or (shape[1], *shape[3:]) != (3, joints, 2) or block.dtype[1] != "f":
@@ -126,7 +126,7 @@ def _form(block: ArrayBlock, path: Path, layout: Layout) -> str:
 
 
 def _beside(file: Path, kind: str, form: str) -> list[Path]:
-    """Return the files that belong to one array: labels, and the frame counts of ``agcn``."""
+    """Return the files that belong to one array: labels, and for ``agcn`` the frame counts."""
     stem = file.name.removesuffix(f"_{kind}.npy")
     labels = [file.with_name(f"{stem}_label{ending}") for ending in (".pkl", ".npy")]
     found = next((label for label in labels if label.exists()), None)

@@ -1,4 +1,4 @@
-"""Labels beside an array: a pickle of (names, labels), of labels only, or a ``.npy``; and one-hot rows."""
+"""Read labels beside an array: a pickle of (names, labels) or of labels only, a ``.npy``, or one-hot rows."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _EXPECTED = "expected (names, labels) or labels only"
 
 
 def read_labels(path: Path) -> tuple[NDArray[np.int64], list[str] | None]:
-    """Return the labels (N,) and names, if there are any; a name's ending ``.skeleton`` is taken off.
+    """Return the labels (N,), and the names if there are any, without their suffix ``.skeleton``.
 
-    Reads what the ST-GCN family wrote over the years: tuples and lists, by Python 2 and 3, arrays in the pickle, and a
-    ``.npy`` under either name. Raises Refused (D29) for anything else.
+    It reads all formats of the ST-GCN family: tuples and lists, by Python 2 and 3, arrays in the pickle, and a ``.npy``
+    under either name. Raises Refused (D29) for anything else.
     """
     with open(path, "rb") as file:
         is_npy = file.read(6) == b"\x93NUMPY"
@@ -34,7 +34,7 @@ def read_labels(path: Path) -> tuple[NDArray[np.int64], list[str] | None]:
 
 
 def _flat(values: Any, path: Path) -> list[Any]:
-    """Return a list of N values of a list, a tuple or an array (N,) or (N, 1)."""
+    """Return the N values of a list, a tuple or an array (N,) or (N, 1)."""
     if isinstance(values, np.ndarray) and values.ndim in (1, 2) and values.size == len(values):
         return list(values.reshape(-1).tolist())
     if isinstance(values, (list, tuple)):

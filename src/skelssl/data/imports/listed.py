@@ -1,4 +1,4 @@
-"""F8: ``S...A....skeleton.npy``, a dict of bodies per file, as the official ``txt2npy.py`` of NTU RGB+D writes it."""
+"""Import F8: ``S...A....skeleton.npy``, a dict of bodies per file, written by ``txt2npy.py`` of NTU RGB+D."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _PLACES = 4
 
 
 class ListedNTU(NTU):
-    """NTU's recordings as files of up to four bodies, by their place in each frame's list; the ids are lost."""
+    """The source of NTU recordings as files of up to four bodies by position in each frame's list, without ids."""
 
     form = LISTED
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
-        """As of the text files: names that are none, of other sets or listed as incomplete go to the report."""
+        """Return the files as for text files; report invalid names, other datasets and incomplete recordings."""
         report.origin = DESCRIPTION
         return one_per_name(self.admitted(scan(roots, SUFFIX), report), report)
 
     def read(self, entry: Entry) -> list[RawClip]:
-        """Return the one clip of a file; raise BadInput, D29 for a pickle of another kind and D32 for half a file."""
+        """Read the one clip of a file; raise BadInput D29 for a pickle of another kind, D32 for a truncated file."""
         facts = parse_name(entry.name)
         label = facts.pop("action") - 1
         try:
@@ -48,7 +48,7 @@ class ListedNTU(NTU):
 
 
 def _bodies(entry: Entry) -> list[np.ndarray[Any, np.dtype[np.floating[Any]]]]:
-    """Return the bodies, each (T, V, 3), in the order of the places."""
+    """Return the bodies, each (T, V, 3), in the order of their positions."""
     data, path = read_bytes(entry), Path(str(entry))
     shape, _, dtype, offset = npy_header(path, data=data)
     if shape != () or not dtype.hasobject:

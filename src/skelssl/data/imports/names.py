@@ -1,4 +1,4 @@
-"""What the clips of an import are called, and whether the names bear out the labels and the split of the file."""
+"""Find the names of imported clips, and check the labels and the split of the file against them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _DATASETS = {"ntu60": r"ntu\D{0,8}60(?!\d)", "ntu120": r"ntu\D{0,8}120(?!\d)", "
 
 
 def check_dataset(path: Path, source: Source) -> None:
-    """Raise UserError for a file whose name tells another dataset."""
+    """Raise UserError for a file whose name contains another dataset."""
     for dataset, pattern in _DATASETS.items():
         if path.is_file() and dataset != source.dataset and re.search(pattern, path.stem.lower()):
             raise UserError(f"import={path}: found a file of {dataset} by its name, expected {source.dataset}")
 
 
 def own_split(found: ImportContent, source: Source, asked: str | None) -> str | None:
-    """The split a file was made for, by its name or as ``dataset=`` asks; raises UserError where the two disagree."""
+    """Return the split of a file, from its name or from ``dataset=``; raise UserError if the two disagree."""
     words = {word for hint in found.hints for word in re.split("[^a-z]+", hint.lower())}
     named = next((split for split, spellings in _SPLITS.items() if words & spellings), None)
     if named and named not in source.splits:
@@ -43,10 +43,10 @@ def own_split(found: ImportContent, source: Source, asked: str | None) -> str | 
 
 
 def attach_names(found: ImportContent, source: Source, split: str | None, listed: Path | None) -> str:
-    """Give names to clips that have none, where their row order is known and a list of names fits; say what it did.
+    """Name clips without names, if their order is known and a list of names fits; return a description.
 
-    ``listed`` is the user's list; without one the list is looked for where CTR-GCN's scripts leave it. Raises
-    UserError where the user's list does not fit, and for a label that its name denies.
+    ``listed`` is the user's list; by default the list is searched where CTR-GCN's scripts write it. Raises UserError if
+    the user's list does not fit, and for a label that contradicts its name.
     """
     if all(part.names is not None for part in found.parts):
         said = "names in the file"
@@ -82,7 +82,7 @@ def _attach_listed(found: ImportContent, source: NTU, split: str, listed: Path |
 
 
 def _read_names(file: Path, source: NTU) -> list[str]:
-    """The names of this dataset in a list with any other words, sorted, recordings listed as incomplete left out."""
+    """Return the sorted names of this dataset in a text file, without recordings listed as incomplete."""
     try:
         found = set(_NAME.findall(file.read_text("utf-8", errors="replace")))
     except OSError as error:
@@ -92,10 +92,10 @@ def _read_names(file: Path, source: NTU) -> list[str]:
 
 
 def in_order(names: Sequence[str], source: NTU, split: str, order: str | None) -> dict[str, list[str]]:
-    """Return training and test names in the order of the rows of published files.
+    """Return the training and the test names in the row order of the published files.
 
-    ``ids``: CTR-GCN's and MAMP's arrays go through the split's ids in ascending order (performers, cameras or setups),
-    and within an id by name. ``name``: by name alone.
+    ``ids``: the arrays of CTR-GCN and MAMP are sorted by the split's ids (subjects, cameras or setups), and within an
+    id by name. ``name``: by name only.
     """
     rule = source.facts["splits"][split]
     if order == "ids":
@@ -117,7 +117,7 @@ def _check_labels(part: ImportPart, path: Path) -> None:
 
 
 def check_sides(found: ImportContent, source: NTU, split: str | None) -> None:
-    """Raise UserError for a file whose training and test clips are not those of any split, or not of its own."""
+    """Raise UserError for a file whose training and test clips do not match any split, or not the given one."""
     sides = {part.side: part.names or () for part in found.parts if part.side}
     if sides and split is None:
         wrong = {name: _off_side(sides, source, name) for name in source.splits}
@@ -140,7 +140,7 @@ def check_sides(found: ImportContent, source: NTU, split: str | None) -> None:
 
 
 def _off_side(sides: Mapping[str, Sequence[str]], source: NTU, split: str) -> str | None:
-    """Return the first clip that the rule of ``split`` puts on the other side."""
+    """Describe the first clip that the rule of ``split`` assigns to the other side; None if there is none."""
     for side, names in sides.items():
         named = [name for name in names if _NAME.fullmatch(name)]
         ruled = getattr(source.split(split, table_of_names(named)), side)
@@ -150,14 +150,14 @@ def _off_side(sides: Mapping[str, Sequence[str]], source: NTU, split: str) -> st
 
 
 def table_of_names(names: Sequence[str]) -> ClipTable:
-    """Return what a split rule looks at, from NTU names alone."""
+    """Return the input of a split rule, from NTU names only."""
     facts = [parse_name(name) for name in names]
     columns = {fact: np.array([of[fact] for of in facts], np.int64) for fact in FACTS}
     return ClipTable(names, np.array([of["action"] - 1 for of in facts], np.int64), columns)
 
 
 def facts_in_name(name: str) -> dict[str, int]:
-    """Return subject, camera, setup and replication where the name tells them."""
+    """Return subject, camera, setup and replication from an NTU name; empty for other names."""
     try:
         facts = parse_name(name)
     except BadInput:

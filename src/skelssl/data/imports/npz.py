@@ -1,4 +1,4 @@
-"""F3: ``x_train y_train x_test y_test`` in one ``.npz``, (N, 300, 150), as CTR-GCN, MAMP and HA-CM save a split."""
+"""Import F3: ``x_train y_train x_test y_test`` in one ``.npz``, (N, 300, 150), as saved by CTR-GCN, MAMP and HA-CM."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from skelssl.skeleton.layout import load_layout
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 PERSONS = 2
-_LOCAL_HEADER = 30  # bytes of a zip member's own header before its name
-_SAMPLE = 200  # rows of the training part that tell how the arrays were made
-_TYPICAL = 150  # bodies in all frames of a clip of NTU, on average and rounded up
+_LOCAL_HEADER = 30  # bytes of a zip member's local header before its name
+_SAMPLE = 200  # rows of the training part from which the options are recognised
+_TYPICAL = 150  # bodies over all frames of an NTU clip, on average and rounded up
 
 
 def find_npz(path: Path, source: Source, scratch: Path) -> ImportContent:
-    """Look into the file; compressed members are unpacked into ``scratch`` once."""
+    """Find the arrays in the file; compressed members are unpacked into ``scratch`` once."""
     try:
         with zipfile.ZipFile(path) as archive:
             keys = [name.removesuffix(".npy") for name in archive.namelist()]
@@ -35,7 +35,7 @@ def find_npz(path: Path, source: Source, scratch: Path) -> ImportContent:
             blocks = {key: _member(archive, path, key, scratch) for key in KEYS}
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise Refused(
-            path, "D32", f"found a damaged npz ({error}), expected a whole one; delete it and download it again"
+            path, "D32", f"found a damaged npz ({error}), expected a complete one; delete it and download it again"
         ) from error
     layout = load_layout(source.layout)
     parts = [_part(path, side, blocks, len(source.class_names), len(layout.joints)) for side in ("train", "test")]
@@ -54,7 +54,7 @@ def find_npz(path: Path, source: Source, scratch: Path) -> ImportContent:
 
 
 def _member(archive: zipfile.ZipFile, path: Path, key: str, scratch: Path) -> ArrayBlock:
-    """Return one array inside the zip: in place where it is stored as it is, else from its unpacked copy."""
+    """Return one array inside the zip: in place if it is stored uncompressed, else from its unpacked copy."""
     info = archive.getinfo(f"{key}.npy")
     if info.compress_type == zipfile.ZIP_STORED:
         with open(path, "rb") as file:
@@ -86,10 +86,10 @@ def _part(path: Path, side: str, blocks: dict[str, ArrayBlock], classes: int, jo
 
 
 def _arguments(part: ImportPart, spine_mid: int) -> dict[str, Any]:
-    """Return what the recipe did, as the first rows show: whether clips are centred, and single persons doubled.
+    """Recognise the recipe's options from the first rows: whether clips are centred, and single persons duplicated.
 
-    Published NTU-120 files double them, PKU-MMD's are not centred, and home-made ones may differ. Counts decide: any
-    file may hold a clip that the sensor stored twice (D34), and doubled ones a clip whose second person is empty.
+    Published NTU-120 files duplicate them, those of PKU-MMD are not centred, and custom files may differ. The majority
+    decides: any file may hold a clip with two equal persons (D34), or one whose second person is empty.
     """
     rows = [clip for block in part.blocks[:_SAMPLE] if (clip := _persons(block)).any()]
     if not rows:
@@ -104,7 +104,7 @@ def _arguments(part: ImportPart, spine_mid: int) -> dict[str, Any]:
 
 
 def _persons(block: ArrayBlock) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return (T, M, V, 3) without the zeros behind the clip's last frame."""
+    """Return the clip (T, M, V, 3) without the zeros after its last frame."""
     x = block.read()
     filled = np.flatnonzero(np.any(x != 0, axis=1))
     length = filled[-1] + 1 if len(filled) else 0

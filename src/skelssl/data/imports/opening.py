@@ -1,15 +1,15 @@
-"""``prepare import=PATH``: the preprocessed files that users of other code have already, as a source of clips.
+"""Open preprocessed files of other code as a source of clips (``prepare import=PATH``).
 
 | on disk | made by | recipe |
 |---|---|---|
-| ``NTU60_XSub.npz`` and its kin | CTR-GCN, MAMP, HA-CM | ``ctrgcn`` |
-| ``{train,val}_data.npy`` | ST-GCN | ``aimclr``: raw bodies by their place, no ids |
+| ``NTU60_XSub.npz`` and similar | CTR-GCN, MAMP, HA-CM | ``ctrgcn`` |
+| ``{train,val}_data.npy`` | ST-GCN | ``aimclr``: raw bodies by position, no ids |
 | ``{train,val}_position.npy`` | AimCLR, PSTL | ``aimclr`` |
 | ``{train,val}_data_joint.npy`` with ``_num_frame.npy`` | 2s-AGCN, skeleton-contrast, CMD | ``agcn`` |
-| ``ntu60_3danno.pkl`` and its kin | pyskl, mmaction2 | ``pyskl`` |
+| ``ntu60_3danno.pkl`` and similar | pyskl, mmaction2 | ``pyskl`` |
 | ``S...A....skeleton.npy`` | NTU RGB+D's ``txt2npy.py`` | ``aimclr``, ``agcn`` |
 
-Each is known by its content. Its arrays are what one recipe made, so they serve that recipe and no other.
+Each is recognised by its content. Its arrays were made by one recipe, so they are valid only for that recipe.
 """
 
 from __future__ import annotations
@@ -42,10 +42,16 @@ def imported(
 ) -> Iterator[Source]:
     """Yield the clips of ``paths`` as a source, and print a description of them.
 
-    ``base`` is the dataset as of its raw files, ``folder`` where its store and report go, ``split`` the file's own
-    where its name does not tell, ``names`` a list of sample names. What must be unpacked lies in ``folder`` meanwhile.
-    Raises UserError for what is no such file, or does not belong to the dataset. Where the catalogue of bad input has
-    a code for the fault, a report is written as well.
+    Args:
+        paths: a file or folder in one of the formats above, or folders of ``.skeleton.npy`` files
+        base: the source of the original dataset
+        folder: receives the store and the report, and meanwhile the unpacked arrays
+        split: of the file, if its name does not contain it
+        names: a list of sample names
+
+    Raises:
+        UserError: for a file of another format or dataset; for a fault with a code of the bad-input catalogue a report
+            is written too
     """
     scratch = folder / ".import"
     with locked(folder / ".import.lock", wait=False):
@@ -64,7 +70,7 @@ def imported(
 
 @contextmanager
 def _readable(paths: Sequence[Path], scratch: Path) -> Iterator[None]:
-    """Say which file the system denies: one of the import (Refused, D33), or one that is unpacked to ``scratch``."""
+    """Convert OSError: Refused (D33) for a file of the import, UserError for one that is unpacked to ``scratch``."""
     try:
         yield
     except OSError as error:
@@ -105,7 +111,7 @@ def _open(paths: Sequence[Path], base: Source, scratch: Path, split: str | None,
 
 
 def _single(path: Path) -> Path:
-    """Return the file of a folder that holds just one npz or pickle; the path itself otherwise."""
+    """Return the file of a folder that holds a single npz or pickle, otherwise the path."""
     if not path.is_dir() or any(file.suffix == ".npy" for file in path.iterdir()):
         return path
     files = _archives(path)
@@ -126,7 +132,7 @@ def _archives(folder: Path) -> list[Path]:
 
 
 def _folders(path: Path) -> list[Path]:
-    """Return the folders below one, up to two levels deep, that could be imported."""
+    """Return the importable folders below ``path``, up to two levels deep."""
     below = sorted([*path.glob("*/"), *path.glob("*/*/")])
     return [inner for inner in below if holds_arrays(inner) or (len(_archives(inner)) == 1 and _single(inner) != inner)]
 

@@ -1,4 +1,4 @@
-"""What every importer finds: clips as rows of foreign arrays, where they lie, and what is known about them."""
+"""Define the content of an import: clips as rows of foreign arrays, with their positions in files and their facts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 @dataclass(frozen=True, slots=True)
 class ArrayBlock:
-    """An array as it lies in a file, uncompressed."""
+    """The position of an uncompressed array in a file."""
 
     path: str
     offset: int  # bytes
@@ -32,12 +32,12 @@ class ArrayBlock:
     fortran: bool = False
 
     def read(self) -> NDArray[Any]:
-        """Return the array, read afresh: a memory map would count as memory used, and the rows are read once only."""
+        """Read the array. A memory map would count as used memory, and each row is read only once."""
         flat = np.fromfile(self.path, self.dtype, math.prod(self.shape), offset=self.offset)
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
 
     def rows(self) -> list[ArrayBlock]:
-        """Return one block per index of the first axis; raise Refused for an array whose rows are scattered."""
+        """Return one block per index of the first axis; raise Refused for an array whose rows are not contiguous."""
         if self.fortran and len(self.shape) > 1:
             raise Refused(self.path, "D32", "found an array in Fortran order, expected C order as the references save")
         row = self.shape[1:]
@@ -48,9 +48,9 @@ class ArrayBlock:
 def npy_header(
     path: Path, start: int = 0, data: bytes | None = None
 ) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Return shape, Fortran order, dtype and the offset of the content of a ``.npy`` that begins at byte ``start``.
+    """Read shape, Fortran order, dtype and content offset of a ``.npy`` that begins at byte ``start``.
 
-    ``data``: the bytes of a file that is in memory already.
+    ``data``: the bytes of a file that is already in memory.
     """
     try:
         with open(path, "rb") if data is None else io.BytesIO(data) as file:
@@ -58,13 +58,13 @@ def npy_header(
             shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
             return shape, fortran, dtype, file.tell()
     except (ValueError, KeyError) as error:
-        raise Refused(path, "D32", "found no npy header, expected a whole .npy; delete it and make it again") from error
+        raise Refused(path, "D32", "found no npy header, expected a complete file; delete and make it again") from error
 
 
 def npy_block(path: Path, start: int = 0, size: int | None = None) -> ArrayBlock:
-    """Return the array of a ``.npy`` file, or of the ``size`` bytes from ``start`` that are one.
+    """Return the array of a ``.npy`` file, or of the ``.npy`` in ``size`` bytes from ``start``.
 
-    Raises Refused (D32) for one whose size is not what its header says, and for one that holds objects.
+    Raises Refused for a size that differs from the header's (D32), and for an array of objects (D29).
     """
     shape, fortran, dtype, offset = npy_header(path, start)
     if dtype.hasobject:
@@ -87,12 +87,12 @@ class ImportRow(Entry):
     block: ArrayBlock = field(kw_only=True)
     label: int = field(kw_only=True)
     facts: Mapping[str, int] = field(kw_only=True)
-    frames: int | None = field(kw_only=True, default=None)  # where the file counts them beside the array
+    frames: int | None = field(kw_only=True, default=None)  # number of frames, if the file contains it
 
 
 @dataclass(slots=True)
 class ImportPart:
-    """One side of a split as its file holds it, or all clips of a file that keeps the splits as lists."""
+    """One side of a split in its file, or all clips of a file that holds the splits as lists."""
 
     side: str  # train or test; empty for all
     blocks: Sequence[ArrayBlock]
@@ -101,7 +101,7 @@ class ImportPart:
     frames: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        """Raise Refused (D30) where there are more or fewer labels, names or counts than clips."""
+        """Raise Refused (D30) if the number of labels, names or counts differs from that of clips."""
         beside = {"labels": self.labels, "names": self.names, "frame counts": self.frames}
         for what, values in beside.items():
             if values is not None and len(values) != len(self.blocks):
@@ -113,23 +113,23 @@ class ImportPart:
 
 @dataclass(slots=True)
 class ImportContent:
-    """What an importer made of a path."""
+    """The content that an importer found at a path."""
 
     path: Path
-    what: str  # for the reader: whose format it is
+    what: str  # description of the format
     form: str  # clip.LISTED, clip.LISTED_TWO or the name of a recipe
     decode: Callable[[ImportRow], RawClip]
     parts: Sequence[ImportPart]
-    files: Sequence[Path]  # whose change makes another import
+    files: Sequence[Path]  # the files on which the import depends
     text_size: Callable[[ArrayBlock], int]  # bytes that a clip would take as text, for the check of free space
-    hints: Sequence[str] = ()  # names of file and folder that may tell the split
-    order: str | None = None  # of clips without names: by the ids of the split, "name", or not known
+    hints: Sequence[str] = ()  # names of file and folder that may contain the split
+    order: str | None = None  # of clips without names: "ids" of the split, "name", or None if unknown
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of the recipe that made the arrays
-    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)  # "xsub_train" -> names, where the file has them
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)  # "xsub_train" -> names, if the file has them
     skipped: Sequence[Skipped] = ()  # its clips that cannot be used
     notes: Sequence[str] = ()  # for the report
 
 
 def persons_first(x: NDArray[Any]) -> NDArray[np.float32]:
-    """Return (C, T, V, M), the layout of ST-GCN's files, -> (T, M, V, C)."""
+    """Convert (C, T, V, M), the layout of ST-GCN's files, -> (T, M, V, C)."""
     return np.ascontiguousarray(x.transpose(1, 3, 2, 0), np.float32)

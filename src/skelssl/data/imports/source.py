@@ -1,4 +1,4 @@
-"""Foreign arrays as a source like any other: shards, report, splits and resuming come from ``prepare``."""
+"""Provide imported arrays as a source; shards, report, splits and resuming come from ``prepare``."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from skelssl.data.split import ClipTable, Split
 
 
 class Imported:
-    """The clips of one import, one entry each.
+    """The source of one import, with one entry per clip.
 
-    With NTU's names everything follows from them, all splits included. Without, clips are called ``train-000001`` and
-    so on, and there are just the splits that the file itself has.
+    NTU names determine the facts and all splits. Without them clips are called ``train-000001`` and so on, and only the
+    splits of the file are available.
     """
 
     generated = False
 
     def __init__(self, base: Source, found: ImportContent, *, split: str | None, naming: str) -> None:
-        """``base`` is the dataset that the arrays were made of, ``split`` the file's own where it is known.
+        """Collect the rows of an import.
 
-        ``naming`` says where the names come from.
+        ``base`` is the original dataset, ``split`` that of the file if known, ``naming`` the origin of the names.
         """
         self.dataset, self.layout, self.class_names = base.dataset, base.layout, list(base.class_names)
         self.base, self.form, self.arguments, self.decode = base, found.form, dict(found.arguments), found.decode
@@ -49,7 +49,7 @@ class Imported:
         self.about = _about(found, self, naming)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Workers are handed their rows with each call.
+        # Workers receive their rows with each call.
         return {**self.__dict__, "_rows": [], "_skipped": (), "_train": {}}
 
     def entries(self, roots: Sequence[Path], report: Report) -> list[Entry]:
@@ -76,7 +76,7 @@ class Imported:
             raise BadInput("D33", f"cannot be read ({error.strerror or error})") from error
 
     def split(self, name: str, clips: ClipTable) -> Split:
-        """Split by the dataset's rule where names tell, else as the file has it; raise UserError for an unknown one."""
+        """Split by the dataset's rule if clips have names, else as in the file; raise UserError for an unknown name."""
         if name not in self.splits:
             raise UserError(f"split of {self.dataset}: found {name!r}, expected one of {', '.join(self.splits)}")
         if self.named:
@@ -91,12 +91,12 @@ class Imported:
 
 
 def clip_names(part: ImportPart) -> Sequence[str]:
-    """Return the names of a part, made up from the row where there are none."""
+    """Return the names of a part, generated from the row if there are none."""
     return part.names or [f"{part.side}-{row:06d}" for row in range(1, len(part.blocks) + 1)]
 
 
 def _training(found: ImportContent, split: str | None) -> dict[str, frozenset[str]]:
-    """Split -> names of its training clips, for sets whose names tell nothing."""
+    """Return the names of the training clips of each split, for datasets without NTU names."""
     lists = {key.rpartition("_")[0]: names for key, names in found.lists.items() if key.endswith("_train")}
     if lists:
         return {name: frozenset(names) for name, names in lists.items()}

@@ -1,4 +1,4 @@
-"""Files of pose tools -> ``Poses``; one reader a file, and the content decides which one reads.
+"""Read files of pose tools into ``Poses``; one module per reader, chosen by the content of a file.
 
 >>> from skelssl.data.poses import FORMATS
 >>> FORMATS

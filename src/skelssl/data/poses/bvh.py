@@ -1,7 +1,7 @@
-"""BVH (Biovision hierarchy): a tree of joints with offsets and channels, then a row of numbers a frame.
+"""Read BVH (Biovision hierarchy): a tree of joints with offsets and channels, then a row of numbers per frame.
 
-A joint lies at its parent's place plus its offset, turned by all rotations above it; a joint's rotations multiply from
-left to right in the order of its channels, so the last one named acts first. Position channels take the offset's place.
+A joint is at its parent's position plus its offset, rotated by all rotations above it. A joint's rotations multiply
+from left to right in the order of its channels, so the last one is applied first. Position channels replace the offset.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from skelssl.skeleton.layout import load_layout
 
 LAYOUT = "smpl22"
 _AXES = "XYZ"
-_LEG = {"m": (0.4, 1.2), "cm": (40.0, 120.0)}  # thigh and shin of a person, child or grown
+_LEG = {"m": (0.4, 1.2), "cm": (40.0, 120.0)}  # length of thigh and shin of a child or an adult
 
 
 @dataclass(slots=True)
@@ -34,12 +34,12 @@ class BVHJoint:
 
 
 def sniff_bvh(head: bytes) -> bool:
-    """Return whether a file that begins so is a BVH."""
+    """Return whether a file that begins with ``head`` is a BVH."""
     return head.removeprefix(b"\xef\xbb\xbf").lstrip().upper().startswith(b"HIERARCHY")
 
 
 def read_bvh(path: Path, name: str) -> list[Poses]:
-    """Return the one clip, with the joints of ``smpl22`` that the hierarchy has; raise Refused."""
+    """Read the one clip, with the joints of ``smpl22`` that the hierarchy has; raise Refused."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -59,7 +59,7 @@ def read_bvh(path: Path, name: str) -> list[Poses]:
 
 
 def forward_kinematics(joints: list[BVHJoint], motion: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return places (T, J, 3) of the joints, in the file's unit; ``motion`` (T, channels) in that unit and degrees."""
+    """Return joint positions (T, J, 3) in the file's unit; ``motion`` (T, channels) is in that unit and degrees."""
     places = np.zeros((len(motion), len(joints), 3))
     turns = np.zeros((len(motion), len(joints), 3, 3))
     column = 0
@@ -82,7 +82,7 @@ def forward_kinematics(joints: list[BVHJoint], motion: NDArray[np.float64]) -> N
 
 
 def _rotation(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (T,) radians -> (T, 3, 3) about x, y or z, right-handed."""
+    """Return right-handed rotations (T, 3, 3) about x, y or z by (T,) radians."""
     one, two = (axis + 1) % 3, (axis + 2) % 3
     turn = np.zeros((len(angle), 3, 3))
     turn[:, axis, axis] = 1
@@ -92,7 +92,7 @@ def _rotation(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _hierarchy(text: str, path: Path) -> tuple[list[BVHJoint], Iterator[str]]:
-    """Return the joints, parents first, and the words from MOTION on."""
+    """Parse the joints, parents first; return them and the words after MOTION."""
     words = iter(text.split())
     joints, above = list[BVHJoint](), list[int]()  # the joints that are open, -1 for an end site
     try:
@@ -120,14 +120,14 @@ def _hierarchy(text: str, path: Path) -> tuple[list[BVHJoint], Iterator[str]]:
             else:
                 raise Refused(path, "D24", f"found {word!r} in the hierarchy, expected a key of BVH")
     except (StopIteration, ValueError, IndexError) as error:
-        raise Refused(path, "D02", f"found a broken hierarchy ({error or 'its end'}), expected a whole BVH") from error
+        raise Refused(path, "D02", f"found a broken hierarchy ({error or 'its end'}), expected a full BVH") from error
     if above or not joints:
-        raise Refused(path, "D02", "found a hierarchy that does not close, expected a whole BVH")
+        raise Refused(path, "D02", "found a hierarchy that does not close, expected a full BVH")
     return joints, words
 
 
 def _name(words: Iterator[str]) -> str:
-    """Return the words up to the brace: some names have blanks."""
+    """Return the words up to the brace, since some names contain blanks."""
     name = list(iter(words.__next__, "{"))
     if not name:
         raise ValueError("a joint without a name")
@@ -141,7 +141,7 @@ def _channel(word: str) -> str:
 
 
 def _motion(words: Iterator[str], width: int, path: Path) -> tuple[NDArray[np.float64], float]:
-    """Return rows (T, width) and the seconds a frame lasts."""
+    """Parse the motion; return rows (T, width) and the duration of a frame in seconds."""
     try:
         head = [next(words).upper() for _ in range(2)]
         count = int(head[1])
@@ -166,7 +166,7 @@ def _motion(words: Iterator[str], width: int, path: Path) -> tuple[NDArray[np.fl
 
 
 def _unit(pose: NDArray[np.float32]) -> str:
-    """Return the unit in which this body's leg is a person's; the file itself never says."""
+    """Guess the unit from the length of a leg, since a BVH file does not contain it."""
     body = load_layout(LAYOUT)
     hip, knee, ankle = (pose[body.index(f"{joint}_left")] for joint in ("hip", "knee", "ankle"))
     leg = float(np.linalg.norm(hip - knee) + np.linalg.norm(knee - ankle))

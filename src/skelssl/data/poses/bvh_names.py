@@ -1,7 +1,7 @@
-"""Joints of a BVH by the names that makers of motion capture give them -> names of the house.
+"""Map the joint names of motion-capture vendors in a BVH to the names of the package's layouts.
 
-One word means different joints to different makers: ``LeftShoulder`` is the collar where there is a ``LeftArm`` and the
-shoulder otherwise. The spine has one to many joints, so it is told by its place in the tree, not by names.
+One word means different joints to different vendors: ``LeftShoulder`` is the collar if there is a ``LeftArm``, and the
+shoulder otherwise. The spine has any number of joints, so it is identified by its position in the tree, not by names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from skelssl.core.errors import Refused
 
-# In each row the first word that a side has is taken: CMU, Mixamo and LaFAN; Xsens; ASF; Poser; SMPL; 3ds Max.
+# The first word of a row that a side has is used. Vendors: CMU, Mixamo and LaFAN; Xsens; ASF; Poser; SMPL; 3ds Max.
 _LIMBS: dict[str, tuple[str, ...]] = {
     "hip": ("upleg", "upperleg", "thigh", "femur", "hip"),
     "knee": ("knee", "lowleg", "lowerleg", "shin", "calf", "tibia", "leg"),
@@ -30,7 +30,7 @@ _PREFIX = re.compile(r"^(bip\s*[0-9]*|mixamorig[0-9]*|[mf]_avg)[\W_]+", re.I)
 
 
 def house_names(names: Sequence[str], parents: Sequence[int], path: Path) -> dict[str, int]:
-    """House name -> index of the joint, for those that the hierarchy has; raises Refused without arms or legs."""
+    """Return layout name -> joint index for the joints that are found; raise Refused if arms or legs are missing."""
     words = [_split(name) for name in names]
     found = dict[str, int]()
     for side in ("left", "right"):
@@ -40,7 +40,7 @@ def house_names(names: Sequence[str], parents: Sequence[int], path: Path) -> dic
             if (j := next(free, None)) is not None:
                 found[f"{joint}_{side}"] = j
         if f"shoulder_{side}" not in found and f"collar_{side}" in found:
-            found[f"shoulder_{side}"] = found.pop(f"collar_{side}")  # nothing else was called so
+            found[f"shoulder_{side}"] = found.pop(f"collar_{side}")  # no other joint has a shoulder's name
     if missing := [
         f"{joint}_{side}" for side in ("left", "right") for joint in _NEEDED if f"{joint}_{side}" not in found
     ]:
@@ -56,7 +56,7 @@ def house_names(names: Sequence[str], parents: Sequence[int], path: Path) -> dic
 
 
 def _split(name: str) -> tuple[str | None, str]:
-    """mixamorig:LeftUpLeg -> left, upleg; Bip01 L Thigh -> left, thigh; lFoot -> left, foot; Hips -> None, hips."""
+    """Split a name into side and word: mixamorig:LeftUpLeg -> left, upleg; lFoot -> left, foot; Hips -> None, hips."""
     name = _PREFIX.sub("", name.rpartition(":")[2])
     if match := _SIDE.fullmatch(name):
         side, word = next(
@@ -78,7 +78,7 @@ def _is_limb(word: str) -> bool:
 
 
 def _trunk(found: dict[str, int], parents: Sequence[int]) -> dict[str, int]:
-    """The base of the spine, where the legs meet, and the joints from there to where the arms meet, but the neck."""
+    """Return the base of the spine, where the legs meet, and the spine joints up to where the arms meet."""
     base = _meet(found["hip_left"], found["hip_right"], parents)
     left, right = (found.get(f"collar_{side}", found[f"shoulder_{side}"]) for side in ("left", "right"))
     chest = _meet(left, right, parents)
@@ -89,14 +89,14 @@ def _trunk(found: dict[str, int], parents: Sequence[int]) -> dict[str, int]:
 
 
 def _spine(chain: Sequence[int]) -> dict[str, int]:
-    """First, middle and last of the joints between hips and arms; the first, and then the last, go without one."""
+    """Return the first, middle and last joint between hips and arms; of two the middle and last, of one the middle."""
     if len(chain) < 3:
         return dict(zip(("spine_mid", "spine3"), chain, strict=False))
     return {"spine1": chain[0], "spine_mid": chain[(len(chain) - 1) // 2], "spine3": chain[-1]}
 
 
 def _above(joint: int, parents: Sequence[int]) -> list[int]:
-    """Return a joint and those above it, up to the root."""
+    """Return a joint and its ancestors, up to the root."""
     chain = [joint]
     while parents[chain[-1]] >= 0:
         chain.append(parents[chain[-1]])
@@ -104,6 +104,6 @@ def _above(joint: int, parents: Sequence[int]) -> list[int]:
 
 
 def _meet(a: int, b: int, parents: Sequence[int]) -> int:
-    """Return the lowest joint that is above both."""
+    """Return the lowest common ancestor of two joints."""
     others = set(_above(b, parents))
     return next(joint for joint in _above(a, parents) if joint in others)

@@ -1,8 +1,9 @@
-"""COCO keypoints: annotations with their images, lists of results, and MMPose's predictions per frame.
+"""Read COCO keypoints: annotations with their images, lists of results, and MMPose's predictions per frame.
 
-``keypoints`` are x, y and v per joint (v: 0 absent, 1 hidden, 2 visible in annotations; the score in results), or
-MMPose's pairs with ``keypoint_scores`` beside them. 17 joints, or more of which the first 17 are COCO's (Halpe's 26 and
-136, COCO-WholeBody's 133). Where a file lists its joints in another order, as PoseTrack does, they are taken by name.
+``keypoints`` are x, y and v per joint (v: 0 absent, 1 occluded, 2 visible in annotations; the score in results), or
+MMPose's pairs with separate ``keypoint_scores``. There are 17 joints, or more of which the first 17 are COCO's (26 and
+136 of Halpe, 133 of COCO-WholeBody). If a file lists its joints in another order, as PoseTrack does, they are matched
+by name.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from skelssl.skeleton.layout import load_layout
 
 LAYOUT = "coco17"
 _JOINTS = 17
-_LEAST = 12  # of COCO's joints that a list of other names must have: the limbs
+_LEAST = 12  # number of COCO's joints, the limbs, that another list of names must contain
 
 
 def is_coco_results(content: Any) -> bool:
@@ -51,7 +52,7 @@ def sniff_coco(content: Any) -> bool:
 
 
 def read_coco(content: Any, path: Path, name: str) -> list[Poses]:
-    """Return one clip, or one for each film (``vid_id`` or ``video_id`` of the images), called NAME/film."""
+    """Read one clip, or one per video (``vid_id`` or ``video_id`` of the images), called NAME/video."""
     if isinstance(content, list):
         return [coco_results_clip(content, path, name, id_key="track_id")]
     if "instance_info" in content:
@@ -60,7 +61,7 @@ def read_coco(content: Any, path: Path, name: str) -> list[Poses]:
 
 
 def coco_results_clip(results: Sequence[Mapping[str, Any]], path: Path, name: str, *, id_key: str) -> Poses:
-    """Return one clip of a list of results, frames by the number in ``image_id``."""
+    """Convert a list of results to one clip, with frames ordered by the number in ``image_id``."""
     numbered = defaultdict[int, list[Detection]](list)
     for one in results:
         points = triples(one["keypoints"], path, "keypoints")
@@ -70,7 +71,7 @@ def coco_results_clip(results: Sequence[Mapping[str, Any]], path: Path, name: st
 
 
 def _annotated(content: Mapping[str, Any], path: Path, name: str) -> list[Poses]:
-    """Return the clips of annotations: one frame for each image, in the order of ``frame_id`` or else of the ids."""
+    """Convert annotations to clips: one frame per image, in the order of ``frame_id`` or else of the ids."""
     images, persons = content.get("images"), content["annotations"]
     if not isinstance(images, list) or not all(isinstance(one, Mapping) and "id" in one for one in images):
         raise Refused(path, "D24", "found annotations without a list of images with ids, expected both")
@@ -102,13 +103,13 @@ def _rank(image: Mapping[str, Any], path: Path) -> int:
 
 
 def _has_hidden(persons: Sequence[Mapping[str, Any]], path: Path) -> bool:
-    """Return whether v is one of 0, 1 and 2; a file that knows no 2 has flags of 0 and 1, or scores."""
+    """Return whether all v are 0, 1 or 2; a file without any 2 has flags of 0 and 1, or scores."""
     values = {float(v) for one in persons for v in triples(one["keypoints"], path, "keypoints")[:, 2]}
     return values <= {0.0, 1.0, 2.0} and 2.0 in values
 
 
 def _order(listed: Sequence[Any], path: Path) -> NDArray[np.int64] | None:
-    """Where each joint of COCO lies among those listed, -1 where nowhere; None for COCO's own order, or no list."""
+    """Return the index of each COCO joint in a list, -1 if it is missing; None for COCO's order, or no list."""
     if not listed or len(listed) in COCO_FIRST[1:]:
         return None
     names = [_house(str(name)) for name in listed]
@@ -119,13 +120,13 @@ def _order(listed: Sequence[Any], path: Path) -> NDArray[np.int64] | None:
 
 
 def _house(name: str) -> str:
-    """left_eye -> eye_left."""
+    """Convert left_eye -> eye_left."""
     side, _, joint = name.lower().replace(" ", "_").partition("_")
     return f"{joint}_{side}" if side in ("left", "right") else name.lower()
 
 
 def _mmpose_clip(content: Mapping[str, Any], path: Path, name: str) -> Poses:
-    """Return one clip of MMPose's ``instance_info``: frames with ``frame_id``, each with its instances."""
+    """Convert MMPose's ``instance_info`` to one clip: frames with ``frame_id``, each with its instances."""
     names = (content.get("meta_info") or {}).get("keypoint_id2name") or {}
     order = _order([names[number] for number in sorted(names, key=int)] if isinstance(names, Mapping) else names, path)
     numbered = defaultdict[int, list[Detection]](list)
@@ -166,7 +167,7 @@ def _detection(
 
 
 def _id(person: Mapping[str, Any], key: str) -> Hashable | None:
-    """Return the tracker's number of a person; some versions of AlphaPose wrap it in a list."""
+    """Return the tracker's id of a person, which some versions of AlphaPose wrap in a list."""
     value = person.get(key)
     while isinstance(value, list) and len(value) == 1:
         value = value[0]

@@ -1,4 +1,4 @@
-"""Numbers of a keypoint file as arrays, checked; what all JSON readers share."""
+"""Convert and check the numbers of keypoint files, for all JSON readers."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from skelssl.data.poses.poses import FROM_IMAGE, Poses
 from skelssl.data.poses.tracks import Frames, tracked
 
 _NUMBER = re.compile(r"([0-9]+)\D*$")
-_MAX_NORMALISED = 2.0  # no coordinate normalised to [0, 1] or [-1, 1] is beyond; anything in pixels is
+_MAX_NORMALISED = 2.0  # coordinates normalised to [0, 1] or [-1, 1] never exceed this; pixels do
 
-COCO_FIRST = (17, 26, 133, 136)  # COCO, Halpe and the whole bodies: all begin with COCO's 17
+COCO_FIRST = (17, 26, 133, 136)  # COCO, Halpe and whole-body layouts, all of which begin with COCO's 17
 
 
 def load_json(path: Path) -> Any:
-    """Return the content of a JSON file; raise Refused for one that cannot be read, and for malformed text (D02)."""
+    """Load a JSON file; raise Refused for one that cannot be read (D33), and for malformed text (D02)."""
     try:
         return json.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise Refused(path, "D33", f"cannot be read ({error.strerror or error}), expected a file") from error
     except (ValueError, RecursionError) as error:
-        raise Refused(path, "D02", f"found malformed JSON ({error}), expected a whole file") from error
+        raise Refused(path, "D02", f"found malformed JSON ({error}), expected a complete file") from error
 
 
 def numbers(values: Any, path: Path, what: str) -> NDArray[np.float32]:
-    """Return nested lists as an array; raise Refused unless they are finite numbers in equal rows."""
+    """Convert nested lists to an array; raise Refused unless they are finite numbers in rows of equal length."""
     try:
         with np.errstate(over="ignore"):
             array = np.array(values, np.float64).astype(np.float32)
@@ -44,7 +44,7 @@ def numbers(values: Any, path: Path, what: str) -> NDArray[np.float32]:
 
 
 def triples(values: Any, path: Path, what: str, width: int = 3) -> NDArray[np.float32]:
-    """Return (V, width) of a flat list or of rows, such as x, y and confidence; raise Refused for any other length."""
+    """Convert a flat list or rows, such as x, y, confidence, to (V, width); raise Refused for another length."""
     array = numbers(values, path, what)
     if array.size == 0 or array.size % width or (array.ndim == 2 and array.shape[1] != width) or array.ndim > 2:
         raise Refused(path, "D24", f"found {what} of shape {array.shape}, expected {width} numbers per joint")
@@ -52,12 +52,12 @@ def triples(values: Any, path: Path, what: str, width: int = 3) -> NDArray[np.fl
 
 
 def confidence(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return scores cut to [0, 1]: some tools give logits."""
+    """Clip scores to [0, 1], since some tools write logits."""
     return np.clip(values, 0, 1)
 
 
 def frame_number(name: object, path: Path) -> int:
-    """Return the last number in a frame's name, or the number itself; raise Refused where there is none."""
+    """Return the last number in a frame's name, or the name if it is a number; raise Refused without a number."""
     if isinstance(name, int) and not isinstance(name, bool) and name >= 0:
         return name
     if isinstance(name, str) and (match := _NUMBER.search(name.rpartition(".")[0] or name)):
@@ -74,9 +74,9 @@ def image_clip(
     fps: float | None = None,
     unit: str | None = None,
 ) -> Poses:
-    """Return a clip of detections in the image plane, x right and y down in the file, both turned from here on.
+    """Build a clip from detections in the image plane; x right and y down become the axes of `Poses`.
 
-    Without ``unit`` it is pixels where a coordinate is too large for anything else.
+    The default unit is px if a coordinate is too large to be normalised, else unknown.
     """
     x, seen = tracked(frames, path)
     unit = unit or ("px" if np.abs(x).max() > _MAX_NORMALISED else "unknown")
@@ -84,13 +84,13 @@ def image_clip(
 
 
 def space_clip(name: str, frames: Frames, path: Path, *, layout: str, unit: str, fps: float | None = None) -> Poses:
-    """Return a clip in space, x right, y down and z away from the camera in the file: turned half round z."""
+    """Build a 3-D clip; x right, y down and z away from the camera are rotated by 180 degrees about z."""
     x, seen = tracked(frames, path)
     return Poses(name, x * np.append(FROM_IMAGE, np.float32(1)) + 0, seen, layout, fps, unit)
 
 
 def are_whole_numbers(values: Sequence[Any]) -> bool:
-    """Return whether all are whole numbers of at least 0."""
+    """Return whether all values are non-negative integers."""
     return all(type(value) is int and value >= 0 for value in values)
 
 

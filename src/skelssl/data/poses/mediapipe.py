@@ -1,12 +1,12 @@
-"""MediaPipe Pose: landmarks dumped frame by frame, in whichever of the usual ways.
+"""Read MediaPipe Pose: landmarks written frame by frame, in any of the usual structures.
 
 A file is a list of frames, or an object with such a list beside ``fps``, ``width`` and ``height``. A frame is 33
 landmarks, a list of persons with 33 each, null, or an object that holds these under ``pose_landmarks``,
 ``pose_world_landmarks`` and their like. A landmark is an object with x, y, z and often visibility, or a list of these.
 
-World landmarks are metres from between the hips, y down, z away from the camera; a frame tells nothing of where the
-person stands. Image landmarks are shares of the image's width and height; their z is a guess without a unit and is left
-out (MediaPipe's guide to its pose landmarker).
+World landmarks are in metres from the midpoint of the hips, y down, z away from the camera; they do not contain the
+position of the person. Image landmarks are fractions of the image's width and height; their z is an estimate without a
+unit and is left out (MediaPipe's guide to its pose landmarker).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _IMAGE = ("pose_landmarks", "poseLandmarks", "landmarks")
 _WORLD = ("pose_world_landmarks", "poseWorldLandmarks", "world_landmarks", "worldLandmarks")
 _NUMBERS = ("frame", "frame_id", "frame_index", "frame_number")
 _FPS = ("fps", "frame_rate", "frameRate")
-_AT_HIPS = 0.05  # metres: no nearer to a corner of the image are anybody's hips, on an average frame
+_AT_HIPS = 0.05  # m: in an average frame, hips are never so close to a corner of the image
 Landmarks = NDArray[np.float32]  # (33, 4) x, y, z, visibility
 
 
@@ -41,7 +41,7 @@ def sniff_mediapipe(content: Any) -> bool:
 
 
 def read_mediapipe(content: Any, path: Path, name: str) -> list[Poses]:
-    """Return one clip: of world landmarks where the file has them, else of the image's."""
+    """Read one clip, from world landmarks if the file has them, else from image landmarks."""
     frames, about = _frames(content)
     image = [_persons(_under(frame, _IMAGE), path) for frame in frames]
     world = [_persons(_under(frame, _WORLD), path) for frame in frames]
@@ -67,7 +67,7 @@ def read_mediapipe(content: Any, path: Path, name: str) -> list[Poses]:
 
 
 def _frames(content: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Return the list of frames and what stands beside it; empty where there is none."""
+    """Return the list of frames and the object that contains it; both empty if there is none."""
     if isinstance(content, Mapping):
         lists = [value for value in content.values() if isinstance(value, list) and _frames(value)[0]]
         return (lists[0], content) if len(lists) == 1 else ((), {})
@@ -77,7 +77,7 @@ def _frames(content: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
 
 
 def _is_frame(frame: Any) -> bool:
-    """Return whether something is a frame that shows a person."""
+    """Return whether a value is a frame with a person."""
     found = _under(frame, _WORLD) or _under(frame, _IMAGE)
     if isinstance(found, list) and found and not _is_point(found[0]):
         found = _unwrapped(found[0])
@@ -91,14 +91,14 @@ def _is_point(one: Any) -> bool:
 
 
 def _under(frame: Any, keys: Sequence[str]) -> Any:
-    """What a frame holds under one of the keys; what has no keys counts as the image's, until its hips are seen."""
+    """Return the content of a frame under one of the keys; without keys it counts as image landmarks at first."""
     if isinstance(frame, Mapping) and "landmark" not in frame:
         return _unwrapped(next((frame[key] for key in keys if frame.get(key)), None))
     return _unwrapped(frame) if keys is _IMAGE else None
 
 
 def _unwrapped(found: Any) -> Any:
-    """Return the list in MediaPipe's own message of landmarks; anything else as it is."""
+    """Return the list in MediaPipe's landmark message; return anything else unchanged."""
     return found["landmark"] if isinstance(found, Mapping) and "landmark" in found else found
 
 
@@ -125,7 +125,7 @@ def _landmarks(points: Sequence[Any], path: Path) -> Landmarks:
 
 
 def _around_hips(frames: Sequence[Sequence[Landmarks]]) -> bool:
-    """Return whether the middle of the hips is the origin, as of world landmarks alone."""
+    """Return whether the midpoint of the hips is the origin, as only in world landmarks."""
     body = load_layout(LAYOUT)
     hips = [body.index("hip_left"), body.index("hip_right")]
     middles = [np.abs(one[hips, :3].mean(0)).max() for persons in frames for one in persons]
@@ -133,7 +133,7 @@ def _around_hips(frames: Sequence[Sequence[Landmarks]]) -> bool:
 
 
 def _in_space(world: Sequence[Sequence[Landmarks]], image: Sequence[Sequence[Landmarks]]) -> list[list[Detection]]:
-    """World landmarks, which lie on each other whoever it is, told apart by the place in the image if there is one."""
+    """Convert world landmarks, which coincide for all persons, to detections with their positions in the image."""
     return [
         [
             Detection(one[:, :3], one[:, 3], place=flat[i][:, :2] if len(flat) == len(persons) else None)
@@ -144,7 +144,7 @@ def _in_space(world: Sequence[Sequence[Landmarks]], image: Sequence[Sequence[Lan
 
 
 def _order(frames: Sequence[Any], path: Path) -> Any:
-    """Return what puts frames at their numbers where all have one; as they come otherwise."""
+    """Return a function that orders frames by their numbers if all have one, and leaves them unchanged otherwise."""
     for key in _NUMBERS:
         found = [frame.get(key) if isinstance(frame, Mapping) else None for frame in frames]
         if are_whole_numbers(found):

@@ -1,8 +1,8 @@
-"""OpenPose: a folder with a JSON file per frame; AlphaPose's ``--format open`` and ``cmu`` write the same per image.
+"""Read OpenPose: a folder with a JSON file per frame; AlphaPose's ``--format open`` and ``cmu`` are the same by image.
 
-``people`` with ``pose_keypoints_2d`` (x, y, confidence), and ``pose_keypoints_3d`` (x, y, z, confidence) where several
-cameras were used; ``bodies`` with ``joints`` in AlphaPose's cmu form. 18 joints are the COCO model, 25 are BODY_25
-(output format of OpenPose 1.7).
+A frame holds ``people`` with ``pose_keypoints_2d`` (x, y, confidence), and ``pose_keypoints_3d`` (x, y, z, confidence)
+if several cameras were used; AlphaPose's cmu form holds ``bodies`` with ``joints``. 18 joints are the COCO model, 25
+are BODY_25 (output format of OpenPose 1.7).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def is_folder_of_frames(folder: Path) -> bool:
 
 
 def read_openpose_folder(folder: Path, name: str) -> list[Poses]:
-    """One clip, frames in the order of the numbers in the files' names, numbers that are left out as empty frames."""
+    """Read one clip, with frames ordered by the numbers in the file names; missing numbers are empty frames."""
     frames = dict[int, Any]()
     named = dict[int, Path]()
     for file in _files(folder):
@@ -57,7 +57,7 @@ def read_openpose_folder(folder: Path, name: str) -> list[Poses]:
 def read_openpose_frames(
     frames: Mapping[int, Any], path: Path, name: str, named: Mapping[int, Path] | None = None
 ) -> Poses:
-    """Return one clip of documents by frame number; ``named``: the file of each, for what is to be said of it."""
+    """Convert documents by frame number to one clip; ``named``: the file of each, for error messages."""
     named = named or {}
     people = {number: _people(content, named.get(number, path)) for number, content in frames.items()}
     everyone = [person for persons in people.values() for person in persons]
@@ -94,7 +94,7 @@ def _detection(person: Mapping[str, Any], key: str, path: Path) -> Detection:
 
 
 def _layout(counts: Iterable[int], path: Path) -> str:
-    """Return the layout by the number of joints; a person without any (no 3-D for him) is in no frame."""
+    """Return the layout for the numbers of joints; persons without joints, such as without 3-D, are ignored."""
     found = set(counts) - {0}
     if not found:
         return _LAYOUTS[25]

@@ -1,4 +1,4 @@
-"""``Poses``: what every reader of pose files gives, whatever tool wrote them."""
+"""Define ``Poses``, the result of every reader of pose files."""
 
 from __future__ import annotations
 
@@ -13,22 +13,31 @@ FROM_IMAGE = np.array([-1, -1], np.float32)  # x right and y down, as images cou
 
 @dataclass(frozen=True)
 class Poses:
-    """One clip of M persons over T frames; persons in descending order of how much they are seen.
+    """One clip of M persons over T frames; persons in descending order of their total confidence.
 
-    Axes are those of NTU RGB+D: x to the left as the camera sees it, y up, z away from the camera. Somebody who faces
-    the camera has his left at smaller x.
+    Axes are those of NTU RGB+D: x to the left as the camera sees it, y up, z away from the camera. The left side of a
+    person who faces the camera is at smaller x. A joint with ``seen`` 0 in all frames is not in the tool's output, or
+    was never seen.
 
-    A joint with ``seen`` 0 in all frames is one that the tool does not give or never saw.
+    Attributes:
+        name: of the clip
+        x: (T, M, V, C), C = 2 (image plane) or 3, in ``unit``, zeros where not seen
+        seen: (T, M, V) confidence in [0, 1]; 0 means not seen
+        layout: name for ``skelssl.skeleton.layout.load_layout``
+        fps: frames per second; None if the file does not contain it
+        unit: one of ``UNITS``
+        label: 0-based class, only of annotated clips
+        splits: the lists of its file that contain the clip, such as xsub_train
     """
 
     name: str
-    x: NDArray[np.float32]  # (T, M, V, C), C = 2 (image plane) or 3, zeros where not seen
-    seen: NDArray[np.float32]  # (T, M, V) confidence in [0, 1]; 0 = not seen
-    layout: str  # for ``skelssl.skeleton.layout.load_layout``
-    fps: float | None = None  # None where the file does not say
-    unit: str = "unknown"  # one of UNITS
-    label: int | None = None  # of annotated clips alone
-    splits: tuple[str, ...] = ()  # the lists of its file that name the clip, such as xsub_train
+    x: NDArray[np.float32]
+    seen: NDArray[np.float32]
+    layout: str
+    fps: float | None = None
+    unit: str = "unknown"
+    label: int | None = None
+    splits: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.x.shape[:3] == self.seen.shape, (self.x.shape, self.seen.shape)

@@ -1,4 +1,4 @@
-"""pyskl's and mmaction2's pickles of 2-D poses: a list of annotations, or a dictionary of it with lists of names.
+"""Read pickles of 2-D poses of pyskl and mmaction2: a list of annotations, or a dict of it and split lists.
 
 An annotation has ``keypoint`` (M, T, V, 2) in pixels, ``keypoint_score`` (M, T, V), ``frame_dir`` (its name), ``label``
 and ``total_frames``; V is 17 of COCO or 18 of OpenPose (pyskl's description of its data).
@@ -22,7 +22,7 @@ _LISTS = (list, tuple)
 
 
 def read_pyskl(path: Path, name: str) -> list[Poses]:
-    """All clips of a pickle, called NAME/frame_dir; raises Refused for one that is damaged, or holds anything else."""
+    """Read all clips of a pickle, called NAME/frame_dir; raise Refused for one that is damaged or of another kind."""
     try:
         content = load(path)
     except OSError as error:
@@ -63,7 +63,7 @@ def _clip(note: Mapping[str, Any], path: Path, name: str, members: Mapping[str, 
     if not np.isfinite(x).all() or not np.isfinite(seen).all():
         raise Refused(path, "D12", f"found NaN or infinite coordinates in {own}, expected numbers")
     if not seen.any():
-        raise Refused(path, "D04", f"found nobody in {own}, expected somebody")
+        raise Refused(path, "D04", f"found no person in {own}, expected at least one")
     order = np.argsort(-seen.sum((0, 2)), kind="stable")
     x, seen = x[:, order] * FROM_IMAGE, seen[:, order]
     x = np.where(seen[..., None] > 0, x, 0) + 0

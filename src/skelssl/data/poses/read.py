@@ -1,4 +1,4 @@
-"""``read_poses``: any file or folder of a pose tool."""
+"""Read any file or folder of a pose tool."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from skelssl.data.poses.poses import Poses
 from skelssl.data.poses.pyskl import read_pyskl
 
 FORMATS = ("coco", "mediapipe", "openpose", "alphapose", "pyskl", "bvh")
-SUFFIXES = (".json", ".bvh", ".pkl", ".pickle")  # which files of a folder are looked at; the content decides the rest
+SUFFIXES = (".json", ".bvh", ".pkl", ".pickle")  # files to read in a folder; the content decides the format
 _HEAD = 64  # bytes
 _PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
-# What reading raises where a file has the tool's form but not its structure:
+# Errors on reading a file that has the form of a tool but not its structure:
 _STRUCTURE_ERRORS = (TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError)
 
 Read = Callable[[Any, Path, str], list[Poses]]
@@ -34,12 +34,18 @@ _JSON: dict[str, tuple[Callable[[Any], bool], Read]] = {
 
 
 def read_poses(path: Path | str, format: str | None = None) -> list[Poses]:
-    """Return the clips of a file, of a folder of OpenPose's frames, or of all such below a folder, sorted by path.
+    """Read the clips of a file, of a folder of OpenPose frames, or of all such files and folders below a folder.
 
-    The content decides which tool wrote it; ``format`` (one of ``FORMATS``) only makes another one an error. A clip is
-    called by the name of its file or folder, below a folder by its path there, without suffix; several in one file by
-    that, a slash and their own name. Raises UserError where nothing is found, and for the first file that is damaged
-    or of no known kind.
+    Args:
+        path: a file or folder; its content decides which tool wrote it
+        format: one of ``FORMATS``; if given, files of another format are an error
+
+    Returns:
+        the clips, sorted by path. A clip has the name of its file or folder, or its path below ``path``, without
+        suffix; for several clips in a file, a slash and the name of the clip are appended.
+
+    Raises:
+        UserError: if nothing is found, and for the first file that is damaged or of an unknown format
     """
     path = Path(path).expanduser()
     if format is not None and format not in FORMATS:
@@ -57,7 +63,7 @@ def read_poses(path: Path | str, format: str | None = None) -> list[Poses]:
 
 
 def find_pose_files(root: Path, suffixes: Sequence[str] = SUFFIXES, *, folders: bool = True) -> Iterator[Path]:
-    """Files of these suffixes, and ``folders`` of frames, at or below a path, sorted; hidden ones are passed over."""
+    """Yield files with these suffixes, and ``folders`` of frames, at or below a path, sorted, without hidden ones."""
     if root.is_file() or (folders and is_folder_of_frames(root)):
         yield root
         return
@@ -71,12 +77,12 @@ def find_pose_files(root: Path, suffixes: Sequence[str] = SUFFIXES, *, folders: 
 
 
 def name_of(inner: Path, place: Path) -> str:
-    """Return what a clip is called by its path: a file without its suffix, a folder as it is."""
+    """Return the name of a clip by its path: a file without its suffix, a folder unchanged."""
     return (inner if place.is_dir() else inner.with_suffix("")).as_posix()
 
 
 def read_place(place: Path, name: str, format: str | None = None) -> list[Poses]:
-    """Return the clips of one file or one folder of frames; raise Refused, a UserError with a code."""
+    """Read the clips of one file or one folder of frames; raise Refused, a UserError with a code."""
     kind, read = _kind(place)
     if format not in (None, kind):
         raise Refused(place, "D24", f"found a file of {kind}, expected {format}")
@@ -92,7 +98,7 @@ def read_place(place: Path, name: str, format: str | None = None) -> list[Poses]
 
 
 def _kind(place: Path) -> tuple[str, Callable[[str], list[Poses]]]:
-    """Return which tool wrote it, and what reads it."""
+    """Return the format of a file or folder, and its reader."""
     if place.is_dir():
         return "openpose", lambda name: read_openpose_folder(place, name)
     try:

@@ -1,4 +1,4 @@
-"""Tracking: detections of single frames -> persons over time."""
+"""Track persons: combine the detections of single frames to persons over time."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from skelssl.core.errors import Refused
 
-_SPARSE, _SLACK = 100, 10_000  # so many frames without anybody, for each with somebody and in all, has no film
+_SPARSE, _SLACK = 100, 10_000  # most empty frames per frame with a person, and in addition, in a video
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One person in one frame, as the tool found it."""
+    """One person in one frame, as detected by the tool."""
 
     x: NDArray[np.float32]  # (V, C)
     seen: NDArray[np.float32]  # (V,) confidence in [0, 1]
     id: Hashable | None = None  # of the tool's own tracker
-    place: NDArray[np.float32] | None = None  # (V, 2) where ``x`` does not tell persons apart: in the image
+    place: NDArray[np.float32] | None = None  # (V, 2) in the image, if ``x`` does not distinguish persons
 
 
 @dataclass(slots=True)
@@ -37,9 +37,9 @@ Frames = Sequence[Sequence[Detection]]
 
 
 def timeline(numbered: dict[int, list[Detection]], path: Path) -> list[list[Detection]]:
-    """Return frames from the first number to the last, those in between without a detection included.
+    """Return all frames from the first number to the last, including those without a detection.
 
-    Raises Refused where the numbers cannot be those of a film's frames.
+    Raises Refused if the numbers cannot be frames of one video.
     """
     if not numbered:
         raise Refused(path, "D04", "found no frame, expected at least one")
@@ -48,22 +48,24 @@ def timeline(numbered: dict[int, list[Detection]], path: Path) -> list[list[Dete
         raise Refused(
             path,
             "D24",
-            f"found {len(numbered)} frames with numbers from {first} to {last}, expected those of one film, in a row",
+            f"found {len(numbered)} frames numbered from {first} to {last}, expected consecutive frames of one video",
         )
     return [numbered.get(number, []) for number in range(first, last + 1)]
 
 
 def tracked(frames: Frames, path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return persons (T, M, V, C) and how much they are seen (T, M, V), the most seen first; no person is left out.
+    """Return all persons (T, M, V, C) and their confidences (T, M, V), in descending order of total confidence.
 
-    The tool's own ids are used where every detection has one. Else each frame's detections go to the persons whose
-    last pose is nearest, the nearest pair first, as long as the joints seen in both have moved, on average, by less
-    than the body is large; whoever is near nobody is a new person. Raises Refused where nobody is in any frame, and
-    where one id stands twice in a frame.
+    The tool's ids are used if every detection has one. Otherwise each frame's detections are assigned to the persons
+    with the nearest last pose, the nearest pair first, if the joints seen in both have moved on average by less than
+    the size of the body; other detections start new persons.
+
+    Raises:
+        Refused: if no frame has a person, or one id occurs twice in a frame
     """
     everyone = [detection for frame in frames for detection in frame if detection.seen.any()]
     if not everyone:
-        raise Refused(path, "D04", f"found nobody in {len(frames)} frames, expected somebody")
+        raise Refused(path, "D04", f"found no person in {len(frames)} frames, expected at least one")
     by_id = all(detection.id is not None for detection in everyone)
     tracks = _by_id(frames, path) if by_id else _by_distance(frames)
     tracks.sort(key=lambda track: -sum(float(d.seen.sum()) for d in track.detections.values()))
@@ -100,7 +102,7 @@ def _by_distance(frames: Frames) -> list[_Track]:
 
 
 def _pairs(last: Sequence[Detection], new: Sequence[Detection]) -> dict[int, int]:
-    """Which of the last poses each new one continues, the nearest pair first; those that continue none are absent."""
+    """Return new index -> last index for the poses that continue one, the nearest pair first."""
     pairs = dict[int, int]()
     if last and new:
         moved = _moved(last, new)
@@ -113,7 +115,7 @@ def _pairs(last: Sequence[Detection], new: Sequence[Detection]) -> dict[int, int
 
 
 def _moved(last: Sequence[Detection], new: Sequence[Detection]) -> NDArray[np.float64]:
-    """(K, D) how far the joints seen in both lie apart on average, in sizes of the larger body; inf without any."""
+    """Return the mean distance (K, D) of the joints seen in both, in sizes of the larger body; inf without any."""
     (a, seen_a), (b, seen_b) = _stacked(last), _stacked(new)
     both = seen_a[:, None] & seen_b[None]
     apart = np.linalg.norm(a[:, None] - b[None], axis=-1)
@@ -126,13 +128,13 @@ def _moved(last: Sequence[Detection], new: Sequence[Detection]) -> NDArray[np.fl
 
 
 def _stacked(detections: Sequence[Detection]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return where they are, (N, V, C), and which joints are seen, (N, V)."""
+    """Return the positions (N, V, C) of detections, and whether each joint is seen (N, V)."""
     places = np.stack([d.x if d.place is None else d.place for d in detections]).astype(np.float64)
     return places, np.stack([d.seen > 0 for d in detections])
 
 
 def _sizes(x: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return (N,) diagonals of the boxes around the seen joints; each body has some."""
+    """Return the diagonals (N,) of the bounding boxes of seen joints; each body has at least one."""
     there = seen[..., None]
     box = np.where(there, x, -np.inf).max(1) - np.where(there, x, np.inf).min(1)
     sizes: NDArray[np.float64] = np.linalg.norm(box, axis=-1)

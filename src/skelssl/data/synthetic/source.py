@@ -55,7 +55,6 @@ class Synthetic:
     def __init__(
         self, *, dataset: str = "synthetic", classes: int = 24, subjects: int = 10, replications: int = 1, seed: int = 0
     ) -> None:
-        """Raises UserError for a count out of range."""
         for key, value, low, high in (
             ("classes", classes, 2, len(ACTIONS)), ("subjects", subjects, 3, 40),  # 3 is the first of the test split
             ("replications", replications, 1, 999), ("seed", seed, 0, 2**32 - 1),
