@@ -72,7 +72,7 @@ def page_path(config: DictConfig, source: Source, stem: str) -> Path:
 
 
 def read_file(path: Path) -> DescribedClip:
-    """Read a ``.skeleton`` file; raise UserError, with the code of the bad-input catalogue, for an unusable one."""
+    """Read a ``.skeleton`` file; raise UserError, with its bad-input code, for an unusable one."""
     try:
         clip = examined(parse_skeleton(path.read_bytes(), path.stem))
     except BadInput as bad:
