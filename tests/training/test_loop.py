@@ -257,7 +257,7 @@ def test_a_signal_saves_the_run_and_ends_it(whole, data_root, tmp_path, number):
     step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     assert process.returncode == 75, err
     assert f"stopped by {number.name}: " in err
-    assert f"holds step {step}, and the same command goes on from it" in err
+    assert f"holds step {step}, and the same command resumes from it" in err
     train(config, run)
     assert same(weights(run), weights(folder))
     assert metrics(run) == metrics(folder)

@@ -65,7 +65,7 @@ class LastCheckpoint(Checkpoint):
     def stop(self, trainer: L.Trainer, number: int) -> None:
         """End the run, unless the earlier handler continues it."""
         where = Path(trainer.default_root_dir) / LAST_CHECKPOINT
-        self.signals.hand_on(number, f"{where} holds step {trainer.global_step}, and the same command goes on from it")
+        self.signals.hand_on(number, f"{where} holds step {trainer.global_step}, and the same command resumes from it")
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["row"] = self.row  # a kill may come before the epoch's row is in metrics.csv
