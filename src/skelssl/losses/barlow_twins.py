@@ -50,7 +50,7 @@ def correlate(a: Standardised, b: Standardised, lambda_: float) -> Tensor:
 
     Args:
         a, b: the views, row n of both from clip n.
-        lambda_: weight of the off-diagonal term.
+        ``lambda_``: weight of the off-diagonal term.
     """
     diagonal = (a.z * b.z).mean(0)  # (D,)
     off_diagonal = (a.gram * b.gram).sum() / len(a.z) ** 2 - diagonal.square().sum()
@@ -79,7 +79,7 @@ class BarlowTwins(nn.Module):
     """One loss per pair (anchor, other view), over the batch of all ranks.
 
     Args:
-        lambda_: weight of the off-diagonal term.
+        ``lambda_``: weight of the off-diagonal term.
         sync: gather projector outputs of all ranks, with gradient, before they are standardised, so that W ranks with
             N / W rows each train as one process with N rows. Without it each rank correlates its local rows only,
             which is a different objective.
