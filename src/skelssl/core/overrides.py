@@ -22,7 +22,7 @@ def quote_path(argument: str) -> str:
     """
     key, equals, value = argument.partition("=")
     written = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    is_list = value.startswith("[") and value.endswith("]") and not Path(value).exists()
+    is_list = value.startswith("[") and value.endswith("]") and not _exists(value)
     plain = value.lower() in ("", "null", "true", "false", "???")
     if not equals or key.lstrip("+~") not in PATH_KEYS or written or plain:
         return argument
@@ -38,14 +38,17 @@ def split_at_commas(text: str) -> list[str]:
     pieces, paths = text.split(","), []
     while pieces:
         joined = [",".join(pieces[:n]) for n in range(len(pieces), 0, -1)]
-        name = next((name for name in joined if name.strip() and _exists(name)), pieces[0])
-        paths.append(name if Path(name).expanduser().exists() else name.strip())
+        name = next((name for name in joined if name.strip() and (_exists(name) or _exists(name.strip()))), pieces[0])
+        paths.append(name if _exists(name) else name.strip())
         del pieces[: name.count(",") + 1]
     return paths
 
 
 def _exists(name: str) -> bool:
-    return any(Path(form).expanduser().exists() for form in (name, name.strip()))
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, RuntimeError):  # too long a name, or the home of an unknown user
+        return False
 
 
 def as_overrides(values: Mapping[str, Any]) -> list[str]:

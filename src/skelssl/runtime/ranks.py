@@ -92,9 +92,13 @@ def process_group(me: Rank | None, trainer: Mapping[str, Any], *, host_tensors: 
     else:
         torch.cuda.set_device(me.local_rank)
         join("nccl", timeout=TIMEOUT, device_id=torch.device("cuda", me.local_rank))
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere if me.rank else sys.stdout):
-        yield
-    dist.destroy_process_group()  # not after an error: it would wait for ranks that are gone
+    try:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere if me.rank else sys.stdout):
+            yield
+    except UserError:  # all ranks raise it, and the next job of a sweep joins a group of its own
+        dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()  # not after another error: it would wait for ranks that are gone
 
 
 def _export_as_torchrun(me: Rank) -> None:

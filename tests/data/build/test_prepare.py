@@ -215,6 +215,9 @@ def test_raw_paths_may_hold_commas(tmp_path: Path) -> None:
     assert split_paths(str(odd)) == [odd]
     assert split_paths([str(odd)]) == [odd]
     assert split_paths(None) == []
+    with pytest.raises(UserError, match="raw: found ~no-such-user/a, expected ~ or ~USER"):
+        split_paths("~no-such-user/a")
+    assert split_paths("x" * 300) == [Path("x" * 300)]  # longer than any name may be
 
 
 def test_workers_start_without_torch() -> None:

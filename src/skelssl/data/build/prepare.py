@@ -28,9 +28,15 @@ def parsed_folder(data_root: Path, source: Source) -> Path:
 
 
 def split_paths(raw: str | Sequence[str] | None) -> list[Path]:
-    """Split ``A,B`` into paths; a comma in the name of an existing path does not split it."""
+    """Split ``A,B`` into paths; a comma in the name of an existing path does not split it.
+
+    Raises UserError for the home folder of an unknown user.
+    """
     names = split_at_commas(raw) if isinstance(raw, str) else raw or ()
-    return [Path(name).expanduser() for name in names]
+    try:
+        return [Path(name).expanduser() for name in names]
+    except RuntimeError as error:
+        raise UserError(f"raw: found {','.join(names)}, expected ~ or ~USER of a user of this machine") from error
 
 
 def prepare_dataset(

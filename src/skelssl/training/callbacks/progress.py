@@ -14,6 +14,10 @@ class Progress(RichProgressBar):
 
     def __init__(self) -> None:
         super().__init__(leave=False)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Ask whether there is a terminal when training begins: the trainer is built while output is redirected."""
+        super().setup(trainer, pl_module, stage)
         if not sys.stdout.isatty():
             self.disable()
 
