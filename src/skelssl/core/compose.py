@@ -12,9 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 # For defaults lists. family: the dataset that a split belongs to, pku1 of pku1_xsub; empty for what has no splits.
-OmegaConf.register_new_resolver("family", lambda dataset: str(dataset).rpartition("_")[0])
+OmegaConf.register_new_resolver("family", lambda dataset: str(dataset).rpartition("_")[0], replace=True)
 # sized: the file of a method at a scale, short_pstl; published without a scale.
-OmegaConf.register_new_resolver("sized", lambda scale, method: f"{scale}_{method}" if scale else "published")
+OmegaConf.register_new_resolver(
+    "sized", lambda scale, method: f"{scale}_{method}" if scale else "published", replace=True
+)
 
 
 def config_dir() -> Path:
